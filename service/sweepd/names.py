@@ -1,0 +1,35 @@
+"""The registry tables: public name -> "module:attribute". One place to read what there is."""
+
+from collections.abc import Mapping
+
+__all__ = ["DATASETS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
+
+#: Search methods: each a `sweepd.search.Method`.
+METHODS: Mapping[str, str] = {
+    "grid": "sweepd.search.grid:Grid",
+    "random": "sweepd.search.random:Random",
+    "bayes": "sweepd.search.bayes:Bayes",
+}
+
+#: Stop rules: each a `sweepd.search.StopRule`.
+STOP_RULES: Mapping[str, str] = {
+    "hyperband": "sweepd.search.hyperband:Hyperband",
+}
+
+#: Ways to start agents.
+LAUNCHERS: Mapping[str, str] = {
+    "local": "sweepd_agent.launchers.local:Local",
+}
+
+#: Models of the shared training function.
+MODELS: Mapping[str, str] = {
+    "convnet": "sweepd_trainer.models:convnet",
+    "mlp": "sweepd_trainer.models:mlp",
+}
+
+#: Data sets of the shared training function.
+DATASETS: Mapping[str, str] = {
+    "digits": "sweepd_trainer.data:digits",
+    "mnist": "sweepd_trainer.data:mnist",
+    "fashion_mnist": "sweepd_trainer.data:fashion_mnist",
+}
