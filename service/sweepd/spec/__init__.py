@@ -1,0 +1,45 @@
+"""A sweep's definition: YAML text -> `Definition`, every check, the space, the metric's sign."""
+
+from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.distributions import (
+    Array,
+    Categorical,
+    Constant,
+    Distribution,
+    IntUniform,
+    canonical,
+)
+from sweepd.spec.goals import Goal, check_rule, reduce_curve, sign, signed
+from sweepd.spec.numeric import Beta, LogNormal, LogUniform, Normal, Numeric, Uniform
+from sweepd.spec.reading import Parsed, read_definition
+from sweepd.spec.space import Config, Parameter, Space, grid_size
+
+__all__ = [
+    "Array",
+    "Beta",
+    "Categorical",
+    "Config",
+    "Constant",
+    "Definition",
+    "Distribution",
+    "EarlyTerminate",
+    "Goal",
+    "IntUniform",
+    "LogNormal",
+    "LogUniform",
+    "Metric",
+    "Normal",
+    "Numeric",
+    "OwnBlock",
+    "Parameter",
+    "Parsed",
+    "Space",
+    "Uniform",
+    "canonical",
+    "check_rule",
+    "grid_size",
+    "read_definition",
+    "reduce_curve",
+    "sign",
+    "signed",
+]

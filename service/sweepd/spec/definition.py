@@ -1,0 +1,119 @@
+"""A parsed definition: what a sweep is, in the form that the rest of the service reads."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from sweepd.errors import InvalidInput
+from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, refuse
+from sweepd.spec.goals import Goal, check_rule
+from sweepd.spec.space import Config, Space
+
+__all__ = ["Definition", "EarlyTerminate", "Metric", "OwnBlock"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+
+def _off(value: Any) -> Any:
+    return "false" if value is False else value
+
+
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise refuse("must have at least one item")
+    return value
+
+
+def _rule(value: str) -> str:
+    try:
+        return check_rule(value)
+    except InvalidInput as error:
+        raise refuse(str(error)) from None
+
+
+class Metric(_Model):
+    """The metric that is optimised. `impute` is None unless the definition names it."""
+
+    name: Annotated[Text, at_least(1)]
+    goal: Goal = "minimize"
+    target: Real | None = None
+    impute: Literal["worst", "latest", "best"] | None = None
+    impute_while_running: Annotated[
+        Literal["false", "latest", "best", "worst"], BeforeValidator(_off)
+    ] = "false"
+
+
+class EarlyTerminate(_Model):
+    """Hyperband. Either `min_iter` is set, or `max_iter` and `s` are; never both."""
+
+    type: Text
+    min_iter: Annotated[Whole, at_least(1)] | None = None
+    max_iter: Annotated[Whole, at_least(1)] | None = None
+    s: Annotated[Whole, at_least(1)] | None = None
+    eta: Annotated[Real, at_least(1, exclusive=True)] = 3
+    strict: Flag = True
+
+
+class OwnBlock(_Model):
+    """The `sweepd:` block: what W&B has no word for. `initial` holds whole flat configs."""
+
+    seed: Annotated[Whole, at_least(0)] | None = None
+    initial: tuple[Config, ...] = ()
+    objective: Annotated[Text, AfterValidator(_rule)] = "best"
+
+
+class Definition(_Model):
+    """A sweep's definition, checked."""
+
+    method: str
+    space: Space
+    raw: dict[str, Any]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    metric: Metric | None = None
+    program: Annotated[Text, at_least(1)] | None = None
+    command: Annotated[tuple[Argument, ...], AfterValidator(_not_empty)] | None = None
+    early_terminate: EarlyTerminate | None = None
+    run_cap: Annotated[Whole, at_least(1)] | None = None
+    name: Text | None = None
+    description: Text | None = None
+    project: Text | None = None
+    entity: Text | None = None
+    controller: dict[str, Any] | None = None
+    scheduler: dict[str, Any] | None = None
+    own: OwnBlock = OwnBlock()
+
+    @property
+    def goal(self) -> Goal:
+        """Return whether the metric is minimised or maximised; minimize without a metric."""
+        return self.metric.goal if self.metric else "minimize"
+
+    @property
+    def metric_name(self) -> str | None:
+        """Return the metric's name, None without one."""
+        return self.metric.name if self.metric else None
+
+    @property
+    def uses_own_keys(self) -> bool:
+        """Return whether there is a `sweepd:` block, which W&B's own servers pass over."""
+        return bool(self.raw.get("sweepd"))
+
+    def to_yaml(self) -> str:
+        """Return the definition as YAML that any W&B server takes, keys in the file's order."""
+        return dump(self.raw)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors: W&B's server and people read the text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return True: write every value out."""
+        return True
+
+
+def dump(raw: Mapping[str, Any]) -> str:
+    """Return a plain mapping as YAML, keys in their order."""
+    return yaml.dump(dict(raw), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,339 @@
+"""YAML text -> `Definition`: every problem of the text at once, warnings apart from errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sweepd.errors import DefinitionError, Violation
+from sweepd.names import METHODS, STOP_RULES
+from sweepd.registry import Registry
+from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
+from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.document import Unreadable, read_document
+from sweepd.spec.parameters import read_parameters
+from sweepd.spec.problems import Problems
+from sweepd.spec.space import Space
+from sweepd.spec.words import Path, nearest, path_text, show
+
+__all__ = ["KEYS", "Parsed", "read_definition"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_METHODS, _STOP_RULES = Registry("method", METHODS), Registry("stop rule", STOP_RULES)
+
+#: Every top-level key of W&B's language, and ours.
+KEYS = frozenset(
+    {
+        *("method", "parameters", "metric", "metrics", "early_terminate", "run_cap", "sweepd"),
+        *("program", "command", "name", "description", "project", "entity", "settings"),
+        *("controller", "scheduler", "job", "image_uri", "apiVersion", "kind"),
+    }
+)
+_PLAIN = ("program", "command", "run_cap", "name", "description", "project", "entity")
+_SCHEDULER = frozenset({"engine", "source", "optimizer", "search_space"})
+_LAUNCH = frozenset(
+    {"job", "num_workers", "docker_image", "resource", "resource_args", "settings", "name"}
+)
+#: Unknown keys beyond this number are passed over.
+_MAX_UNKNOWN = 100
+_ENGINES = ("wandb", "optuna", "ax")
+#: Keys of `sweepd:` that a later version honours; the first two decide which configs are valid.
+_LATER = ("when", "constraints", "outcome_constraints", "budget", "retries", "stop")
+#: What people write at the top, and where it belongs.
+_ELSEWHERE = {
+    **dict.fromkeys(("seed", "initial", "objective", *_LATER), "it belongs below sweepd"),
+    **dict.fromkeys(("count", "max_runs", "num_runs", "max_trials", "n_trials"), "write run_cap"),
+    **dict.fromkeys(("goal", "target", "impute"), "it belongs below metric"),
+    **dict.fromkeys(("direction", "mode", "objective_name"), "write metric: {name: …, goal: …}"),
+    **dict.fromkeys(("min_iter", "max_iter", "eta"), "it belongs below early_terminate"),
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A definition that can be run, and what is odd about it."""
+
+    definition: Definition
+    warnings: tuple[Violation, ...]
+
+
+def read_definition(
+    text: str | bytes, *, source: str = "definition", allow_unknown: bool = True
+) -> Parsed:
+    """Return the definition that a YAML text holds.
+
+    Args:
+        text: YAML (so JSON too), at most 1 MiB.
+        source: what the error calls the text: a file's name.
+        allow_unknown: whether a key outside the language is a warning, as over W&B's protocol, or
+            an error.
+
+    Raises:
+        DefinitionError: with every problem, each with its path, its line and what is allowed.
+    """
+    try:
+        document = read_document(text)
+    except Unreadable as error:
+        raise DefinitionError([error.violation], source) from None
+    problems = Problems(document, allow_unknown=allow_unknown)
+    definition = _Reader(document.data, problems).read()
+    if definition is None or problems.errors:
+        raise DefinitionError(problems.errors, source)
+    return Parsed(definition, problems.warnings)
+
+
+class _Reader:
+    """Reads one mapping, block by block, so that a wrong block hides no other."""
+
+    def __init__(self, raw: dict[str, Any], problems: Problems) -> None:
+        self._raw = raw
+        self._problems = problems
+        self._given = {key: value for key, value in raw.items() if value is not None}
+
+    def read(self) -> Definition | None:
+        """Return the definition, or None with the problems noted."""
+        self._top_level()
+        method = self._method()
+        space = self._space(method)
+        metric = self._metric(method)
+        self._elsewhere(method)
+        parts = {
+            "method": method or "random",
+            "space": space or Space(()),
+            "metric": metric,
+            "early_terminate": self._early_terminate(space),
+            "controller": self._controller(),
+            "scheduler": self._scheduler(method),
+            "own": self._own(space),
+            "parameters": _mapping(self._given.get("parameters")),
+            "raw": self._raw,
+        }
+        plain = {key: self._given[key] for key in _PLAIN if key in self._given}
+        self._command(space)
+        try:
+            definition = Definition.model_validate(parts | plain)
+        except ValidationError as error:
+            self._problems.refused(error, ())
+            return None
+        if not self._problems.errors:
+            check_run_cap(definition, self._problems)
+        return definition
+
+    def _top_level(self) -> None:
+        for key, value in self._raw.items():
+            if value is None and key in KEYS - {"method", "parameters"}:
+                self._problems.warn((key,), "is empty: it has no effect")
+        for key in [key for key in self._raw if key not in KEYS][:_MAX_UNKNOWN]:
+            self._problems.lenient((key,), f"unknown key{_belongs(key, self._raw[key])}")
+        if self._given.get("kind", "sweep") != "sweep":
+            self._problems.lenient(("kind",), f"must be sweep, not {show(self._given['kind'])}")
+
+    def _method(self) -> str | None:
+        known = [*_METHODS, "custom"]
+        method = self._given.get("method")
+        if method is None:
+            if not self._is_misspelt("method"):
+                self._problems.error((), f"needs method: {', '.join(known)}")
+        elif not isinstance(method, str) or method not in known:
+            hint = nearest(str(method), known)
+            words = f"must be one of {', '.join(known)}, not {show(method)}{hint}"
+            self._problems.error(("method",), words)
+        else:
+            if method == "custom":
+                words = "custom leaves the search to a scheduler of yours: sweepd suggests nothing"
+                self._problems.warn(("method",), words)
+            return method
+        return None
+
+    def _is_misspelt(self, key: str) -> bool:
+        """Return whether an unknown key is an error that already names this one."""
+        if self._problems.allow_unknown:
+            return False
+        unknown = [other for other in self._raw if other not in KEYS][:_MAX_UNKNOWN]
+        return any(nearest(other, KEYS) == nearest(key, [key]) for other in unknown)
+
+    def _space(self, method: str | None) -> Space | None:
+        """Return the space; None if it has problems, so that nothing is checked against it."""
+        scheduler = self._given.get("scheduler")
+        if "parameters" not in self._given:
+            if not (isinstance(scheduler, Mapping) and scheduler.get("search_space")):
+                if not self._is_misspelt("parameters"):
+                    self._problems.error((), "needs parameters: what to search over")
+                return None
+            return Space(())
+        before = len(self._problems.errors)
+        space = read_parameters(self._given["parameters"], self._problems, is_grid=method == "grid")
+        return space if len(self._problems.errors) == before else None
+
+    def _metric(self, method: str | None) -> Metric | None:
+        if "metrics" in self._given:
+            self._metrics(method)
+        elif "metric" in self._given:
+            name = self._given["metric"] if isinstance(self._given["metric"], str) else "…"
+            example = f"{{name: {show(name)}, goal: minimize}}"
+            return self._block(Metric, self._given["metric"], ("metric",), example=example)
+        else:
+            needing = ["method bayes"] if method == "bayes" else []
+            needing += ["early_terminate"] if "early_terminate" in self._given else []
+            for what in needing:
+                words = f"{what} needs a metric: write metric: {{name: …, goal: minimize}}"
+                self._problems.error((), words)
+        return None
+
+    def _metrics(self, method: str | None) -> None:
+        path: Path = ("metrics",)
+        metrics = self._given["metrics"]
+        if "metric" in self._given:
+            self._problems.error(path, "cannot stand beside metric")
+        if method not in ("custom", None):
+            self._problems.error(path, f"needs method: custom, not {method}")
+        if not isinstance(metrics, list) or len(metrics) < 2:
+            words = "must be a list of at least two metrics; did you mean metric?"
+            self._problems.error(path, words)
+            return
+        for i, metric in enumerate(metrics):
+            self._block(Metric, metric, (*path, i))
+        self._problems.warn(path, "sweepd searches for one metric: these have no effect here")
+
+    def _block(
+        self, model: type[Model], data: Any, path: Path, *, example: str = "{…}"
+    ) -> Model | None:
+        """Return one block of the definition, its unknown keys noted."""
+        if not isinstance(data, Mapping):
+            words = f"must be a mapping, not {show(data)}: write {path_text(path)}: {example}"
+            self._problems.error(path, words)
+            return None
+        self._problems.unknown_keys(data, model.model_fields, path)
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            self._problems.refused(error, path)
+            return None
+
+    def _early_terminate(self, space: Space | None) -> EarlyTerminate | None:
+        data, path = self._given.get("early_terminate"), ("early_terminate",)
+        if data is None:
+            return None
+        example = "{type: hyperband, min_iter: …}"
+        rule = self._block(EarlyTerminate, data, path, example=example)
+        if rule is None:
+            return None
+        known = list(_STOP_RULES)
+        if rule.type not in known:
+            words = f"must be {' or '.join(known)}, not {show(rule.type)}"
+            self._problems.error((*path, "type"), words)
+            return None
+        return check_hyperband(rule, self._problems, space=space or Space(()))
+
+    def _elsewhere(self, method: str | None) -> None:
+        """Note the keys that W&B honours and this service does not."""
+        if "job" in self._given and "image_uri" in self._given:
+            self._problems.error(("image_uri",), "cannot stand beside job")
+        for key in ("job", "image_uri"):
+            if key in self._given:
+                words = "belongs to Sweeps on Launch: sweepd's agents run program or command"
+                self._problems.warn((key,), words)
+        if "settings" in self._given:
+            self._problems.warn(("settings",), "has no effect")
+
+    def _controller(self) -> dict[str, Any] | None:
+        controller, path = self._given.get("controller"), ("controller",)
+        if controller is None:
+            return None
+        if not isinstance(controller, dict):
+            self._problems.error(path, f"must be a mapping, not {show(controller)}")
+            return None
+        self._problems.unknown_keys(controller, {"type"}, path)
+        kind = controller.get("type")
+        if kind not in ("local", "cloud"):
+            self._problems.error((*path, "type"), f"must be local or cloud, not {show(kind)}")
+        if kind == "local":
+            words = "local has no effect here: sweepd does the search itself"
+            self._problems.warn((*path, "type"), words)
+        return controller
+
+    def _scheduler(self, method: str | None) -> dict[str, Any] | None:
+        scheduler, path = self._given.get("scheduler"), ("scheduler",)
+        if scheduler is None:
+            return None
+        if not isinstance(scheduler, dict):
+            self._problems.error(path, f"must be a mapping, not {show(scheduler)}")
+            return None
+        self._problems.unknown_keys(scheduler, _SCHEDULER | _LAUNCH, path)
+        self._engine(scheduler, method)
+        for key in ("optimizer", "search_space"):
+            if key in scheduler and "source" not in scheduler:
+                self._problems.error((*path, key), "needs source, the file that it is in")
+        if "early_terminate" in self._given:
+            self._problems.error(("early_terminate",), "cannot stand beside scheduler")
+        controller = self._given.get("controller")
+        if isinstance(controller, Mapping) and controller.get("type") == "local":
+            self._problems.error(("controller", "type"), "cannot be local beside scheduler")
+        self._problems.warn(path, "sweepd does the search itself: scheduler has no effect here")
+        return scheduler
+
+    def _engine(self, scheduler: Mapping[str, Any], method: str | None) -> None:
+        engine, path = scheduler.get("engine"), ("scheduler", "engine")
+        if engine is None and _LAUNCH & scheduler.keys():
+            return
+        if engine not in _ENGINES:
+            words = f"must be one of {', '.join(_ENGINES)}, not {show(engine)}"
+            self._problems.error(path, words)
+        elif engine == "wandb" and method == "custom":
+            self._problems.error(path, "wandb needs method: grid, random or bayes, not custom")
+        elif engine != "wandb" and method not in ("custom", None):
+            self._problems.error(path, f"{engine} needs method: custom, not {method}")
+
+    def _own(self, space: Space | None) -> OwnBlock:
+        data, path = self._given.get("sweepd"), ("sweepd",)
+        if data is None:
+            return OwnBlock()
+        if not isinstance(data, Mapping):
+            self._problems.error(path, f"must be a mapping, not {show(data)}")
+            return OwnBlock()
+        for key in data:
+            if key in _LATER:
+                words = "is not supported by this version of sweepd"
+                is_vital = key in ("when", "constraints")
+                note = self._problems.error if is_vital else self._problems.lenient
+                note((*path, key), words)
+        known = {key: value for key, value in data.items() if key not in _LATER}
+        entries = known.pop("initial", [])
+        own = self._block(OwnBlock, known, path) or OwnBlock()
+        if not isinstance(entries, list):
+            self._problems.error((*path, "initial"), f"must be a list, not {show(entries)}")
+        elif space is not None:
+            configs = check_initial(entries, self._problems, space=space)
+            own = own.model_copy(update={"initial": tuple(configs)})
+        return own
+
+    def _command(self, space: Space | None) -> None:
+        command = self._given.get("command")
+        if command is None:
+            return
+        if isinstance(command, str):
+            words = "must be a list with one item for each argument, not text"
+            self._problems.error(("command",), words)
+            self._given.pop("command")
+        elif isinstance(command, list):
+            check_command(
+                command,
+                self._problems,
+                space=space or Space(()),
+                has_program="program" in self._given,
+            )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _belongs(key: str, value: Any) -> str:
+    if key in _ELSEWHERE:
+        return f"; {_ELSEWHERE[key]}"
+    hint = nearest(key, KEYS)
+    if not hint and isinstance(value, Mapping) and value.keys() & {"value", "values", "min"}:
+        return "; parameters go below parameters"
+    return hint or f"; known: {', '.join(sorted(KEYS))}"

@@ -1,0 +1,49 @@
+"""The page on the definition names everything there is; the samples fit the trainer."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweepd.macros import KNOWN
+from sweepd.spec import EarlyTerminate, Metric, OwnBlock, read_definition
+from sweepd.spec.laws import LAWS
+from sweepd.spec.reading import KEYS
+from sweepd_trainer.config import read_config
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "definition.md").read_text()
+NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(KEYS - {"kind"}, id="top-level keys"),
+        pytest.param(set(LAWS), id="distributions"),
+        pytest.param({f"${{{name}}}" for name in KNOWN}, id="macros"),
+        pytest.param(set(Metric.model_fields), id="metric"),
+        pytest.param(set(EarlyTerminate.model_fields), id="early_terminate"),
+        pytest.param(set(OwnBlock.model_fields), id="sweepd"),
+    ],
+)
+def test_the_page_names_everything_there_is(known):
+    assert known - NAMES - {"sweepd"} == set()
+
+
+def test_the_definition_on_the_page_is_right():
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+    assert read_definition(text, allow_unknown=False).warnings == ()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_trainer_takes_every_config_of_a_sample(path):
+    definition = read_definition(path.read_bytes()).definition
+    rng = np.random.default_rng(0)
+
+    for _ in range(50):
+        read_config(definition.space.nest(definition.space.sample(rng)))
+
+    assert definition.program == "trainer/train.py"

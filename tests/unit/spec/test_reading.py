@@ -1,0 +1,280 @@
+"""Whole definitions: what is read, what is refused and in which words."""
+
+import json
+import time
+
+import pytest
+import yaml
+
+from sweepd.errors import DefinitionError
+from sweepd.spec import EarlyTerminate, read_definition
+
+METRIC = {"name": "loss", "goal": "minimize"}
+X = {"x": {"values": [1, 2]}}
+
+
+def test_every_key_of_the_language_is_read(parsed):
+    definition = parsed(
+        {"lr": {"min": 0.0, "max": 1.0}},
+        method="bayes",
+        metric={"name": "acc", "goal": "maximize", "target": 0.9, "impute": "latest"},
+        program="train.py",
+        command=["python", "${program}", 3, "${args}"],
+        early_terminate={"type": "hyperband", "min_iter": 2, "eta": 4, "strict": False},
+        run_cap=5,
+        name="n",
+        description="d",
+        project="p",
+        entity="e",
+        apiVersion="1",
+        kind="sweep",
+        controller={"type": "cloud"},
+        sweepd={"seed": 7, "objective": "mean:3", "initial": [{"lr": 0.5}]},
+    ).definition
+
+    assert (definition.goal, definition.metric_name) == ("maximize", "acc")
+    assert (definition.metric.target, definition.metric.impute) == (0.9, "latest")
+    assert definition.command == ("python", "${program}", "3", "${args}")
+    assert definition.early_terminate == EarlyTerminate(
+        type="hyperband", min_iter=2, eta=4, strict=False
+    )
+    assert (definition.run_cap, definition.name, definition.project) == (5, "n", "p")
+    assert (definition.own.seed, definition.own.objective) == (7, "mean:3")
+    assert definition.own.initial == ({"lr": 0.5},)
+
+
+def test_what_is_left_out_has_wandbs_default(parsed):
+    definition = parsed(
+        metric={"name": "loss"}, early_terminate={"type": "hyperband", "min_iter": 1}
+    ).definition
+
+    assert definition.goal == "minimize"
+    assert (definition.metric.impute, definition.metric.impute_while_running) == (None, "false")
+    assert (definition.early_terminate.eta, definition.early_terminate.strict) == (3, True)
+    assert (definition.own.seed, definition.own.objective) == (None, "best")
+    assert (definition.run_cap, definition.program, definition.command) == (None, None, None)
+    assert definition.uses_own_keys is False
+
+
+def test_all_problems_of_a_file_come_at_once_with_their_lines(refusal):
+    text = """\
+method: baies
+metric: {goal: max}
+parameters:
+  lr: {min: 0.1, max: 0.1}
+  bs: {values: []}
+  wd: {distribution: log_uniform_valeus, min: 1, max: 2}
+  opt:
+    parameters:
+      m: {vals: [1]}
+run_cap: 0
+early_terminate: {type: hyperband}
+sweepd: {seed: -1}
+"""
+    found = refusal(text)
+
+    assert {path: violation.line for path, violation in found.items()} == {
+        "method": 1,
+        "metric": 2,
+        "metric.goal": 2,
+        "parameters.lr": 4,
+        "parameters.bs": 5,
+        "parameters.wd.distribution": 6,
+        "parameters.opt.parameters.m.vals": 9,
+        "run_cap": 10,
+        "early_terminate": 11,
+        "sweepd.seed": 12,
+    }
+    assert found["metric.goal"].message == "must be minimize or maximize, not max"
+    assert found["parameters.lr"].message == "min 0.1 is not below max 0.1"
+    assert "did you mean bayes?" in found["method"].message
+    assert "did you mean log_uniform_values?" in found["parameters.wd.distribution"].message
+    assert "did you mean values?" in found["parameters.opt.parameters.m.vals"].message
+
+
+def test_an_error_names_the_file_and_counts_its_problems():
+    with pytest.raises(DefinitionError) as caught:
+        read_definition("method: random\n", source="my.yaml")
+
+    assert str(caught.value) == ("my.yaml: 1 problem\n  needs parameters: what to search over")
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "words"),
+    [
+        ({"method": "Bayes"}, "method", "did you mean bayes?"),
+        ({"method": ["grid"]}, "method", "must be one of grid"),
+        ({"method": "bayes"}, "", "method bayes needs a metric"),
+        ({"metric": "loss"}, "metric", "write metric: {name: loss, goal: minimize}"),
+        ({"metric": ["loss"]}, "metric", "write metric: {name: …, goal: minimize}"),
+        ({"metric": {"goal": "minimize"}}, "metric", "needs name"),
+        ({"metric": {"name": ""}}, "metric.name", "must not be empty"),
+        ({"metric": {"name": ["a"]}}, "metric.name", "must be text, not a list"),
+        ({"metric": {"name": "a", "target": "x"}}, "metric.target", "must be a number"),
+        ({"metric": {"name": "a", "impute": "mean"}}, "metric.impute", "worst, latest or best"),
+        ({"run_cap": 0}, "run_cap", "at least 1, not 0"),
+        ({"run_cap": 2.5}, "run_cap", "a whole number, not 2.5"),
+        ({"run_cap": "ten"}, "run_cap", "must be a number, not ten"),
+        ({"run_cap": True}, "run_cap", "must be a number, not true"),
+        ({"command": "python train.py"}, "command", "must be a list"),
+        ({"command": [["a"]]}, "command[0]", "must be text, not a list"),
+        ({"command": []}, "command", "at least one item"),
+        ({"command": ["python", "${program}"]}, "command[1]", "program, which is not given"),
+        ({"program": ["a"]}, "program", "must be text, not a list"),
+        ({"controller": {"type": "remote"}}, "controller.type", "local or cloud, not remote"),
+        ({"controller": "local"}, "controller", "must be a mapping, not local"),
+        ({"job": "a", "image_uri": "b"}, "image_uri", "cannot stand beside job"),
+        ({"sweepd": [1]}, "sweepd", "must be a mapping"),
+        ({"sweepd": {"initial": 3}}, "sweepd.initial", "must be a list, not 3"),
+        ({"sweepd": {"seed": 1.5}}, "sweepd.seed", "a whole number"),
+        ({"sweepd": {"objective": "first"}}, "sweepd.objective", "best, last or mean:k"),
+        ({"sweepd": {"when": {}}}, "sweepd.when", "not supported by this version"),
+        ({"sweepd": {"constraints": ["a < b"]}}, "sweepd.constraints", "not supported by this"),
+        ({"scheduler": {"engine": "tpe"}}, "scheduler.engine", "wandb, optuna, ax, not tpe"),
+        ({"scheduler": {}}, "scheduler.engine", "must be one of"),
+        ({"scheduler": {"engine": "optuna"}}, "scheduler.engine", "needs method: custom"),
+        (
+            {"scheduler": {"engine": "wandb", "search_space": "f"}},
+            "scheduler.search_space",
+            "needs source",
+        ),
+        ({"metrics": [METRIC, {"name": "b"}]}, "metrics", "needs method: custom, not random"),
+        ({"metrics": [METRIC], "method": "custom"}, "metrics", "at least two"),
+    ],
+)
+def test_a_wrong_top_level_key_is_refused(keys, path, words, text_of, refusal):
+    found = refusal(text_of(X, **keys))
+
+    assert list(found) == [path]
+    assert words in found[path].message
+
+
+def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, refusal):
+    text = text_of(
+        X,
+        earli_terminate={"type": "hyperband"},
+        seed=3,
+        max_runs=9,
+        lr={"values": [1]},
+        metric=METRIC | {"gaol": "x"},
+        sweepd={"sed": 1, "retries": 2},
+    )
+
+    warned = {w.path: w.message for w in read_definition(text).warnings}
+    found = {path: v.message for path, v in refusal(text, allow_unknown=False).items()}
+
+    assert warned == found
+    assert "did you mean early_terminate?" in found["earli_terminate"]
+    assert "below sweepd" in found["seed"]
+    assert "write run_cap" in found["max_runs"]
+    assert "go below parameters" in found["lr"]
+    assert "did you mean goal?" in found["metric.gaol"]
+    assert "did you mean seed?" in found["sweepd.sed"]
+    assert "not supported by this version" in found["sweepd.retries"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "words"),
+    [
+        ({"method": "custom"}, "method", "sweepd suggests nothing"),
+        ({"controller": {"type": "local"}}, "controller.type", "has no effect here"),
+        ({"scheduler": {"engine": "wandb"}}, "scheduler", "does the search itself"),
+        ({"scheduler": {"num_workers": 4}}, "scheduler", "does the search itself"),
+        ({"job": "team/project/job:v1"}, "job", "Sweeps on Launch"),
+        ({"settings": {"a": 1}}, "settings", "has no effect"),
+        ({"metric": None, "description": ""}, None, ""),
+        ({"run_cap": 3}, "run_cap", "never reached: there are 2 configurations"),
+        ({"kind": "job"}, "kind", "must be sweep"),
+        ({"command": ["python", "${arg}"]}, "command[1]", "did you mean ${args}?"),
+        ({"command": ["python", "${x}"]}, "command[1]", "parameters come by ${args}"),
+        ({"command": ["python", "--x=${x}"]}, "command[1]", "passed on literally"),
+        ({"command": ["sh", "-c", "python a.py ${args}"]}, "command[2]", "must be the whole item"),
+        ({"command": ["python", "$args"]}, "command[1]", "did you mean ${args}?"),
+        ({"command": ["${envvar:home}"]}, "command[0]", "capitals"),
+        ({"command": ["${envvar:HOME}/x", "--a=${envvar:B}", "${args_json}"]}, None, ""),
+    ],
+)
+def test_what_is_odd_is_a_warning(keys, path, words, parsed):
+    warnings = {warning.path: warning.message for warning in parsed(X, **keys).warnings}
+
+    if path is None:
+        assert warnings == {}
+    else:
+        assert list(warnings) == [path]
+        assert words in warnings[path]
+
+
+def test_a_definition_for_an_external_scheduler_needs_no_parameters():
+    text = (
+        "method: custom\nmetrics: [{name: a}, {name: b, goal: maximize}]\n"
+        "scheduler: {engine: optuna, source: s.py, search_space: space}\n"
+    )
+
+    parsed = read_definition(text)
+
+    assert parsed.definition.space.parameters == ()
+    assert parsed.definition.scheduler["engine"] == "optuna"
+    assert [w.path for w in parsed.warnings] == ["method", "metrics", "scheduler"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"early_terminate": {"type": "hyperband", "min_iter": 1}}, {"controller": {"type": "local"}}],
+)
+def test_a_scheduler_excludes_our_stop_rule_and_the_local_controller(other, text_of, refusal):
+    found = refusal(text_of(X, metric=METRIC, scheduler={"engine": "wandb"}, **other))
+
+    assert "beside scheduler" in "".join(v.message for v in found.values())
+
+
+def test_a_definition_survives_the_way_over_the_wire():
+    text = """\
+method: bayes
+metric: {name: loss}
+parameters:
+  lr: {distribution: log_uniform_values, min: 1e-5, max: 1}
+  o: {parameters: {k: {values: [[1, 2], null, "yes", "007"]}}}
+sweepd: {seed: 3, initial: [{lr: 0.1, o: {k: [1, 2]}}]}
+"""
+    here = read_definition(text).definition
+
+    there = read_definition(here.to_yaml())
+    client = read_definition(yaml.dump(json.loads(json.dumps(here.raw))))
+
+    assert there.warnings == client.warnings == ()
+    assert there.definition.space == client.definition.space == here.space
+    assert there.definition.own == client.definition.own == here.own
+
+
+def test_shared_values_are_written_out_without_anchors():
+    text = "method: random\nparameters: {a: {values: &v [1, 2]}, b: {values: *v}}\n"
+
+    assert "&" not in read_definition(text).definition.to_yaml()
+
+
+def test_more_problems_than_anyone_reads_are_counted():
+    parameters = "".join(f"  p{i}: 1\n" for i in range(300))
+
+    with pytest.raises(DefinitionError) as caught:
+        read_definition(f"method: random\nparameters:\n{parameters}")
+
+    assert len(caught.value.violations) == 101
+    assert caught.value.violations[-1].message == "… and 200 more"
+
+
+def test_a_misspelt_required_key_is_one_problem_of_a_file(refusal):
+    text = "metod: random\nparamters: {x: {value: 1}}\n"
+
+    assert set(refusal(text, allow_unknown=False)) == {"metod", "paramters"}
+    with pytest.raises(DefinitionError, match="needs method: grid, random, bayes, custom"):
+        read_definition(text)
+
+
+def test_thousands_of_unknown_keys_take_no_time():
+    text = "".join(f"key{i}: 1\n" for i in range(20_000))
+    start = time.perf_counter()
+
+    with pytest.raises(DefinitionError):
+        read_definition(text, allow_unknown=False)
+
+    assert time.perf_counter() - start < 5
