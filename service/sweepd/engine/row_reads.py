@@ -1,0 +1,173 @@
+"""Stored rows as their readers see them: by step, merged, without what a later attempt redid."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, func, or_, select
+
+from sweepd.engine.stream_bodies import HISTORY
+from sweepd.engine.texts import MAX_INT, strict_json
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["StoredRow", "evenly", "lines_of", "pick", "read_rows", "steps_of"]
+
+_PLAIN_KEY = re.compile(r"[\w ./:-]+", re.ASCII)  # spelt in JSON as it is
+_MAX_BOUND = 500  # values bound in one query
+
+
+class StoredRow(NamedTuple):
+    """A row: the step, and strict JSON text."""
+
+    step: int
+    body: str
+
+
+def read_rows(
+    tx: Tx,
+    *,
+    run_id: int,
+    keys: Sequence[str] = (),
+    min_step: int | None = None,
+    max_step: int | None = None,
+    steps: Sequence[int] | None = None,
+) -> Iterator[StoredRow]:
+    """Yield history rows by step; rows of one step are merged, the later line wins per key.
+
+    Rows of an attempt from the step on that a later attempt resumed at are left out.
+
+    Args:
+        tx: the transaction.
+        run_id: the run.
+        keys: leave out rows that have none of these; those that are left may still lack some.
+        min_step: the first step.
+        max_step: the last step, inclusive.
+        steps: only these, ascending.
+    """
+    where = [*_within(run_id, min_step, max_step), *_mentions(keys)]
+    cuts = _resumed_at(tx, run_id)
+    pending: StoredRow | None = None
+    for part in _parts(steps):
+        query = (
+            select(
+                t.stream_line.c.step,
+                t.stream_line.c.attempt,
+                t.stream_line.c.body,
+            )
+            .where(*where, *part)
+            .order_by(t.stream_line.c.step, t.stream_line.c.line)
+        )
+        for step, attempt, body in tx.conn.execute(query):
+            if step >= cuts.get(attempt, step + 1):
+                continue
+            if pending is not None and pending.step == step:
+                merged = json.loads(pending.body) | json.loads(body)
+                pending = StoredRow(step, strict_json(merged))
+                continue
+            if pending is not None:
+                yield pending
+            pending = StoredRow(step, body)
+    if pending is not None:
+        yield pending
+
+
+def steps_of(
+    tx: Tx, *, run_id: int, min_step: int | None = None, max_step: int | None = None
+) -> list[int]:
+    """Return the steps that have rows, ascending, both bounds inclusive; it reads only an index."""
+    step = t.stream_line.c.step
+    query = select(step).distinct().where(*_within(run_id, min_step, max_step)).order_by(step)
+    return [found for found in tx.conn.scalars(query) if found is not None]
+
+
+def lines_of(tx: Tx, *, run_id: int, stream: int, lines: Sequence[int]) -> list[str]:
+    """Return the bodies of those lines, in their order."""
+    found: dict[int, str] = {}
+    for start in range(0, len(lines), _MAX_BOUND):
+        query = select(t.stream_line.c.line, t.stream_line.c.body).where(
+            t.stream_line.c.run_id == run_id,
+            t.stream_line.c.stream == stream,
+            t.stream_line.c.line.in_(lines[start : start + _MAX_BOUND]),
+        )
+        found.update({line: body for line, body in tx.conn.execute(query)})
+    return [found[line] for line in lines if line in found]
+
+
+def evenly(n: int, samples: int) -> list[int]:
+    """Return at most `samples` of the indices 0 … n-1, evenly spread, the first and last in."""
+    if samples >= n:
+        return list(range(n))
+    if samples <= 1:
+        return [n - 1] if samples == 1 else []
+    return [index * (n - 1) // (samples - 1) for index in range(samples)]
+
+
+def pick(values: dict[str, Any], key: str) -> tuple[bool, Any]:
+    """Return whether a row has `key` (as it stands, else a dotted path into objects), and it."""
+    if key in values:
+        return True, values[key]
+    head, dot, rest = key.partition(".")
+    while dot:
+        inner = values.get(head)
+        if isinstance(inner, dict):
+            has, value = pick(inner, rest)
+            if has:
+                return True, value
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    return False, None
+
+
+def _within(run_id: int, low: int | None, high: int | None) -> list[ColumnElement[bool]]:
+    """Return the clauses of a run's history between two steps, both inclusive."""
+    c = t.stream_line.c
+    where = [c.run_id == run_id, c.stream == HISTORY, c.step.is_not(None)]
+    if low is not None:
+        where.append(c.step >= _bound(low))
+    if high is not None:
+        where.append(c.step <= _bound(high))
+    return where
+
+
+def _bound(step: int) -> int:
+    """Return a step that SQLite can hold."""
+    return max(-MAX_INT, min(step, MAX_INT))
+
+
+def _mentions(keys: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Return a clause that spares parsing rows that cannot have any of `keys`."""
+    wanted = [key for key in keys if not key.startswith("_")]
+    if not wanted or not all(_PLAIN_KEY.fullmatch(key) for key in wanted):
+        return []
+    heads = {f'"{key.partition(".")[0]}' for key in wanted}
+    return [or_(*(func.instr(t.stream_line.c.body, head) > 0 for head in sorted(heads)))]
+
+
+def _parts(steps: Sequence[int] | None) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield further conditions of each query: few enough bound values in one."""
+    if steps is None:
+        yield []
+        return
+    for start in range(0, len(steps), _MAX_BOUND):
+        yield [t.stream_line.c.step.in_(steps[start : start + _MAX_BOUND])]
+
+
+def _resumed_at(tx: Tx, run_id: int) -> dict[int, int]:
+    """Return, for each attempt of a trial, the lowest step that a later one logged."""
+    n_attempts = tx.conn.scalar(select(t.trial.c.attempt).where(t.trial.c.run_id == run_id))
+    if n_attempts is None or n_attempts < 2:
+        return {}
+    firsts = tx.conn.execute(
+        select(t.stream_line.c.attempt, func.min(t.stream_line.c.step))
+        .where(t.stream_line.c.run_id == run_id, t.stream_line.c.stream == HISTORY)
+        .group_by(t.stream_line.c.attempt)
+    )
+    lowest = {attempt: step for attempt, step in firsts}
+    cuts: dict[int, int] = {}
+    for attempt in lowest:
+        later = [step for other, step in lowest.items() if other > attempt and step is not None]
+        if later:
+            cuts[attempt] = min(later)
+    return cuts

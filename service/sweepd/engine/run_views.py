@@ -1,0 +1,135 @@
+"""Run rows as views: the one query that reads them, and the tables that filters may name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, select
+
+from sweepd.engine.texts import clean
+from sweepd.engine.views import RunView, TrialView
+from sweepd.states import RunState
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["find_run", "load_run", "run_at", "select_runs", "view_of"]
+
+_RUN_COLUMNS = {
+    "id": t.run.c.id,
+    "name": t.run.c.name,
+    "project_id": t.run.c.project_id,
+    "project": t.project.c.name,
+    "entity": t.entity.c.name,
+    "sweep_id": t.run.c.sweep_id,
+    "sweep": t.sweep.c.name,
+    "user_name": t.user.c.name,
+    "state": t.run.c.state,
+    "display_name": t.run.c.display_name,
+    "description": t.run.c.description,
+    "notes": t.run.c.notes,
+    "group": t.run.c.run_group,
+    "job_type": t.run.c.job_type,
+    "host": t.run.c.host,
+    "program": t.run.c.program,
+    "repo": t.run.c.repo,
+    "commit": t.run.c.git_commit,
+    "tags": t.run.c.tags,
+    "config": t.run.c.config,
+    "summary": t.run.c.summary,
+    "system_metrics": t.run.c.system_metrics,
+    "history_keys": t.run.c.history_keys,
+    "history_lines": t.run.c.history_lines,
+    "event_lines": t.run.c.event_lines,
+    "log_lines": t.run.c.log_lines,
+    "last_step": t.run.c.last_step,
+    "exit_code": t.run.c.exit_code,
+    "stop_requested": t.run.c.stop_requested,
+    "created_at": t.run.c.created_at,
+    "started_at": t.run.c.started_at,
+    "heartbeat_at": t.run.c.heartbeat_at,
+    "ended_at": t.run.c.ended_at,
+}
+_TRIAL_COLUMNS = {
+    name: t.trial.c[name]
+    for name in (
+        "id",
+        "sweep_id",
+        "number",
+        "run_id",
+        "config",
+        "origin",
+        "state",
+        "attempt",
+        "reason",
+        "message",
+        "objective",
+        "best",
+        "last",
+        "n_values",
+        "has_bad_value",
+        "created_at",
+        "ended_at",
+    )
+}
+_N_RUN = len(_RUN_COLUMNS)
+_STATE_AT = list(_RUN_COLUMNS).index("state")
+
+
+_SELECT: Select[Any] = select(
+    *(column.label(f"run_{name}") for name, column in _RUN_COLUMNS.items()),
+    *(column.label(f"trial_{name}") for name, column in _TRIAL_COLUMNS.items()),
+).select_from(
+    t.run.join(t.project, t.project.c.id == t.run.c.project_id)
+    .join(t.entity, t.entity.c.id == t.project.c.entity_id)
+    .outerjoin(t.sweep, t.sweep.c.id == t.run.c.sweep_id)
+    .outerjoin(t.user, t.user.c.id == t.run.c.user_id)
+    .outerjoin(t.trial, t.trial.c.run_id == t.run.c.id)
+)
+# Built once: a run is read at every request, and building costs more than reading.
+_BY_ID = _SELECT.where(t.run.c.id == bindparam("run_id"))
+_BY_NAME = _SELECT.where(
+    t.run.c.project_id == bindparam("project_id"), t.run.c.name == bindparam("name")
+)
+_BY_ADDRESS = _SELECT.where(
+    t.entity.c.name == bindparam("entity"),
+    t.project.c.name == bindparam("project"),
+    t.run.c.name == bindparam("name"),
+)
+
+
+def select_runs() -> Select[Any]:
+    """Return a query for runs with what `view_of` needs; `run`, `sweep` and `user` are joined."""
+    return _SELECT
+
+
+def view_of(row: Row[Any]) -> RunView:
+    """Return a row of `select_runs` as a view."""
+    run = dict(zip(_RUN_COLUMNS, row[:_N_RUN], strict=True))
+    run["state"] = RunState(row[_STATE_AT])
+    trial = dict(zip(_TRIAL_COLUMNS, row[_N_RUN : _N_RUN + len(_TRIAL_COLUMNS)], strict=True))
+    return RunView(**run, trial=_trial(trial))
+
+
+def _trial(columns: Mapping[str, Any]) -> TrialView | None:
+    if columns["id"] is None:
+        return None
+    return TrialView(**{**columns, "has_bad_value": bool(columns["has_bad_value"])})
+
+
+def load_run(tx: Tx, run_id: int) -> RunView | None:
+    """Return the run of that storage id, None if there is none. Asks nobody's leave."""
+    return _read(tx, _BY_ID, run_id=run_id)
+
+
+def find_run(tx: Tx, project_id: int, name: str) -> RunView | None:
+    """Return a project's run by its name, None if there is none. Asks nobody's leave."""
+    return _read(tx, _BY_NAME, project_id=project_id, name=clean(name))
+
+
+def run_at(tx: Tx, *, entity: str, project: str, name: str) -> RunView | None:
+    """Return the run of that address, None if there is none. Asks nobody's leave."""
+    return _read(tx, _BY_ADDRESS, entity=clean(entity), project=clean(project), name=clean(name))
+
+
+def _read(tx: Tx, query: Select[Any], **values: int | str) -> RunView | None:
+    row = tx.conn.execute(query, values).one_or_none()
+    return view_of(row) if row is not None else None

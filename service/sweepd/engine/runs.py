@@ -1,0 +1,208 @@
+"""Runs: what the public API and the pages ask of them and do to them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
+
+from sweepd.engine import events, paging, projects
+from sweepd.engine.filters import Ordering, compile_filters, compile_order
+from sweepd.engine.run_states import change_state
+from sweepd.engine.run_views import find_run, load_run, select_runs, view_of
+from sweepd.engine.upserts import RunChange, upsert_run
+from sweepd.engine.views import Account, Page, RunView
+from sweepd.errors import Conflict, NotFound, ProtocolError
+from sweepd.states import RunState, is_terminal
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = [
+    "RunChange",
+    "count_runs",
+    "delete_run",
+    "get_run",
+    "query_runs",
+    "request_stop",
+    "run_by_id",
+    "set_run_state",
+    "upsert_run",
+]
+
+
+def get_run(
+    tx: Tx, *, actor: Account, entity: str | None, project: str | None, name: str
+) -> RunView:
+    """Return the run of that address.
+
+    Raises:
+        NotFound: if there is no such entity, project or run.
+        Forbidden: if it belongs to somebody else.
+    """
+    where = projects.get_project(tx, actor=actor, entity=entity, name=project)
+    run = find_run(tx, where.id, name)
+    if run is None:
+        raise NotFound(f"there is no run {where.entity}/{where.name}/{name}")
+    return run
+
+
+def run_by_id(tx: Tx, *, actor: Account, run_id: int) -> RunView:
+    """Return the run of that storage id; raise as `get_run` does."""
+    run = load_run(tx, run_id)
+    if run is None:
+        raise NotFound(f"there is no run with id {run_id}")
+    projects.resolve_entity(tx, actor=actor, entity=run.entity)
+    return run
+
+
+def query_runs(
+    tx: Tx,
+    *,
+    actor: Account,
+    project_id: int,
+    filters: Mapping[str, Any] | None = None,
+    order: str | None = None,
+    after: str | None = None,
+    first: int = 50,
+) -> Page[RunView]:
+    """Return a page of a project's runs that pass `filters`, in `order` (default: oldest first).
+
+    A cursor holds the sorted values of its run, so that a page neither repeats nor skips a run that
+    stayed where it was, whatever has been added or deleted meanwhile.
+
+    Raises:
+        NotFound, Forbidden: for the project.
+        ProtocolError: for the filter, the order or the cursor.
+    """
+    projects.project_by_id(tx, actor=actor, project_id=project_id)
+    orderings = compile_order(order)
+    query = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
+    if after is not None:
+        query = query.where(_after(orderings, paging.read(after)))
+    for ordering in orderings:
+        value = ordering.value
+        query = query.order_by(
+            value.is_(None), value.desc() if ordering.is_descending else value.asc()
+        )
+    keys = [ordering.value.label(f"key_{n}") for n, ordering in enumerate(orderings)]
+    size = paging.check_first(first)
+    rows = tx.conn.execute(query.add_columns(*keys).order_by(t.run.c.id).limit(size + 1)).all()
+    shown = rows[:size]
+    views = tuple(view_of(row) for row in shown)
+    return Page(
+        items=views,
+        cursors=tuple(
+            paging.encode([*row[len(row) - len(keys) :], view.id])
+            for row, view in zip(shown, views, strict=True)
+        ),
+        has_next=len(rows) > size,
+    )
+
+
+def count_runs(
+    tx: Tx, *, actor: Account, project_id: int, filters: Mapping[str, Any] | None = None
+) -> int:
+    """Return how many runs of a project pass `filters`; raise as `query_runs` does."""
+    projects.project_by_id(tx, actor=actor, project_id=project_id)
+    passing = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
+    return tx.conn.scalar(passing.with_only_columns(func.count())) or 0
+
+
+def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
+    """Delete a run with all its rows and files; return the keys of the blobs that were freed.
+
+    Deleting what is gone already is fine, and returns an empty list.
+
+    Raises:
+        Forbidden: if it belongs to somebody else.
+    """
+    run = load_run(tx, run_id)
+    if run is None:
+        return []
+    projects.resolve_entity(tx, actor=actor, entity=run.entity)
+    blobs = tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id)).all()
+    tx.conn.execute(delete(t.run).where(t.run.c.id == run_id))
+    events.record(
+        tx,
+        actor=actor.name,
+        kind="run.deleted",
+        project_id=run.project_id,
+        sweep_id=run.sweep_id,
+        run_id=run_id,
+        data={"name": run.name},
+    )
+    return list(blobs)
+
+
+def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by a user") -> RunView:
+    """Ask a run's process to stop; its next stream answer says so.
+
+    Nothing changes for a run that has ended or was asked before. A plain run that never started is
+    killed at once.
+
+    Raises:
+        NotFound, Forbidden: as `run_by_id`.
+    """
+    run = run_by_id(tx, actor=actor, run_id=run_id)
+    if is_terminal(run.state) or run.stop_requested is not None:
+        return run
+    tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
+    events.record(
+        tx,
+        actor=actor.name,
+        kind="run.stop_requested",
+        project_id=run.project_id,
+        sweep_id=run.sweep_id,
+        run_id=run_id,
+        data={"why": why},
+    )
+    if run.state is RunState.PENDING and run.sweep_id is None:
+        change_state(tx, run=run, to=RunState.KILLED, actor=actor.name, why=why)
+    return run_by_id(tx, actor=actor, run_id=run_id)
+
+
+def set_run_state(tx: Tx, *, actor: Account, run_id: int, state: str) -> RunView:
+    """Move a run to pending or failed by hand.
+
+    Raises:
+        NotFound, Forbidden: as `run_by_id`.
+        ProtocolError: for any other state.
+        Conflict: if it is a sweep's run, whose states are the sweep's affair.
+        IllegalMove: if its present state does not allow it.
+    """
+    run = run_by_id(tx, actor=actor, run_id=run_id)
+    if state not in (RunState.PENDING, RunState.FAILED):
+        raise ProtocolError(f"state: a run can be set to pending or failed, not {state!r}")
+    if run.sweep_id is not None:
+        raise Conflict(f"run {run.name} belongs to sweep {run.sweep}, which keeps its state")
+    change_state(tx, run=run, to=RunState(state), actor=actor.name, why="set by a user")
+    return run_by_id(tx, actor=actor, run_id=run_id)
+
+
+def _after(orderings: Sequence[Ordering], cursor: object) -> ColumnElement[bool]:
+    """Return the clause of what stands behind a cursor: equal so far, and then behind."""
+    if not _is_cursor(cursor, len(orderings)):
+        raise ProtocolError("after: this cursor is of another order")
+    assert isinstance(cursor, list)
+    *values, run_id = cursor
+    behind: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for ordering, value in zip(orderings, values, strict=True):
+        column = ordering.value
+        if value is None:
+            further: ColumnElement[bool] = false()
+        else:
+            beyond = column < value if ordering.is_descending else column > value
+            further = or_(column.is_(None), beyond)
+        behind.append(and_(*equal, further))
+        equal.append(column.is_(None) if value is None else column == value)
+    behind.append(and_(*equal, t.run.c.id > run_id))
+    return or_(*behind)
+
+
+def _is_cursor(cursor: object, n_keys: int) -> bool:
+    if not isinstance(cursor, list) or len(cursor) != n_keys + 1:
+        return False
+    *values, run_id = cursor
+    if not isinstance(run_id, int) or isinstance(run_id, bool) or abs(run_id) >= 2**63:
+        return False
+    return all(value is None or isinstance(value, str | float | int) for value in values)

@@ -1,0 +1,287 @@
+"""UpsertBucket: how a client's process, or the public API, creates and changes a run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from sweepd.engine import events, outcomes, projects
+from sweepd.engine.run_names import make_name
+from sweepd.engine.run_states import change_state
+from sweepd.engine.run_views import find_run, load_run
+from sweepd.engine.texts import clean, read_object, strict_json
+from sweepd.engine.views import Account, RunView
+from sweepd.errors import NotFound, ProtocolError
+from sweepd.states import RunState, is_terminal
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["FIRST_YEAR", "RunChange", "is_stale", "upsert_run"]
+
+#: Fields of a change that are plain columns.
+_COLUMNS: Mapping[str, str] = {
+    "display_name": "display_name",
+    "description": "description",
+    "notes": "notes",
+    "group": "run_group",
+    "job_type": "job_type",
+    "host": "host",
+    "program": "program",
+    "repo": "repo",
+    "commit": "git_commit",
+}
+FIRST_YEAR = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # earlier is a clock that was never set
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChange:
+    """What an upsert asks for; None means: leave unchanged.
+
+    `id` is the storage id (the number under the opaque one). With an id and no name it is an update
+    by the public API, where `tags=()` clears. `config` and `summary` are JSON text as they arrived.
+    `attempt` and `token` are those of our agent's lease header, None for other clients.
+    """
+
+    id: int | None = None
+    entity: str | None = None
+    project: str | None = None
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    notes: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    host: str | None = None
+    program: str | None = None
+    repo: str | None = None
+    commit: str | None = None
+    config: str | None = None
+    summary: str | None = None
+    tags: tuple[str, ...] | None = None
+    state: str | None = None
+    sweep: str | None = None
+    attempt: int | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """The sweep that an upsert names."""
+
+    id: int
+    project_id: int
+    label: str
+
+
+def upsert_run(tx: Tx, *, actor: Account, change: RunChange) -> tuple[RunView, bool]:
+    """Create or change a run; return it and whether it was created now.
+
+    A run is found by its storage id, else by its address. It starts running with the first upsert
+    of a live process (one that names its host, or has `_wandb` in its config); an upsert that opens
+    a run again after its end clears how it ended. An upsert by an attempt that has lost its lease
+    changes nothing. `state` counts only when a run is made.
+
+    Raises:
+        NotFound, Forbidden: for the storage id, the entity or the sweep.
+        InvalidInput: for a name that cannot be one.
+        ProtocolError: for JSON that is none, or a sweep other than the run's own.
+    """
+    config = read_object(change.config, name="config") if change.config else None
+    sweep = _claimed_sweep(tx, actor, change.sweep) if change.sweep else None
+    run, project_id = _locate(tx, actor, change, sweep)
+    if run is None:
+        return _create(tx, actor, change, config, sweep, project_id), True
+    if is_stale(run, change.attempt):
+        return run, False
+    return _change(tx, actor, change, config, sweep, run), False
+
+
+def is_stale(run: RunView, attempt: int | None) -> bool:
+    """Return whether a request speaks for an attempt that a later one has replaced."""
+    return attempt is not None and run.trial is not None and attempt < run.trial.attempt
+
+
+def _locate(
+    tx: Tx, actor: Account, change: RunChange, sweep: _Sweep | None
+) -> tuple[RunView | None, int]:
+    """Return the run if it is there, and the id of the project that it is or will be in."""
+    if change.id is not None:
+        run = load_run(tx, change.id)
+        if run is None:
+            raise NotFound(f"there is no run with id {change.id}")
+        projects.resolve_entity(tx, actor=actor, entity=run.entity)
+        return run, run.project_id
+    if sweep is not None:
+        project_id = sweep.project_id
+    else:
+        project_id = projects.ensure_project(
+            tx, actor=actor, entity=change.entity, name=change.project
+        ).id
+    return (find_run(tx, project_id, change.name) if change.name else None), project_id
+
+
+def _claimed_sweep(tx: Tx, actor: Account, name: str) -> _Sweep:
+    """Return the sweep of that short id. Its project rules over the one that the upsert names."""
+    row = tx.conn.execute(
+        select(t.sweep.c.id, t.sweep.c.project_id, t.sweep.c.display_name, t.entity.c.name)
+        .join(t.project, t.project.c.id == t.sweep.c.project_id)
+        .join(t.entity, t.entity.c.id == t.project.c.entity_id)
+        .where(t.sweep.c.name == name)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no sweep {name!r} (WANDB_SWEEP_ID names one that is gone?)")
+    sweep_id, project_id, display_name, entity = row
+    projects.resolve_entity(tx, actor=actor, entity=entity)
+    return _Sweep(sweep_id, project_id, display_name or name)
+
+
+def _create(
+    tx: Tx,
+    actor: Account,
+    change: RunChange,
+    config: dict[str, Any] | None,
+    sweep: _Sweep | None,
+    project_id: int,
+) -> RunView:
+    name = projects.check_name(change.name, kind="run id") if change.name else tx.new_id()
+    is_live = _is_live(change, config)
+    state = RunState.RUNNING if is_live else _first_state(change.state)
+    values = _plain_values(change)
+    values.setdefault("display_name", _display_name(tx, sweep, project_id))
+    values |= {
+        "project_id": project_id,
+        "sweep_id": sweep.id if sweep else None,
+        "user_id": actor.id,
+        "name": name,
+        "state": state,
+        "config": strict_json(config or {}),
+        "created_at": min(_started_at(config) or tx.now, tx.now),
+        "started_at": tx.now if is_live else None,
+        "heartbeat_at": tx.now if is_live else None,
+    }
+    run_id = tx.insert(t.run, **values)
+    events.record(
+        tx,
+        actor=actor.name,
+        kind="run.created",
+        project_id=project_id,
+        sweep_id=sweep.id if sweep else None,
+        run_id=run_id,
+        data={"name": name, "state": state},
+    )
+    return _announce(tx, run_id, change, is_started=is_live)
+
+
+def _change(
+    tx: Tx,
+    actor: Account,
+    change: RunChange,
+    config: dict[str, Any] | None,
+    sweep: _Sweep | None,
+    run: RunView,
+) -> RunView:
+    values = _plain_values(change)
+    if change.tags == () and not (change.id is not None and change.name is None):
+        values.pop("tags")  # a process that has no tags, as against a person who removed them
+    if sweep is not None and run.sweep_id != sweep.id:
+        if run.sweep_id is not None:
+            raise ProtocolError(f"run {run.name} belongs to sweep {run.sweep}, not {change.sweep}")
+        values["sweep_id"] = sweep.id
+    if config is not None:
+        is_first = run.sweep_id is not None and run.started_at is None
+        values["config"] = strict_json(json.loads(run.config) | config if is_first else config)
+        began = _started_at(config)
+        if began is not None and began < run.created_at:
+            values["created_at"] = began
+    is_live = _is_live(change, config)
+    is_init = change.host is not None or (change.id is not None and change.name is not None)
+    is_opened = is_terminal(run.state) or run.state is RunState.PREEMPTING
+    is_started = is_live and (run.state is RunState.PENDING or (is_init and is_opened))
+    if is_live:
+        values["heartbeat_at"] = tx.now
+    if is_started:
+        values["started_at"] = run.started_at or tx.now
+        values["exit_code"] = None
+        if is_terminal(run.state):
+            values["stop_requested"] = None
+    to = RunState.RUNNING if is_started else run.state
+    change_state(tx, run=run, to=to, actor=actor.name, values=values)
+    return _announce(tx, run.id, change, is_started=is_started)
+
+
+def _announce(tx: Tx, run_id: int, change: RunChange, *, is_started: bool) -> RunView:
+    """Tell the sweep that its run has started; return the run as it is now."""
+    run = load_run(tx, run_id)
+    assert run is not None
+    if is_started and run.sweep_id is not None:
+        outcomes.run_started(tx, run_id=run_id, attempt=change.attempt, token=change.token)
+        run = load_run(tx, run_id)
+        assert run is not None
+    return run
+
+
+def _is_live(change: RunChange, config: Mapping[str, Any] | None) -> bool:
+    """Return whether the upsert comes from a run's own process."""
+    if change.id is not None and change.name is None:  # the public API sends whole configs back
+        return False
+    return change.host is not None or (config is not None and "_wandb" in config)
+
+
+def _first_state(state: str | None) -> RunState:
+    if state in (None, RunState.PENDING):
+        return RunState.PENDING
+    if state == RunState.RUNNING:
+        return RunState.RUNNING
+    raise ProtocolError(f"state: a run begins pending or running, not {state!r}")
+
+
+def _plain_values(change: RunChange) -> dict[str, Any]:
+    """Return the columns that a change sets by itself."""
+    values: dict[str, Any] = {}
+    for field, column in _COLUMNS.items():
+        value = getattr(change, field)
+        if value is not None:
+            values[column] = clean(value)
+    if values.get("display_name") == "":
+        del values["display_name"]
+    if change.tags is not None:
+        values["tags"] = strict_json(list(dict.fromkeys(change.tags)))
+    if change.summary:
+        values["summary"] = strict_json(read_object(change.summary, name="summaryMetrics"))
+    return values
+
+
+def _display_name(tx: Tx, sweep: _Sweep | None, project_id: int) -> str:
+    column, value = (t.run.c.project_id, project_id)
+    if sweep is not None:
+        column, value = (t.run.c.sweep_id, sweep.id)
+    count = tx.conn.scalar(select(func.count()).select_from(t.run).where(column == value)) or 0
+    if sweep is not None:
+        return f"{sweep.label}-run-{count + 1}"
+    return make_name(count + 1, rng=tx.random)
+
+
+def _started_at(config: Mapping[str, Any] | None) -> float | None:
+    """Return when the process began, by its own word; what an offline run brings with it."""
+    internal = (config or {}).get("_wandb")
+    value = internal.get("value") if isinstance(internal, dict) else None
+    environments = value.get("e") if isinstance(value, dict) else None
+    if not isinstance(environments, dict):
+        return None
+    found = [_moment(e.get("startedAt")) for e in environments.values() if isinstance(e, dict)]
+    return min((moment for moment in found if moment is not None), default=None)
+
+
+def _moment(text: object) -> float | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = zoned.timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds >= FIRST_YEAR else None

@@ -1,0 +1,213 @@
+"""What the engine answers with: plain rows, in our own words. JSON text stays text until needed."""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from sweepd.states import AgentState, RunState, SweepState
+
+__all__ = [
+    "Account",
+    "AgentView",
+    "Command",
+    "FileView",
+    "LogLine",
+    "Page",
+    "ProjectView",
+    "RunView",
+    "SweepView",
+    "TrialView",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user as the rest of the service sees one; `entity` is their own entity's name."""
+
+    id: int
+    name: str
+    email: str
+    is_admin: bool
+    entity_id: int
+    entity: str
+
+
+@dataclass(frozen=True)
+class ProjectView:
+    """A project and the names in its address."""
+
+    id: int
+    name: str
+    entity_id: int
+    entity: str
+    description: str | None
+    created_at: float
+    user_name: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """A run as the search sees it."""
+
+    id: int
+    sweep_id: int
+    number: int
+    run_id: int
+    config: str
+    origin: str
+    state: str
+    attempt: int
+    reason: str | None
+    message: str | None
+    objective: float | None
+    best: float | None
+    last: float | None
+    n_values: int
+    has_bad_value: bool
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run; `config`, `summary`, `tags`, `system_metrics` and `history_keys` are JSON text."""
+
+    id: int
+    name: str
+    project_id: int
+    project: str
+    entity: str
+    sweep_id: int | None
+    sweep: str | None
+    user_name: str | None
+    state: RunState
+    display_name: str
+    description: str | None
+    notes: str | None
+    group: str | None
+    job_type: str | None
+    host: str | None
+    program: str | None
+    repo: str | None
+    commit: str | None
+    tags: str
+    config: str
+    summary: str
+    system_metrics: str
+    history_keys: str | None
+    history_lines: int
+    event_lines: int
+    log_lines: int
+    last_step: int | None
+    exit_code: int | None
+    stop_requested: str | None
+    created_at: float
+    started_at: float | None
+    heartbeat_at: float | None
+    ended_at: float | None
+    trial: TrialView | None = None
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """A sweep with its progress. `best_value` is the metric as logged, by the definition's rule."""
+
+    id: int
+    name: str
+    project_id: int
+    project: str
+    entity: str
+    user_name: str | None
+    state: SweepState
+    display_name: str | None
+    description: str | None
+    definition: str
+    method: str
+    run_cap: int | None
+    expected: int | None  # trials that the sweep will hand out, where that is known
+    controller: str | None
+    scheduler: str | None
+    n_issued: int
+    n_running: int
+    n_finished: int
+    n_failed: int
+    n_queued: int
+    n_agents: int  # alive
+    metric: str | None
+    goal: str  # minimize or maximize
+    best_value: float | None
+    best_run: str | None
+    stop_reason: str | None
+    notice: str | None
+    created_at: float
+    updated_at: float
+    heartbeat_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """An agent and what it holds."""
+
+    id: str
+    name: str
+    host: str
+    state: AgentState
+    n_runs: int
+    created_at: float
+    heartbeat_at: float
+    current_run: str | None = None
+
+
+@dataclass(frozen=True)
+class FileView:
+    """A run's file; `md5` is base64, `blob` the key of its bytes."""
+
+    id: int
+    run_id: int
+    name: str
+    size: int
+    md5: str
+    mimetype: str
+    blob: str
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One console line; `number` counts from 0."""
+
+    number: int
+    text: str
+    level: str | None = None
+    timestamp: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """What an agent is told: run, stop, exit or resume. `config` is nested, values only."""
+
+    type: str
+    run: str | None = None
+    run_name: str | None = None
+    program: str | None = None
+    config: dict[str, object] = field(default_factory=dict)
+    attempt: int | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a listing. `cursors` are one per item; `end` is the last or None."""
+
+    items: tuple[T, ...]
+    cursors: tuple[str, ...]
+    has_next: bool
+    total: int | None = None
+
+    @property
+    def end(self) -> str | None:
+        """Return the cursor that the next page starts after."""
+        return self.cursors[-1] if self.cursors else None
