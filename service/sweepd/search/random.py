@@ -1,0 +1,43 @@
+"""Random search: independent draws, none of them twice."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sweepd.search.protocols import Memo, Trial
+from sweepd.search.unique import Taken, fresh
+from sweepd.spec import Config, Space
+
+__all__ = ["Random", "draws"]
+
+
+class Random:
+    """Draws every parameter from its distribution, whatever came out so far."""
+
+    is_instant = True
+
+    def suggest(
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        pending: Sequence[Config],
+        n: int,
+        rng: np.random.Generator,
+        memo: Memo,
+    ) -> tuple[list[Config], Memo]:
+        """Return n configs drawn at random; see `Method.suggest`."""
+        taken = Taken(space, [*(trial.config for trial in trials), *pending])
+        configs: list[Config] = []
+        for _ in range(n):
+            config = fresh(draws(space, rng), taken, start=int(rng.integers(2**62)))
+            if config is None:
+                break
+            taken.add(config)
+            configs.append(config)
+        return configs, memo
+
+
+def draws(space: Space, rng: np.random.Generator) -> Iterator[Config]:
+    """Yield configs drawn from the space, without end."""
+    while True:
+        yield space.sample(rng)

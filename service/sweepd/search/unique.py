@@ -1,0 +1,115 @@
+"""No config twice: what was handed out, and what is left of a finite space."""
+
+import copy
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from sweepd.spec import Categorical, Config, Distribution, Numeric, Space
+
+__all__ = ["Taken", "configs_from", "fresh"]
+
+#: Draws that may all be taken before a finite space is counted through, and one without end counts
+#: as exhausted.
+_MOST_DRAWS = 200
+
+
+class Taken:
+    """The configs that are not to be suggested again, by the space's own idea of the same config.
+
+    Args:
+        space: the space.
+        configs: those that were tried or are pending; also ones that are not of the space.
+        keys: the same, where only their `space.key` is known.
+    """
+
+    def __init__(
+        self, space: Space, configs: Iterable[Config] = (), *, keys: Collection[str] = ()
+    ) -> None:
+        self.space = space
+        self._keys = set(keys)
+        self._configs: list[Config] = []
+        for config in configs:
+            self.add(config)
+
+    def __contains__(self, config: Config) -> bool:
+        # in a space without end hardly two configs are the same: compare before working out keys
+        same = [other for other in self._configs if other == config]
+        if not same and not self._keys:
+            return False
+        key = self.space.key(config)
+        return key in self._keys or key in map(self.space.key, same)
+
+    def __len__(self) -> int:
+        return len(self._configs) + len(self._keys)
+
+    def add(self, config: Config) -> None:
+        """Count a config as handed out."""
+        if self.space.size is None:
+            self._configs.append(config)
+        else:
+            self._keys.add(self.space.key(config))
+
+
+def fresh(draws: Iterable[Config], taken: Taken, *, start: int) -> Config | None:
+    """Return the first of the drawn configs that is not taken, else any that is left.
+
+    Args:
+        draws: where configs come from, without end.
+        taken: those that are out.
+        start: where counting through a finite space begins.
+
+    Returns:
+        None if the space is exhausted: every config of a finite one is taken, or one without end
+        has given nothing new in 200 draws.
+    """
+    for config in islice(draws, _MOST_DRAWS):
+        if config not in taken:
+            return config
+    if taken.space.size is None:
+        return None
+    left = configs_from(taken.space, start=start, count=len(taken) + 1)
+    return next((config for config in left if config not in taken), None)
+
+
+def configs_from(space: Space, *, start: int, count: int) -> Iterator[Config]:
+    """Yield up to `count` different configs of a finite space, from number `start` on and round."""
+    values = {parameter.name: _values(parameter.distribution) for parameter in space.parameters}
+    total = math.prod(map(len, values.values()))
+    for number in range(start, start + min(count, total)):
+        rest, config = number % total, {}
+        for name, own in reversed(values.items()):
+            rest, index = divmod(rest, len(own))
+            config[name] = own[index]
+        yield {name: copy.deepcopy(config[name]) for name in values}
+
+
+class _Multiples(Sequence[Any]):
+    """The values of a quantised distribution, worked out one at a time: there may be millions."""
+
+    def __init__(self, distribution: Numeric) -> None:
+        assert distribution.q is not None
+        assert distribution.size is not None
+        self._distribution, self._step, self._count = (
+            distribution,
+            distribution.q,
+            distribution.size,
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        lowest = self._distribution.ppf(0.0)
+        return self._distribution.normalise(lowest + index * self._step)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def _values(distribution: Distribution) -> Sequence[Any]:
+    """Return the values that a finite distribution can give; not those of probability 0."""
+    if isinstance(distribution, Numeric):
+        return _Multiples(distribution)
+    if isinstance(distribution, Categorical) and distribution.probabilities is not None:
+        chances = zip(distribution.grid(), distribution.probabilities, strict=True)
+        return [value for value, chance in chances if chance > 0.0]
+    return distribution.grid()

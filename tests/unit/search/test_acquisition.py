@@ -1,0 +1,49 @@
+"""Log expected improvement, and the search for its maximum."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from sweepd.search.acquisition import log_ei, rank_candidates
+from sweepd.search.encode import Encoder
+from sweepd.search.gp import Design, Posterior, Prior
+
+
+@pytest.mark.parametrize("z", [-6.0, -1.5, -1.0, -0.5, 0.0, 2.0, 8.0])
+def test_log_ei_is_the_logarithm_of_the_integral(z):
+    mean, std = 1.5, 0.7
+
+    value = log_ei(np.array([mean]), np.array([std]), mean + z * std)
+
+    area, _ = quad(lambda t: (z - t) * std * norm.pdf(t), -np.inf, z, epsabs=0, epsrel=1e-10)
+    assert value[0] == pytest.approx(np.log(area), rel=1e-6)
+
+
+def test_log_ei_is_finite_and_falls_far_out():
+    z = -np.logspace(-1, 6, 200)
+
+    values = log_ei(-z, np.ones(200), 0.0)
+
+    assert np.isfinite(values).all()
+    assert (np.diff(values) < 0).all()
+    assert values[-1] == pytest.approx(-0.5e12, rel=1e-6)
+
+
+def test_best_candidate_is_near_the_best_of_a_fine_grid(space_of, rng):
+    space = space_of({"a": {"min": 0.0, "max": 1.0}, "b": {"min": 0.0, "max": 1.0}})
+    encoder, prior = Encoder(space), Prior()
+    x = rng.random((15, 2))
+    y = ((x - [0.3, 0.8]) ** 2).sum(axis=1)
+    y = (y - y.mean()) / y.std()
+    posterior = Posterior(Design(x, encoder.is_category), y, theta=prior.theta(2), prior=prior)
+    best = float(posterior.at_trials().min())
+
+    ranked = rank_candidates(posterior, encoder=encoder, around=x[:3], best=best, rng=rng)
+
+    ticks = np.linspace(0, 1, 101)
+    grid = np.array(np.meshgrid(ticks, ticks)).reshape(2, -1).T
+    on_grid = log_ei(*posterior.predict(grid), best).max()
+    scores = log_ei(*posterior.predict(ranked), best)
+    assert scores[0] > on_grid - 0.01
+    assert (np.diff(scores) <= 1e-12).all()

@@ -1,0 +1,233 @@
+"""Bayesian optimisation: what it finds, and what it does where there is nothing to find."""
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from sweepd.search import Trial
+from sweepd.search.bayes import Bayes, fit_points
+
+CUBE = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
+MIXED = {
+    "lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1},
+    "layers": {"min": 1, "max": 6},
+    "opt": {"values": ["sgd", "adam", None]},
+}
+
+
+def _ask(space, trials=(), pending=(), n=1, *, memo=None, seed=0):
+    rng = np.random.default_rng([seed, len(trials) + len(pending)])
+    return Bayes().suggest(space, list(trials), list(pending), n, rng, memo or {})
+
+
+def _search(space, objective, n):
+    trials, memo = [], {}
+    for _ in range(n):
+        (config,), memo = _ask(space, trials, memo=memo)
+        memo = json.loads(json.dumps(memo))
+        trials.append(Trial(config, objective(config)))
+    return trials
+
+
+def test_search_starts_at_the_centre_and_spreads(space_of):
+    space = space_of(CUBE)
+
+    configs, _ = _ask(space, n=5)
+
+    assert configs[0] == dict.fromkeys(CUBE, 0.5)
+    assert len({int(4 * config["x0"]) for config in configs}) >= 3
+
+
+def test_search_finds_the_minimum_of_a_bowl(space_of):
+    def bowl(config):
+        return sum((config[name] - 0.3) ** 2 for name in CUBE)
+
+    trials = _search(space_of(CUBE), bowl, 25)
+
+    assert min(trial.objective for trial in trials) < 1e-3
+
+
+def test_search_finds_the_right_category_number_and_scale(space_of):
+    def loss(config):
+        offset = {"sgd": 1.0, "adam": 0.0, None: 2.0}[config["opt"]]
+        return offset + (math.log10(config["lr"]) + 3) ** 2 + 0.2 * (config["layers"] - 4) ** 2
+
+    trials = _search(space_of(MIXED), loss, 30)
+
+    best = min(trials, key=lambda trial: trial.objective)
+    assert best.config["opt"] == "adam"
+    assert best.config["layers"] == 4
+    assert 0.0007 < best.config["lr"] < 0.0015
+
+
+def test_search_keeps_away_from_where_trials_fail(space_of):
+    space, trials, memo = space_of(CUBE), [], {}
+    for _ in range(30):
+        (config,), memo = _ask(space, trials, memo=memo)
+        if config["x0"] > 0.5:  # the lower the objective, the nearer to failing
+            trials.append(Trial(config, None, is_feasible=False))
+        else:
+            trials.append(Trial(config, -config["x0"]))
+
+    assert sum(not trial.is_feasible for trial in trials[15:]) <= 7
+    assert min(trial.objective for trial in trials if trial.is_feasible) < -0.45
+
+
+def test_64_suggestions_at_once_are_spread_and_not_64_copies_of_one(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 20, lambda config: (config["x0"] - 0.3) ** 2 + 0.1 * config["x1"])
+
+    configs, _ = _ask(space, trials, n=64)
+
+    points = space_points(configs)
+    gaps = np.linalg.norm(points[:, None] - points[None], axis=2) + 9 * np.eye(64)
+    assert gaps.min() > 1e-4
+    assert np.median(gaps.min(axis=1)) > 0.05
+
+
+def space_points(configs):
+    return np.array([list(config.values()) for config in configs])
+
+
+def test_pending_configs_push_the_next_one_away(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 12, lambda config: sum((config[name] - 0.3) ** 2 for name in CUBE))
+    (first,), memo = _ask(space, trials)
+
+    (second,), _ = _ask(space, trials, [first], memo=memo)
+
+    assert np.abs(space_points([first]) - space_points([second])).max() > 0.01
+
+
+def _failing(config):
+    return None
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(lambda config: 1.0, id="all equal"),
+        pytest.param(lambda config: None, id="no metric"),
+        pytest.param(lambda config: math.nan, id="all nan"),
+        pytest.param(lambda config: math.inf if config["layers"] == 1 else 1.0, id="some inf"),
+        pytest.param(lambda config: -math.inf, id="all -inf"),
+        pytest.param(lambda config: 1e308 * (config["layers"] - 3.5), id="huge"),
+        pytest.param(lambda config: 1e-320 * config["layers"], id="tiny"),
+    ],
+)
+def test_odd_objectives_get_a_sane_suggestion(space_of, tried, objective, n):
+    space = space_of(MIXED)
+    trials = tried(space, n, objective)
+
+    configs, memo = _ask(space, trials, n=2)
+
+    assert len(configs) == 2
+    assert all(space.contains(config) for config in configs)
+    assert json.loads(json.dumps(memo, allow_nan=False)) == memo
+
+
+def test_all_failed_gets_new_places(space_of, tried):
+    space = space_of(CUBE)
+    trials = [Trial(t.config, None, is_feasible=False) for t in tried(space, 20, _failing)]
+
+    configs, _ = _ask(space, trials, n=3)
+
+    tried_points = space_points([trial.config for trial in trials])
+    for config in configs:
+        assert np.linalg.norm(tried_points - space_points([config]), axis=1).min() > 0.1
+
+
+def test_infeasible_trial_is_never_the_best_whatever_it_logged(space_of, tried):
+    space = space_of({"x": {"min": 0.0, "max": 1.0}})
+    good = tried(space, 10, lambda config: (config["x"] - 0.2) ** 2)
+    liar = Trial({"x": 0.95}, -1e6, is_feasible=False)
+
+    (config,), _ = _ask(space, [*good, liar])
+
+    assert abs(config["x"] - 0.2) < 0.15
+
+
+def test_one_category_one_value_and_one_trial_are_enough(space_of):
+    space = space_of({"a": {"values": ["only"]}, "b": {"min": 0.0, "max": 1.0}})
+
+    (config,), _ = _ask(space, [Trial({"a": "only", "b": 0.5}, 1.0)])
+
+    assert config["a"] == "only"
+    assert config["b"] != 0.5
+
+
+def test_space_of_constants_is_exhausted_after_one(space_of):
+    space = space_of({"a": {"value": 3}})
+
+    assert _ask(space, n=2)[0] == [{"a": 3}]
+    assert _ask(space, [Trial({"a": 3}, 1.0)])[0] == []
+
+
+def test_ten_thousand_trials_are_no_trouble(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 10_000, lambda config: (config["x0"] - 0.3) ** 2)
+
+    (config,), memo = _ask(space, trials)
+
+    assert abs(config["x0"] - 0.3) < 0.1
+    assert memo["fit"]["n"] > 9_500
+
+
+def test_sixty_parameters_are_no_trouble(space_of, tried):
+    space = space_of({f"x{i}": {"min": 0.0, "max": 1.0} for i in range(60)})
+    trials = tried(space, 30, lambda config: config["x7"])
+
+    (config,), _ = _ask(space, trials)
+
+    assert space.contains(config)
+
+
+def test_configs_of_another_space_are_passed_over(space_of, tried):
+    space = space_of(MIXED)
+    trials = tried(space, 8, lambda config: config["layers"])
+    strange = [
+        Trial({"lr": 0.1}, -5.0),
+        Trial({"lr": 0.01, "layers": "many", "opt": "sgd"}, -5.0),
+        Trial({"lr": 0.01, "layers": 2, "opt": "lion"}, -5.0),
+    ]
+
+    configs, _ = _ask(space, [*strange, *trials], [{"lr": 1}], n=2)
+
+    assert all(space.contains(config) for config in configs)
+
+
+def test_memo_of_another_space_is_left_alone(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 8, lambda config: config["x0"])
+
+    _, memo = _ask(space, trials, memo={"seed": 1, "fit": {"n": 6, "theta": [0.0] * 9}})
+
+    assert memo["fit"]["n"] == 8
+    assert len(memo["fit"]["theta"]) == 4
+
+
+def test_it_makes_no_difference_how_often_the_search_was_asked(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 14, lambda config: math.sin(7 * config["x0"]) + config["x1"])
+    memo = _ask(space, [])[1]
+    stepwise = memo
+    for n in range(5, 15):
+        _, stepwise = _ask(space, trials[:n], memo=stepwise)
+    _, halfway = _ask(space, trials[:9], memo=memo)
+
+    _, memo = _ask(space, trials, memo=halfway)
+
+    assert memo == stepwise
+
+
+def test_fits_are_due_at_fixed_numbers_of_trials():
+    points = fit_points(0, 1000)
+
+    assert points[:6] == [5, 6, 7, 8, 9, 10]
+    assert all(1.04 < b / a < 1.06 for a, b in pairwise(points[60:]))
+    assert fit_points(7, 9) == [8, 9]
+    assert fit_points(points[-1], 1000) == []
