@@ -1,0 +1,11 @@
+"""Rows and blobs: the only place that knows SQL connections, files and transactions.
+
+It knows rows, not policy. A use case is a plain function `f(tx, …)`; `Store.write` and `Store.read`
+run it in a transaction.
+"""
+
+from sweepd.store.blobs import Blobs, BlobWriter
+from sweepd.store.store import Store
+from sweepd.store.tx import Tx
+
+__all__ = ["BlobWriter", "Blobs", "Store", "Tx"]

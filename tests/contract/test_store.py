@@ -1,0 +1,164 @@
+"""What every store must do; another one joins by a row in the fixture's table."""
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from sweepd.errors import StoreError
+from sweepd.store import Store
+from sweepd.store import tables as t
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request, tmp_path):
+    opened = {"sqlite": Store.open}[request.param](tmp_path / "data", clock=lambda: 1000.0)
+    yield opened
+    opened.close()
+
+
+def add(tx, kind="test"):
+    return tx.insert(t.event, at=tx.now, actor="test", kind=kind)
+
+
+def count(tx):
+    return tx.conn.scalar(select(func.count()).select_from(t.event))
+
+
+def test_what_was_written_is_read_back_by_the_next_read(store):
+    assert store.write_sync(add) == 1
+    assert store.read_sync(count) == 1
+
+
+def test_use_case_that_fails_leaves_nothing_and_harms_no_other(store):
+    def fail(tx):
+        add(tx)
+        raise KeyError("mine")
+
+    gate = threading.Event()
+    blocker = threading.Thread(target=lambda: store.write_sync(lambda tx: gate.wait(10)))
+    blocker.start()
+
+    async def all_at_once():  # while the writer is held up, so that they share a transaction
+        tasks = [asyncio.ensure_future(store.write(f)) for f in (add, fail, add)]
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, failed, second = asyncio.run(all_at_once())
+    blocker.join()
+
+    assert isinstance(failed, KeyError)
+    assert (first, second) == (1, 2)
+    assert store.read_sync(count) == 2
+
+
+def test_writes_are_serial_and_see_each_other(store):
+    def increment(tx):
+        found = tx.conn.scalar(select(t.pulse.c.at).where(t.pulse.c.id == 1))
+        if found is None:
+            tx.conn.execute(insert(t.pulse), {"id": 1, "at": 1.0})
+        else:
+            tx.conn.execute(t.pulse.update().values(at=found + 1))
+
+    async def crowd():
+        await asyncio.gather(*(store.write(increment) for _ in range(50)))
+
+    asyncio.run(crowd())
+
+    assert store.read_sync(lambda tx: tx.conn.scalar(select(t.pulse.c.at))) == 50.0
+
+
+def test_reads_cannot_write(store):
+    with pytest.raises(Exception, match=r"read-?only"):
+        store.read_sync(add)
+    assert store.read_sync(count) == 0
+
+
+def test_one_read_sees_one_state(store):
+    seen = []
+
+    def twice(tx):
+        seen.append(count(tx))
+        store.write_sync(add)
+        seen.append(count(tx))
+
+    store.read_sync(twice)
+
+    assert seen == [0, 0]
+    assert store.read_sync(count) == 1
+
+
+def test_foreign_keys_hold(store):
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        store.write_sync(lambda tx: tx.insert(t.project, entity_id=99, name="x", created_at=0.0))
+
+
+def test_states_outside_the_table_are_refused(store):
+    def write(tx):
+        entity = tx.insert(t.entity, name="e")
+        project = tx.insert(t.project, entity_id=entity, name="p", created_at=0.0)
+        tx.insert(
+            t.run, project_id=project, name="r", state="tired", display_name="r", created_at=0.0
+        )
+
+    with pytest.raises(Exception, match="CHECK"):
+        store.write_sync(write)
+
+
+def test_time_comes_from_the_clock_alone(store):
+    assert store.write_sync(lambda tx: tx.now) == 1000.0
+    assert store.read_sync(lambda tx: tx.now) == 1000.0
+
+
+def test_everything_is_there_after_it_is_opened_again(store, tmp_path):
+    store.write_sync(add)
+    secret = store.secret
+    store.close()
+
+    again = Store.open(tmp_path / "data")
+
+    assert again.read_sync(count) == 1
+    assert again.newest_event == 1
+    assert again.secret == secret
+    again.close()
+
+
+def test_waiting_for_a_change_ends_with_the_commit(store):
+    async def wait():
+        waiting = asyncio.ensure_future(store.wait_change(0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        event = await store.write(add)
+        return event, await asyncio.wait_for(waiting, 10), await store.wait_change(0)
+
+    assert asyncio.run(wait()) == (1, 1, 1)
+
+
+def test_waiting_ends_when_the_store_closes(store):
+    async def wait():
+        waiting = asyncio.ensure_future(store.wait_change(5))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(store.close)
+        return await asyncio.wait_for(waiting, 10)
+
+    assert asyncio.run(wait()) == 0
+
+
+def test_closed_store_says_so(store):
+    store.close()
+    store.close()
+
+    with pytest.raises(StoreError, match="closed"):
+        store.write_sync(add)
+
+
+def test_ids_begin_with_a_letter_and_differ(store):
+    ids = store.write_sync(lambda tx: [tx.new_id() for _ in range(200)])
+    tokens = store.write_sync(lambda tx: [tx.new_token() for _ in range(20)])
+
+    assert len(set(ids)) == 200
+    assert all(len(id_) == 8 and id_.isalnum() and id_[0].isalpha() for id_ in ids)
+    assert len(set(tokens)) == 20
+    assert min(map(len, tokens)) >= 40
