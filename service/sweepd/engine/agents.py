@@ -1,0 +1,326 @@
+"""Agents: registration, and the heartbeat that renews leases and hands trials out."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, update
+
+from sweepd.engine import events, outcomes, projects, trials
+from sweepd.engine.accounts import check_entity
+from sweepd.engine.endings import finish_if_done, sweep_row
+from sweepd.engine.handouts import next_lease
+from sweepd.engine.services import Limits
+from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.trials import Ending, Lease
+from sweepd.engine.views import Account, AgentView, Command
+from sweepd.errors import Conflict, NotFound, Reason
+from sweepd.schedule import Held, TrialState, TurnKind, missing, next_turn, silence_means
+from sweepd.spec import Config
+from sweepd.states import AgentState, RunState, SweepState, is_terminal
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["get_agent", "heartbeat", "leave", "list_agents", "register"]
+
+_DEFAULT = Limits()
+_LOST_WORDS = {
+    Reason.NEVER_INIT: "the program ended before it called wandb.init",
+    Reason.NEVER_STARTED: "the agent did not receive it",
+    Reason.KILLED: "the sweep ended before it was started",
+}
+
+
+def register(
+    tx: Tx,
+    *,
+    actor: Account,
+    entity: str | None = None,
+    project: str | None = None,
+    sweep: str,
+    host: str,
+) -> AgentView:
+    """Register an agent with a sweep (short id); the first one sets a pending sweep running.
+
+    Raises:
+        NotFound: if there is no such project or sweep.
+        Forbidden: if it belongs to somebody else.
+        Conflict: if the sweep has ended.
+    """
+    project_id = projects.get_project(tx, actor=actor, entity=entity, name=project).id
+    row = tx.conn.execute(
+        select(t.sweep).where(t.sweep.c.project_id == project_id, t.sweep.c.name == sweep)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no sweep {sweep!r} in this project")
+    if is_terminal(SweepState(row.state)):
+        why = f": {row.stop_reason}" if row.stop_reason else ""
+        hint = "; resume it first" if row.state == SweepState.FAILED else ""
+        raise Conflict(f"sweep {sweep} has ended ({row.state.lower()}{why}){hint}")
+    agent_id = tx.new_id(16)
+    values = {
+        "id": agent_id,
+        "sweep_id": row.id,
+        "user_id": actor.id,
+        "name": f"{host[:100]}-{agent_id[:4]}",
+        "host": host[:255],
+        "state": AgentState.RUNNING,
+        "created_at": tx.now,
+        "heartbeat_at": tx.now,
+    }
+    tx.conn.execute(t.agent.insert(), values)
+    _record(tx, row, agent_id, "agent.registered", actor=actor.name)
+    if row.state == SweepState.PENDING:
+        tx.conn.execute(
+            update(t.sweep)
+            .where(t.sweep.c.id == row.id)
+            .values(state=SweepState.RUNNING, updated_at=tx.now)
+        )
+        _record(tx, row, agent_id, "sweep.started", actor=agent_id)
+    return _view(tx, t.agent.c.id == agent_id)[0]
+
+
+def heartbeat(
+    tx: Tx, *, actor: Account, agent_id: str, running: Collection[str], limits: Limits = _DEFAULT
+) -> list[Command]:
+    """Renew an agent and the leases of its runs; return what it is told: one command, or none.
+
+    Args:
+        tx: the transaction.
+        actor: whose key the agent uses.
+        agent_id: as registered.
+        running: ids of the runs that the agent has queued or running.
+        limits: timings.
+
+    Raises:
+        NotFound: if the agent's sweep is gone.
+        Forbidden: if the sweep belongs to somebody else.
+    """
+    agent = _agent(tx, actor, agent_id)
+    tx.conn.execute(
+        update(t.agent)
+        .where(t.agent.c.id == agent_id)
+        .values(heartbeat_at=tx.now, state=AgentState.RUNNING)
+    )
+    sweep = sweep_row(tx, agent.sweep_id)
+    held, fenced_out = _renew(tx, sweep.id, agent_id, running)
+    still_held = _drop_missing(tx, sweep, held, running, agent_id, limits)
+    if len(still_held) < len(held):  # which may have ended the sweep
+        held, sweep = still_held, sweep_row(tx, agent.sweep_id)
+    turn = next_turn(
+        [_held(tx, lease) for lease in held],
+        running,
+        sweep=SweepState(sweep.state),
+        fenced_out=fenced_out,
+    )
+    match turn.kind:
+        case TurnKind.STOP:
+            return [Command("stop", run=turn.run)]
+        case TurnKind.EXIT:
+            _set_state(tx, agent_id, AgentState.EXITED)
+            return [Command("exit")]
+        case TurnKind.AGAIN:
+            lease = next(lease for lease in held if lease.run == turn.run)
+            trials.resend(tx, lease)
+            return [_command(sweep, lease)]
+        case TurnKind.NEXT:
+            found = next_lease(tx, sweep, agent_id=agent_id)
+            if found is not None:
+                return [_command(sweep, found)]
+            finish_if_done(tx, sweep.id)
+            return []
+        case TurnKind.WAIT:
+            return []
+
+
+def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -> None:
+    """Take an agent's goodbye: what it still holds is handed to others at once.
+
+    Raises:
+        NotFound: if the agent's sweep is gone.
+        Forbidden: if the sweep belongs to somebody else.
+    """
+    agent = _agent(tx, actor, agent_id)
+    for lease in _live(tx, agent_id):
+        reason = silence_means(has_started=lease.has_started, was_preempting=False, stop=lease.stop)
+        ending = Ending(reason=reason, message="its agent left")
+        outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
+    if agent.state != AgentState.EXITED:
+        _set_state(tx, agent_id, AgentState.EXITED)
+        _record(tx, sweep_row(tx, agent.sweep_id), agent_id, "agent.left", actor=agent_id)
+
+
+def get_agent(tx: Tx, *, actor: Account, agent_id: str) -> AgentView:
+    """Return an agent; raise NotFound or Forbidden."""
+    _agent(tx, actor, agent_id)
+    return _view(tx, t.agent.c.id == agent_id)[0]
+
+
+def list_agents(tx: Tx, *, actor: Account, sweep_id: int) -> list[AgentView]:
+    """Return a sweep's agents as they registered; raise NotFound or Forbidden."""
+    owner = tx.conn.execute(
+        select(t.project.c.entity_id)
+        .join(t.sweep, t.sweep.c.project_id == t.project.c.id)
+        .where(t.sweep.c.id == sweep_id)
+    ).one_or_none()
+    if owner is None:
+        raise NotFound(f"there is no sweep with id {sweep_id}")
+    check_entity(actor, entity_id=owner.entity_id, what=f"sweep {sweep_id}")
+    return _view(tx, t.agent.c.sweep_id == sweep_id)
+
+
+def _renew(
+    tx: Tx, sweep_id: int, agent_id: str, running: Collection[str]
+) -> tuple[list[Lease], set[str]]:
+    """Renew the leases of runs that an agent names; return what it holds and what others do."""
+    held = {lease.run: lease for lease in _live(tx, agent_id)}
+    fenced_out: set[str] = set()
+    unknown = [run for run in running if run not in held]
+    if unknown:
+        of_sweep = (t.trial.c.sweep_id == sweep_id, t.run.c.name.in_(unknown))
+        for lease in trials.leases(tx, *of_sweep):
+            if lease.state == TrialState.ENDED:  # its process may have things to finish
+                fenced_out.update({lease.run} if lease.stop_requested is not None else ())
+            elif lease.agent_id != agent_id:
+                fenced_out.add(lease.run)
+            else:
+                trials.revive(tx, lease, actor=agent_id)
+                revived = trials.lease_of_run(tx, lease.run_id)
+                assert revived is not None, "it is there"
+                held[lease.run] = revived
+    seen = [lease.trial_id for lease in held.values() if lease.run in running]
+    if seen:
+        tx.conn.execute(
+            update(t.attempt)
+            .where(
+                t.attempt.c.trial_id.in_(seen),
+                t.attempt.c.agent_id == agent_id,
+                t.attempt.c.ended_at.is_(None),
+            )
+            .values(seen_at=tx.now)
+        )
+    return list(held.values()), fenced_out
+
+
+def _drop_missing(
+    tx: Tx,
+    sweep: Any,
+    held: list[Lease],
+    running: Collection[str],
+    agent_id: str,
+    limits: Limits,
+) -> list[Lease]:
+    """End the attempts that the agent no longer has; return the others."""
+    by_run = {lease.run: lease for lease in held}
+    for one, reason in missing(
+        [_held(tx, lease) for lease in held],
+        running,
+        sweep=SweepState(sweep.state),
+        resend_s=limits.resend_s,
+        max_sends=limits.max_sends,
+    ):
+        lease = by_run.pop(one.run)
+        words = lease.stop_requested or _LOST_WORDS[reason]
+        ending = Ending(reason=reason, message=words)
+        outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
+    return list(by_run.values())
+
+
+def _live(tx: Tx, agent_id: str) -> list[Lease]:
+    """Return the attempts that an agent holds."""
+    return trials.leases(
+        tx,
+        t.attempt.c.agent_id == agent_id,
+        t.attempt.c.ended_at.is_(None),
+        t.trial.c.state == TrialState.LEASED,
+    )
+
+
+def _held(tx: Tx, lease: Lease) -> Held:
+    return Held(
+        run=lease.run,
+        has_started=lease.has_started,
+        was_seen=lease.seen_at > lease.issued_at,
+        age_s=tx.now - lease.issued_at,
+        n_sent=lease.n_sent,
+        is_to_stop=lease.stop_requested is not None,
+    )
+
+
+def _command(sweep: Any, lease: Lease) -> Command:
+    """Return the command that hands a trial out; `resume` if its run began before."""
+    definition = definition_of(sweep.definition)
+    config: Config = trials.config_of(lease)
+    return Command(
+        "run" if lease.run_started_at is None else "resume",
+        run=lease.run,
+        run_name=f"trial-{lease.number}",
+        program=definition.program,
+        config=definition.space.nest(config),
+        attempt=lease.attempt,
+        token=lease.token,
+    )
+
+
+def _agent(tx: Tx, actor: Account, agent_id: str) -> Any:
+    row = tx.conn.execute(
+        select(t.agent.c.sweep_id, t.agent.c.state, t.project.c.entity_id)
+        .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
+        .join(t.project, t.project.c.id == t.sweep.c.project_id)
+        .where(t.agent.c.id == agent_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("the sweep of this agent does not exist any more")
+    check_entity(actor, entity_id=row.entity_id, what="the sweep of this agent")
+    return row
+
+
+def _view(tx: Tx, where: ColumnElement[bool]) -> list[AgentView]:
+    n_runs = (
+        select(func.count(func.distinct(t.attempt.c.trial_id)))
+        .where(t.attempt.c.agent_id == t.agent.c.id)
+        .scalar_subquery()
+    )
+    current = (
+        select(func.max(t.run.c.name))
+        .join(t.trial, t.trial.c.run_id == t.run.c.id)
+        .join(t.attempt, t.attempt.c.trial_id == t.trial.c.id)
+        .where(
+            t.attempt.c.agent_id == t.agent.c.id,
+            t.attempt.c.ended_at.is_(None),
+            t.run.c.state != RunState.FINISHED,
+        )
+        .scalar_subquery()
+    )
+    rows = tx.conn.execute(
+        select(t.agent, n_runs.label("n_runs"), current.label("current_run"))
+        .where(where)
+        .order_by(t.agent.c.created_at, t.agent.c.id)
+    )
+    return [
+        AgentView(
+            id=row.id,
+            name=row.name,
+            host=row.host,
+            state=AgentState(row.state),
+            n_runs=row.n_runs,
+            created_at=row.created_at,
+            heartbeat_at=row.heartbeat_at,
+            current_run=row.current_run,
+        )
+        for row in rows
+    ]
+
+
+def _set_state(tx: Tx, agent_id: str, state: AgentState) -> None:
+    tx.conn.execute(update(t.agent).where(t.agent.c.id == agent_id).values(state=state))
+
+
+def _record(tx: Tx, sweep: Any, agent_id: str, kind: str, *, actor: str) -> None:
+    events.record(
+        tx,
+        actor=actor,
+        kind=kind,
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"agent": agent_id},
+    )

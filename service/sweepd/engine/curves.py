@@ -1,0 +1,141 @@
+"""A trial's learning curve and objective, kept up to date as its run's rows arrive."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import delete, func, insert, select, update
+
+from sweepd.engine.trials import Lease
+from sweepd.spec import Definition, reduce_curve, signed
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["CurveEnd", "Logged", "extend", "take_summary"]
+
+
+class Logged(Protocol):
+    """A history row: its absolute line, its step, and the parsed values (NaN as floats)."""
+
+    @property
+    def line(self) -> int:
+        """The row's absolute line."""
+
+    @property
+    def step(self) -> int:
+        """The row's step."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The row's parsed values, NaN and infinities as floats."""
+
+
+@dataclass(frozen=True)
+class CurveEnd:
+    """Where a curve stands: its best and last value, as logged, and how many finite ones."""
+
+    best: float | None
+    last: float | None
+    n_values: int
+
+
+def extend(
+    tx: Tx, lease: Lease, rows: Sequence[Logged], *, definition: Definition
+) -> CurveEnd | None:
+    """Take the metric's values out of history rows; return where the curve stands, None if unmoved.
+
+    Rows that were seen before change nothing. Where a later attempt logs steps again that an
+    earlier one had logged, its values take their place.
+    """
+    metric = definition.metric_name
+    if metric is None:
+        return None
+    of_run = t.curve.c.run_id == lease.run_id
+    latest = select(t.curve.c.number, t.curve.c.line, t.curve.c.step).where(of_run)
+    top = tx.conn.execute(latest.order_by(t.curve.c.number.desc()).limit(1)).one_or_none()
+    number, line, step = (-1, -1, -1) if top is None else tuple(top)
+    new = [(row, _number(row.values.get(metric))) for row in rows if row.line > line]
+    logged = [(row, value) for row, value in new if value is not None]
+    if not logged:
+        return None
+    is_rewound = logged[0][0].step <= step
+    if is_rewound:
+        tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step >= logged[0][0].step))
+        kept = tx.conn.scalar(select(func.max(t.curve.c.number)).where(of_run))
+        number = -1 if kept is None else kept
+    points = []
+    for row, value in logged:
+        if math.isfinite(value):
+            number += 1
+            point = {"run_id": lease.run_id, "number": number, "line": row.line}
+            points.append({**point, "step": row.step, "value": value})
+    if points:
+        tx.conn.execute(insert(t.curve), points)
+    is_bad = not math.isfinite(logged[-1][1])
+    return _update(tx, lease, definition, ends_badly=is_bad)
+
+
+def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, bool]:
+    """Take the metric from the run's summary, for a run that logged it nowhere else.
+
+    Returns:
+        How many finite values that makes (0 or 1), and whether it is NaN or infinite.
+    """
+    summary = tx.conn.scalar(select(t.run.c.summary).where(t.run.c.id == lease.run_id))
+    found = json.loads(summary or "{}").get(definition.metric_name)
+    if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
+        found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
+    value = _number(found)
+    if value is None:
+        return 0, lease.ends_badly
+    if not math.isfinite(value):
+        return 0, True
+    tx.conn.execute(
+        update(t.trial)
+        .where(t.trial.c.id == lease.trial_id)
+        .values(best=value, last=value, objective=signed(value, definition.goal))
+    )
+    return 1, False
+
+
+def _update(tx: Tx, lease: Lease, definition: Definition, *, ends_badly: bool) -> CurveEnd:
+    """Bring the trial's columns in line with its curve."""
+    of_run = t.curve.c.run_id == lease.run_id
+    extremum = func.max if definition.goal == "maximize" else func.min
+    best, count = tx.conn.execute(
+        select(extremum(t.curve.c.value), func.count()).where(of_run)
+    ).one()
+    rule = definition.own.objective
+    n_last = int(rule.partition(":")[2]) if rule.startswith("mean:") else 1
+    latest = select(t.curve.c.value).where(of_run).order_by(t.curve.c.number.desc())
+    tail = list(reversed(tx.conn.scalars(latest.limit(n_last)).all()))
+    value = best if rule == "best" else reduce_curve(tail, rule=rule, goal=definition.goal)
+    last = tail[-1] if tail else None
+    tx.conn.execute(
+        update(t.trial)
+        .where(t.trial.c.id == lease.trial_id)
+        .values(
+            best=best,
+            last=last,
+            n_values=count,
+            has_bad_value=int(ends_badly),
+            objective=None if value is None else signed(value, definition.goal),
+        )
+    )
+    return CurveEnd(best, last, count)
+
+
+def _number(value: Any) -> float | None:
+    """Return a logged value as a float, NaN and infinities too; None for what is no number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    return None

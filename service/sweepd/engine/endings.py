@@ -1,0 +1,173 @@
+"""How a sweep ends: by hand, because it is done, because it reached its target, or has failed."""
+
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from sweepd.engine import events, trials
+from sweepd.engine.services import Limits
+from sweepd.engine.trials import Ending
+from sweepd.errors import Reason
+from sweepd.schedule import FAILURES, TrialState, failing_alike
+from sweepd.states import RunState, SweepState, move_sweep
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["drain", "end_sweep", "fail_if_alike", "finish_if_done", "goes_on", "sweep_row"]
+
+_WORDS = {
+    Reason.ERROR: "the program ended with an error",
+    Reason.NEVER_INIT: "the program ended before it called wandb.init",
+    Reason.NO_METRIC: "the metric was never logged",
+    Reason.DIVERGED: "the metric was NaN or infinite",
+    Reason.OUT_OF_MEMORY: "out of memory",
+    Reason.TIMED_OUT: "it took too long",
+}
+_GOOD = (Reason.FINISHED, Reason.STOPPED_EARLY)
+_VERBS = {
+    SweepState.FINISHED: "sweep.finished",
+    SweepState.CANCELED: "sweep.canceled",
+    SweepState.FAILED: "sweep.failed",
+}
+
+
+def sweep_row(tx: Tx, sweep_id: int) -> Any:
+    """Return a sweep's row as it is now."""
+    return tx.conn.execute(select(t.sweep).where(t.sweep.c.id == sweep_id)).one()
+
+
+def goes_on(sweep: Any) -> bool:
+    """Return whether a sweep may still start trials, now or once it is resumed."""
+    live = (SweepState.PENDING, SweepState.RUNNING, SweepState.PAUSED)
+    return sweep.state in live and sweep.stop_reason is None
+
+
+def end_sweep(tx: Tx, sweep: Any, state: SweepState, *, reason: str, actor: str) -> None:
+    """End a sweep: nothing is started any more; what runs may finish, unless it is cancelled.
+
+    Raises:
+        IllegalMove: if it cannot move there from its state.
+    """
+    move_sweep(SweepState(sweep.state), state)
+    tx.conn.execute(
+        update(t.sweep)
+        .where(t.sweep.c.id == sweep.id)
+        .values(state=state, stop_reason=reason, ended_at=tx.now, updated_at=tx.now)
+    )
+    events.record(
+        tx,
+        actor=actor,
+        kind=_VERBS[state],
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"from": sweep.state, "reason": reason},
+    )
+    _drop_waiting(tx, sweep)
+    if state == SweepState.CANCELED:
+        live = (RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING)
+        tx.conn.execute(
+            update(t.run)
+            .where(
+                t.run.c.sweep_id == sweep.id,
+                t.run.c.state.in_(live),
+                t.run.c.stop_requested.is_(None),
+            )
+            .values(stop_requested=reason)
+        )
+
+
+def drain(tx: Tx, sweep: Any, *, reason: str) -> None:
+    """Start nothing more; the sweep ends with its last trial."""
+    tx.conn.execute(
+        update(t.sweep)
+        .where(t.sweep.c.id == sweep.id)
+        .values(stop_reason=reason, updated_at=tx.now)
+    )
+    events.record(
+        tx,
+        actor=events.SERVICE,
+        kind="sweep.draining",
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"reason": reason},
+    )
+    _drop_waiting(tx, sweep)
+
+
+def finish_if_done(tx: Tx, sweep_id: int) -> None:
+    """End a running sweep that has nothing left to hand out and no trial that has not ended."""
+    sweep = sweep_row(tx, sweep_id)
+    if sweep.state != SweepState.RUNNING:
+        return
+    reason = _why_done(tx, sweep)
+    of_sweep = t.trial.c.sweep_id == sweep_id
+    live = select(t.trial.c.id).where(
+        of_sweep, t.trial.c.state.in_((TrialState.LEASED, TrialState.QUEUED))
+    )
+    if reason is None or tx.conn.scalar(live.limit(1)) is not None:
+        return
+    ends = tx.conn.execute(
+        select(t.trial.c.reason, func.max(t.trial.c.message), func.count())
+        .where(of_sweep)
+        .group_by(t.trial.c.reason)
+    ).all()
+    if len(ends) == 1 and ends[0][0] in FAILURES:
+        state, reason = SweepState.FAILED, _alike(Reason(ends[0][0]), ends[0][1])
+    else:
+        state = SweepState.FINISHED
+    end_sweep(tx, sweep, state, reason=reason, actor=events.SERVICE)
+
+
+def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
+    """End a sweep as failed if its latest trials all failed in the same way and none finished."""
+    sweep = sweep_row(tx, sweep_id)
+    if not goes_on(sweep):
+        return
+    resumed_at = select(func.coalesce(func.max(t.event.c.at), 0.0)).where(
+        t.event.c.sweep_id == sweep_id, t.event.c.kind == "sweep.resumed"
+    )
+    ended = (
+        select(t.trial.c.reason, t.trial.c.message)
+        .where(
+            t.trial.c.sweep_id == sweep_id,
+            t.trial.c.state == TrialState.ENDED,
+            t.trial.c.ended_at > resumed_at.scalar_subquery(),
+        )
+        .order_by(t.trial.c.ended_at.desc(), t.trial.c.id.desc())
+    )
+    good = ended.where(t.trial.c.reason.in_(_GOOD)).order_by(None).limit(1)
+    if tx.conn.execute(good).first() is not None:
+        return
+    latest = tx.conn.execute(ended.limit(limits.n_alike)).all()
+    reasons = [Reason(row.reason) for row in latest]
+    alike = failing_alike(reasons, n=limits.n_alike, has_finished=False)
+    if alike is not None:
+        words = _alike(alike, latest[0].message)
+        end_sweep(tx, sweep, SweepState.FAILED, reason=words, actor=events.SERVICE)
+
+
+def _why_done(tx: Tx, sweep: Any) -> str | None:
+    """Return why nothing more is to be handed out, None if there may be something."""
+    if sweep.stop_reason is not None:
+        return str(sweep.stop_reason)
+    if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
+        return f"run_cap reached: all {sweep.run_cap} trials have ended"
+    prepared = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep.id).limit(1)
+    if sweep.is_exhausted and tx.conn.scalar(prepared) is None:
+        what = "every point of the grid" if sweep.method == "grid" else "every configuration"
+        return f"{what} has been tried: {sweep.n_issued} trials"
+    return None
+
+
+def _alike(reason: Reason, message: str | None) -> str:
+    return f"every trial failed the same way: {message or _WORDS[reason]}"
+
+
+def _drop_waiting(tx: Tx, sweep: Any) -> None:
+    """Drop prepared suggestions; end the trials that wait for another attempt."""
+    tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.sweep_id == sweep.id))
+    queued = (t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED)
+    for lease in trials.leases(tx, *queued):
+        reason = Reason(lease.attempt_reason or Reason.CRASHED)
+        message = "the sweep ended before it could be tried again"
+        trials.end(tx, lease, Ending(reason=reason, message=message), actor=events.SERVICE)

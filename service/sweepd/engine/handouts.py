@@ -1,0 +1,76 @@
+"""Where the next trial comes from: queue, initial configs, prepared suggestions, a filler."""
+
+import json
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from sweepd.engine import suggest, trials
+from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.trials import Lease
+from sweepd.schedule import TrialState
+from sweepd.search import filler
+from sweepd.spec import Config, Definition
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["next_lease"]
+
+
+def next_lease(tx: Tx, sweep: Any, *, agent_id: str) -> Lease | None:
+    """Hand out a running sweep's next trial to an agent; None if there is none now.
+
+    The trial's row, its run's (pending), its attempt's and the event are one transaction with the
+    count, so that run_cap is exact.
+    """
+    if sweep.stop_reason is not None:
+        return None
+    waiting = (t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED)
+    queued = trials.leases(tx, *waiting)
+    if queued:
+        return trials.issue_again(tx, queued[0], agent_id=agent_id)
+    if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
+        return None
+    definition = definition_of(sweep.definition)
+    picked = _prepared(tx, sweep, definition) or _computed(tx, sweep, definition)
+    if picked is None:
+        return None
+    config, origin = picked
+    lease = trials.issue(
+        tx,
+        sweep=sweep,
+        config=config,
+        nested=definition.space.nest(config),
+        key=definition.space.key(config),
+        origin=origin,
+        agent_id=agent_id,
+    )
+    suggest.restock(tx, sweep.id)
+    return lease
+
+
+def _prepared(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] | None:
+    """Take the first suggestion that is still new: initial ones, then as they were prepared."""
+    of_sweep = t.suggestion.c.sweep_id == sweep.id
+    first = select(t.suggestion).where(of_sweep)
+    first = first.order_by(t.suggestion.c.origin != "initial", t.suggestion.c.id).limit(1)
+    while (row := tx.conn.execute(first).one_or_none()) is not None:
+        tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.id == row.id))
+        taken = (t.trial.c.sweep_id == sweep.id) & (t.trial.c.config_key == row.config_key)
+        if tx.conn.scalar(select(t.trial.c.id).where(taken).limit(1)) is None:
+            return json.loads(row.config), row.origin
+    return None
+
+
+def _computed(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] | None:
+    """Return a suggestion made now: by an instant method, else one space-filling point."""
+    if sweep.is_exhausted:
+        return None
+    if suggest.is_instant(sweep.method):
+        suggest.restock(tx, sweep.id)
+        return _prepared(tx, sweep, definition)
+    config = filler(definition.space, suggest.taken_keys(tx, sweep.id), sweep.n_issued, sweep.seed)
+    if config is None:
+        suggest.set_exhausted(tx, sweep.id)
+        return None
+    return config, "filler"

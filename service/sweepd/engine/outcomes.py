@@ -1,0 +1,344 @@
+"""What becomes of a trial: it starts, logs, ends, and its agent has a word on that."""
+
+import json
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import select, update
+
+from sweepd.engine import curves, projects, stopping, trials
+from sweepd.engine.curves import Logged
+from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
+from sweepd.engine.services import Limits
+from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.trials import Ending, Lease
+from sweepd.engine.views import Account
+from sweepd.errors import InvalidInput, LeaseLost, NotFound, Reason
+from sweepd.schedule import FAILURES, RETRIED, Evidence, TrialState, ended_as, goes_again
+from sweepd.spec import Definition, signed
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle"]
+
+_DEFAULT = Limits()
+_OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
+_MAX_MESSAGE = 500  # characters
+
+
+def run_started(
+    tx: Tx, *, run_id: int, attempt: int | None = None, token: str | None = None
+) -> None:
+    """Note that a sweep run's process called `wandb.init`; harmless when repeated.
+
+    Args:
+        tx: the transaction.
+        run_id: the run that a client upserted.
+        attempt: of the request's lease header, None without one.
+        token: likewise.
+    """
+    lease = trials.lease_of_run(tx, run_id)
+    if lease is None or not lease.is_written_by(attempt, token) or not _wake(tx, lease):
+        return
+    if lease.has_started:
+        return
+    tx.conn.execute(
+        update(t.attempt)
+        .where(t.attempt.c.trial_id == lease.trial_id, t.attempt.c.number == lease.attempt)
+        .values(started_at=tx.now, is_fenced=int(token is not None))
+    )
+    trials.record(tx, lease, "trial.started", lease.agent_id, attempt=lease.attempt)
+
+
+def row_logged(
+    tx: Tx,
+    *,
+    run_id: int,
+    rows: Sequence[Logged],
+    attempt: int | None = None,
+    token: str | None = None,
+) -> bool:
+    """Take history rows of a sweep run into its trial; return whether its process should stop.
+
+    Without rows it is a sign of life. Runs that no agent was given are left alone.
+
+    Args:
+        tx: the transaction; the rows are stored in it already.
+        run_id: the run.
+        rows: in the order of their lines; rows that were seen before are harmless.
+        attempt: of the request's lease header, None without one.
+        token: likewise.
+    """
+    lease = trials.lease_of_run(tx, run_id)
+    if lease is None:
+        return False
+    if not lease.is_written_by(attempt, token):
+        return True  # a later attempt has the trial: this process works for nobody
+    _wake(tx, lease)
+    if not rows:
+        return lease.stop_requested is not None
+    sweep = sweep_row(tx, lease.sweep_id)
+    definition = definition_of(sweep.definition)
+    curve = curves.extend(tx, lease, rows, definition=definition)
+    if curve is None:
+        return lease.stop_requested is not None
+    _check_target(tx, lease, sweep, definition, curve.best)
+    if lease.stop_requested is None and lease.state == TrialState.LEASED:
+        return stopping.stop_if_told(tx, lease, definition=definition)
+    return lease.stop_requested is not None
+
+
+def run_ended(
+    tx: Tx,
+    *,
+    run_id: int,
+    exit_code: int,
+    was_preempting: bool = False,
+    attempt: int | None = None,
+    token: str | None = None,
+    limits: Limits = _DEFAULT,
+) -> None:
+    """Note a sweep run's `complete`; its rows, console lines and summary are stored already.
+
+    A failure of a process of our own agent waits for the agent's word, which knows more.
+
+    Args:
+        tx: the transaction.
+        run_id: the run.
+        exit_code: of its process.
+        was_preempting: it had said that it was about to lose its machine.
+        attempt: of the request's lease header, None without one.
+        token: likewise.
+        limits: how often a trial is tried.
+    """
+    lease = trials.lease_of_run(tx, run_id)
+    if lease is None or not lease.is_written_by(attempt, token):
+        return
+    is_told_soon = lease.is_fenced and lease.state == TrialState.LEASED
+    if exit_code != 0 and is_told_soon and lease.stop is None and not was_preempting:
+        trials.note_exit(tx, lease, exit_code)
+        return
+    ending = _ending(tx, lease, exit_code=exit_code, was_preempting=was_preempting)
+    if lease.state == TrialState.ENDED:
+        old = Reason(lease.reason or Reason.ERROR)
+        is_better = ending.reason == Reason.FINISHED or old in RETRIED | {Reason.NEVER_INIT}
+        if old == ending.reason or not is_better:
+            return
+    settle(tx, lease, ending, actor=lease.agent_id, limits=limits)
+
+
+def report(
+    tx: Tx,
+    *,
+    actor: Account,
+    run: tuple[str, str, str],
+    attempt: int,
+    token: str,
+    reason: str,
+    exit_code: int | None = None,
+    signal: int | None = None,
+    message: str | None = None,
+    host: str | None = None,
+    device: str | None = None,
+    limits: Limits = _DEFAULT,
+) -> None:
+    """Take our agent's word on how an attempt ended; harmless when repeated.
+
+    Args:
+        tx: the transaction.
+        actor: whose key the agent uses.
+        run: entity, project and run id.
+        attempt: its number, as the command said.
+        token: likewise.
+        reason: a `sweepd.errors.Reason`.
+        exit_code: of the process, None if a signal ended it.
+        signal: that ended the process.
+        message: the first line of the error, in words.
+        host: where it ran.
+        device: on which GPU.
+        limits: how often a trial is tried.
+
+    Raises:
+        NotFound: if there is no such run, or it is no trial.
+        LeaseLost: if the trial belongs to another attempt now.
+        InvalidInput: if there is no such reason.
+    """
+    entity, project, name = run
+    told = _reason(reason)
+    project_id = projects.get_project(tx, actor=actor, entity=entity, name=project).id
+    found = (t.run.c.project_id == project_id) & (t.run.c.name == name)
+    run_id = tx.conn.scalar(select(t.run.c.id).where(found))
+    lease = None if run_id is None else trials.lease_of_run(tx, run_id)
+    if lease is None:
+        raise NotFound(f"run {entity}/{project}/{name} is not a trial of a sweep")
+    if not lease.is_written_by(attempt, token):
+        raise LeaseLost(f"run {name}: attempt {attempt} has been followed by {lease.attempt}")
+    trials.note_place(tx, lease, host=host, device=device)
+    old = Reason(lease.reason) if lease.state == TrialState.ENDED and lease.reason else None
+    if old is not None and old not in RETRIED | {Reason.ERROR, Reason.NEVER_INIT}:
+        return
+    code = exit_code if exit_code is not None else lease.exit_code
+    ending = _ending(tx, lease, exit_code=code, signal=signal, told=told, message=message)
+    if old == ending.reason and (message is None or lease.message == message):
+        return
+    settle(tx, lease, ending, actor=lease.agent_id, limits=limits)
+
+
+def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) -> None:
+    """End an attempt; its trial is tried again or ends, and the sweep with it if it was the last.
+
+    Args:
+        tx: the transaction.
+        lease: the trial with the attempt.
+        ending: why and how.
+        actor: who says so.
+        limits: how often a trial is tried, how many failures end a sweep.
+    """
+    sweep = sweep_row(tx, lease.sweep_id)
+    again = goes_again(
+        ending.reason,
+        attempt=lease.attempt,
+        retries=limits.retries,
+        sweep_goes_on=goes_on(sweep),
+    )
+    if again:
+        if lease.state != TrialState.QUEUED:
+            trials.requeue(tx, lease, ending, actor=actor)
+        return
+    trials.end(tx, lease, ending, actor=actor)
+    if ending.reason == Reason.NO_METRIC:
+        tx.conn.execute(
+            update(t.sweep)
+            .where(t.sweep.c.id == sweep.id)
+            .values(notice=f"run {lease.run}: {ending.message}")
+        )
+    if ending.reason in FAILURES:
+        fail_if_alike(tx, sweep.id, limits=limits)
+    finish_if_done(tx, sweep.id)
+
+
+def _wake(tx: Tx, lease: Lease) -> bool:
+    """Revive a trial whose present attempt shows a sign of life; return whether it is live."""
+    if lease.state == TrialState.QUEUED:
+        trials.revive(tx, lease, actor=lease.agent_id)
+    return lease.state != TrialState.ENDED
+
+
+def _ending(
+    tx: Tx,
+    lease: Lease,
+    *,
+    exit_code: int | None,
+    signal: int | None = None,
+    was_preempting: bool = False,
+    told: Reason | None = None,
+    message: str | None = None,
+) -> Ending:
+    """Return how an attempt ended, by the table of outcomes, with words for it."""
+    definition = definition_of(sweep_row(tx, lease.sweep_id).definition)
+    n_values, ends_badly = lease.n_values, lease.ends_badly
+    if definition.metric_name is not None and not n_values:
+        n_values, ends_badly = curves.take_summary(tx, lease, definition=definition)
+    words = message or (_last_words(tx, lease) if exit_code != 0 else None)
+    if words and told in (None, Reason.ERROR) and exit_code != 0 and _OOM.search(words):
+        told = Reason.OUT_OF_MEMORY
+    reason = ended_as(
+        Evidence(
+            has_started=lease.has_started,
+            exit_code=exit_code,
+            stop=lease.stop,
+            was_preempting=was_preempting,
+            wants_metric=definition.metric_name is not None,
+            n_values=n_values,
+            ends_badly=ends_badly,
+            told=told,
+        )
+    )
+    if reason == Reason.NO_METRIC and message is None:
+        words = _no_metric(tx, lease, definition.metric_name or "")
+    elif reason == Reason.DIVERGED and message is None:
+        words = f"the last value of {definition.metric_name} is NaN or infinite"
+    elif words is None:
+        words = _how(reason, exit_code, signal, lease.stop_requested)
+    cut = words[:_MAX_MESSAGE] if words else None
+    return Ending(reason=reason, message=cut, exit_code=exit_code, signal=signal)
+
+
+def _how(
+    reason: Reason, exit_code: int | None, signal: int | None, stop_requested: str | None
+) -> str | None:
+    if reason in (Reason.KILLED, Reason.STOPPED_EARLY):
+        return stop_requested
+    if reason in FAILURES:
+        by = f"signal {signal}" if signal is not None else f"exit code {exit_code}"
+        what = " before it called wandb.init" if reason == Reason.NEVER_INIT else ""
+        return f"the program ended{what} with {by}"
+    return None
+
+
+def _reason(text: str) -> Reason:
+    try:
+        told = Reason(text)
+    except ValueError:
+        known = ", ".join(Reason)
+        raise InvalidInput(f"reason: must be one of {known}, not {text[:100]!r}") from None
+    return Reason.FINISHED if told == Reason.NO_METRIC else told
+
+
+def _check_target(
+    tx: Tx, lease: Lease, sweep: Any, definition: Definition, best: float | None
+) -> None:
+    """Stop handing out trials once a run has reached the metric's target."""
+    target = definition.metric.target if definition.metric is not None else None
+    if target is None or best is None or not goes_on(sweep):
+        return
+    if signed(best, definition.goal) <= signed(target, definition.goal):
+        name = definition.metric_name
+        words = f"target reached: run {lease.run} logged {name} = {best:g} (target {target:g})"
+        drain(tx, sweep, reason=words)
+
+
+def _no_metric(tx: Tx, lease: Lease, metric: str) -> str:
+    """Return the warning that names the keys which were logged instead, the most alike first."""
+    run = tx.conn.execute(
+        select(t.run.c.history_keys, t.run.c.summary).where(t.run.c.id == lease.run_id)
+    ).one()
+    known: dict[str, Any] = dict(json.loads(run.summary or "{}"))
+    known.update(json.loads(run.history_keys or "{}").get("keys") or {})
+    logged = sorted(name for name in known if not name.startswith("_"))
+    near = get_close_matches(metric, logged, n=3, cutoff=0.5)
+    shown = ", ".join(near + [name for name in logged if name not in near][: 5 - len(near)])
+    if not shown:
+        return f"the metric {metric!r} was never logged, nor was anything else"
+    hint = f"; nearest: {near[0]!r}" if near else ""
+    return f"the metric {metric!r} was never logged{hint}; logged were: {shown}"
+
+
+def _last_words(tx: Tx, lease: Lease) -> str | None:
+    """Return the last console line that reads like an error, None if there is none."""
+    bodies = tx.conn.scalars(
+        select(t.stream_line.c.body)
+        .where(t.stream_line.c.run_id == lease.run_id, t.stream_line.c.stream == 2)
+        .order_by(t.stream_line.c.line.desc())
+        .limit(30)
+    )
+    for body in bodies:
+        found = _ERROR_LINE.search(_plain(body))
+        if found:
+            return found[0].strip()
+    return None
+
+
+_ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit)\b.*")
+
+
+def _plain(body: str) -> str:
+    """Return the text of a console line, structured or plain."""
+    if body.startswith("{"):
+        try:
+            return str(json.loads(body).get("content", ""))
+        except ValueError:
+            return body
+    return body

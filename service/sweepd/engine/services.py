@@ -1,0 +1,41 @@
+"""What the parts above the engine are given, and every timing in one place."""
+
+from dataclasses import dataclass, replace
+
+from sweepd.store import Store
+
+__all__ = ["Limits", "Services"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Every timing and count of the service. Seconds are wall-clock."""
+
+    lease_s: float = 60.0  # silence after which a trial of our agent, or one not begun, is given up
+    run_silence_s: float = 300.0  # the same for a run of other clients, in a sweep or not
+    agent_silence_s: float = 60.0  # silence after which an agent is shown as lost
+    resend_s: float = 30.0  # how long a trial that was not seen running is handed out again
+    max_sends: int = 3  # answers that carry one attempt, the first included
+    retries: int = 2  # further attempts after an infrastructure failure
+    n_alike: int = 5  # failures alike, with none finished between, that end a sweep
+    tick_s: float = 1.0  # between two looks of the watchdog
+    gap_s: float = 10.0  # between two looks, beyond which the service was away, not the agents
+    max_prepared: int = 64  # suggestions prepared ahead for one sweep
+
+    def scaled(self, time_scale: float) -> "Limits":
+        """Return the same limits with every duration multiplied by `time_scale`."""
+        times = {
+            name: getattr(self, name) * time_scale
+            for name in self.__dataclass_fields__
+            if name.endswith("_s")
+        }
+        return replace(self, **times)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What `wire` and `dash` are built with. An empty `public_url` means: as the request came."""
+
+    store: Store
+    public_url: str = ""
+    limits: Limits = Limits()

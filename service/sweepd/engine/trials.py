@@ -1,0 +1,367 @@
+"""Trials and their attempts as rows: handed out, renewed, given up, ended; not what follows."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, insert, select, update
+
+from sweepd.engine import events
+from sweepd.errors import Reason
+from sweepd.schedule import RUN_STATES, TrialState, move_trial
+from sweepd.spec import Config
+from sweepd.states import RUN_MOVES, RunState
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = [
+    "BY_RULE",
+    "Ending",
+    "Lease",
+    "config_of",
+    "end",
+    "issue",
+    "issue_again",
+    "lease_of_run",
+    "leases",
+    "note_exit",
+    "note_place",
+    "record",
+    "requeue",
+    "resend",
+    "revive",
+]
+
+BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A trial with its latest attempt and its run."""
+
+    trial_id: int
+    sweep_id: int
+    number: int
+    config: str
+    state: TrialState
+    attempt: int
+    reason: str | None
+    message: str | None
+    n_values: int
+    ends_badly: bool
+    token: str
+    agent_id: str
+    issued_at: float
+    n_sent: int
+    seen_at: float
+    is_fenced: bool
+    started_at: float | None
+    attempt_ended_at: float | None
+    exit_code: int | None
+    attempt_reason: str | None
+    run_id: int
+    run: str
+    project_id: int
+    run_state: RunState
+    run_started_at: float | None
+    run_heartbeat_at: float | None
+    stop_requested: str | None
+
+    @property
+    def has_started(self) -> bool:
+        """Return whether this attempt called `wandb.init`."""
+        return self.started_at is not None
+
+    @property
+    def stop(self) -> str | None:
+        """Return who asked the run to stop: `rule`, `person`, or None."""
+        if self.stop_requested is None:
+            return None
+        return "rule" if self.stop_requested.startswith(BY_RULE) else "person"
+
+    def is_written_by(self, attempt: int | None, token: str | None) -> bool:
+        """Return whether a write is the present attempt's; one without a lease header counts."""
+        return attempt is None or (attempt == self.attempt and token == self.token)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Why an attempt ended, and what is known beside."""
+
+    reason: Reason
+    message: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+_LEASES = (
+    select(
+        t.trial.c.id,
+        t.trial.c.sweep_id,
+        t.trial.c.number,
+        t.trial.c.config,
+        t.trial.c.state,
+        t.trial.c.attempt,
+        t.trial.c.reason,
+        t.trial.c.message,
+        t.trial.c.n_values,
+        t.trial.c.has_bad_value,
+        t.attempt.c.token,
+        t.attempt.c.agent_id,
+        t.attempt.c.issued_at,
+        t.attempt.c.n_sent,
+        t.attempt.c.seen_at,
+        t.attempt.c.is_fenced,
+        t.attempt.c.started_at,
+        t.attempt.c.ended_at,
+        t.attempt.c.exit_code,
+        t.attempt.c.reason,
+        t.run.c.id,
+        t.run.c.name,
+        t.run.c.project_id,
+        t.run.c.state,
+        t.run.c.started_at,
+        t.run.c.heartbeat_at,
+        t.run.c.stop_requested,
+    )
+    .select_from(t.trial)
+    .join(
+        t.attempt,
+        (t.attempt.c.trial_id == t.trial.c.id) & (t.attempt.c.number == t.trial.c.attempt),
+    )
+    .join(t.run, t.run.c.id == t.trial.c.run_id)
+)
+
+
+def leases(tx: Tx, *where: ColumnElement[bool]) -> list[Lease]:
+    """Return the trials that pass `where`, over trial, attempt and run, by number."""
+    rows = tx.conn.execute(_LEASES.where(*where).order_by(t.trial.c.number)).all()
+    return [_lease(row) for row in rows]
+
+
+def lease_of_run(tx: Tx, run_id: int) -> Lease | None:
+    """Return the trial of a run; None for a run that no agent was given."""
+    row = tx.conn.execute(_LEASES.where(t.trial.c.run_id == run_id)).one_or_none()
+    return None if row is None else _lease(row)
+
+
+def config_of(lease: Lease) -> Config:
+    """Return a trial's config, flat."""
+    config: Config = json.loads(lease.config)
+    return config
+
+
+def issue(
+    tx: Tx,
+    *,
+    sweep: Any,
+    config: dict[str, Any],
+    nested: dict[str, Any],
+    key: str,
+    origin: str,
+    agent_id: str,
+) -> Lease:
+    """Make a trial of a config with its run (pending) and its first attempt, and count it.
+
+    Args:
+        tx: the transaction.
+        sweep: the sweep's row.
+        config: flat.
+        nested: the same in W&B's shape.
+        key: its canonical form.
+        origin: initial, search or filler.
+        agent_id: who it is for.
+    """
+    number = sweep.n_issued + 1
+    run = _free_run_name(tx, sweep.project_id)
+    run_id = tx.insert(
+        t.run,
+        project_id=sweep.project_id,
+        name=run,
+        sweep_id=sweep.id,
+        user_id=sweep.user_id,
+        state=RunState.PENDING,
+        display_name=f"trial-{number}",
+        config=_dump({name: {"value": value} for name, value in nested.items()}),
+        created_at=tx.now,
+    )
+    trial_id = tx.insert(
+        t.trial,
+        sweep_id=sweep.id,
+        number=number,
+        run_id=run_id,
+        config=_dump(config),
+        config_key=key,
+        origin=origin,
+        state=TrialState.LEASED,
+        version=sweep.version,
+        created_at=tx.now,
+    )
+    _add_attempt(tx, trial_id, 1, agent_id)
+    tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep.id).values(n_issued=number))
+    lease = lease_of_run(tx, run_id)
+    assert lease is not None, "it was made just now"
+    record(tx, lease, "trial.issued", agent_id, number=number, attempt=1, origin=origin)
+    return lease
+
+
+def issue_again(tx: Tx, lease: Lease, *, agent_id: str) -> Lease:
+    """Hand a queued trial out under its run id: a new attempt with a new token."""
+    number = lease.attempt + 1
+    _move(tx, lease, TrialState.LEASED, attempt=number)
+    _add_attempt(tx, lease.trial_id, number, agent_id)
+    tx.conn.execute(
+        update(t.run)
+        .where(t.run.c.id == lease.run_id)
+        .values(state=RunState.PENDING, exit_code=None, ended_at=None)
+    )
+    record(tx, lease, "trial.issued", agent_id, number=lease.number, attempt=number)
+    again = lease_of_run(tx, lease.run_id)
+    assert again is not None, "it is there"
+    return again
+
+
+def resend(tx: Tx, lease: Lease) -> None:
+    """Note that an answer carries the same attempt again."""
+    _set_attempt(tx, lease, n_sent=lease.n_sent + 1)
+
+
+def note_exit(tx: Tx, lease: Lease, exit_code: int) -> None:
+    """Note an exit code that awaits the agent's word."""
+    _set_attempt(tx, lease, exit_code=exit_code)
+
+
+def note_place(tx: Tx, lease: Lease, *, host: str | None, device: str | None) -> None:
+    """Note where an attempt ran; None leaves a thing as it is."""
+    values = {"host": host, "device": device}
+    known = {name: value for name, value in values.items() if value is not None}
+    if known:
+        _set_attempt(tx, lease, **known)
+
+
+def revive(tx: Tx, lease: Lease, *, actor: str) -> None:
+    """Give a queued trial back to the attempt that was only out of reach."""
+    _move(tx, lease, TrialState.LEASED)
+    _set_attempt(tx, lease, ended_at=None, reason=None, message=None, seen_at=tx.now)
+    state = RunState.RUNNING if lease.has_started else RunState.PENDING
+    _set_run(tx, lease, state=state, ended_at=None)
+    record(tx, lease, "trial.revived", actor, attempt=lease.attempt)
+
+
+def requeue(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
+    """End an attempt and let the trial wait for another one."""
+    _end_attempt(tx, lease, ending)
+    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None)
+    if lease.has_started:
+        state = RUN_STATES[ending.reason]
+        is_legal = state == lease.run_state or state in RUN_MOVES[lease.run_state]
+        _set_run(tx, lease, state=state if is_legal else RunState.PENDING, ended_at=tx.now)
+    record(
+        tx,
+        lease,
+        "trial.requeued",
+        actor,
+        attempt=lease.attempt,
+        reason=ending.reason,
+        message=ending.message,
+    )
+
+
+def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
+    """End an attempt and its trial, or say better how it ended; an objective of NaN is none."""
+    _end_attempt(tx, lease, ending)
+    values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
+    if ending.reason == Reason.DIVERGED:
+        values["objective"] = None
+    _move(tx, lease, TrialState.ENDED, **values, ended_at=tx.now)
+    state = RUN_STATES[ending.reason]
+    if state in RUN_MOVES[lease.run_state]:  # what the client itself said of its end stays
+        _set_run(tx, lease, state=state, ended_at=tx.now)
+    record(
+        tx,
+        lease,
+        "trial.ended",
+        actor,
+        attempt=lease.attempt,
+        reason=ending.reason,
+        message=ending.message,
+    )
+
+
+def _lease(row: Any) -> Lease:
+    values = list(row)
+    values[4] = TrialState(values[4])
+    values[9] = bool(values[9])
+    values[15] = bool(values[15])
+    values[23] = RunState(values[23])
+    return Lease(*values)
+
+
+def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str) -> None:
+    tx.conn.execute(
+        insert(t.attempt),
+        {
+            "trial_id": trial_id,
+            "number": number,
+            "token": tx.new_token(),
+            "agent_id": agent_id,
+            "issued_at": tx.now,
+            "seen_at": tx.now,
+        },
+    )
+
+
+def _end_attempt(tx: Tx, lease: Lease, ending: Ending) -> None:
+    values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
+    if ending.exit_code is not None:
+        values["exit_code"] = ending.exit_code
+    if ending.signal is not None:
+        values["signal"] = ending.signal
+    _set_attempt(tx, lease, ended_at=tx.now, **values)
+
+
+def _set_attempt(tx: Tx, lease: Lease, **values: Any) -> None:
+    tx.conn.execute(
+        update(t.attempt)
+        .where(t.attempt.c.trial_id == lease.trial_id, t.attempt.c.number == lease.attempt)
+        .values(**values)
+    )
+
+
+def _set_run(tx: Tx, lease: Lease, **values: Any) -> None:
+    tx.conn.execute(update(t.run).where(t.run.c.id == lease.run_id).values(**values))
+
+
+def _move(tx: Tx, lease: Lease, state: TrialState, **values: Any) -> None:
+    move_trial(lease.state, state)
+    done = tx.conn.execute(
+        update(t.trial)
+        .where(t.trial.c.id == lease.trial_id, t.trial.c.state == lease.state)
+        .values(state=state, **values)
+    )
+    assert done.rowcount == 1, f"trial {lease.trial_id} was not {lease.state}"
+
+
+def _free_run_name(tx: Tx, project_id: int) -> str:
+    while True:
+        name = tx.new_id(8)
+        taken = (t.run.c.project_id == project_id) & (t.run.c.name == name)
+        if tx.conn.scalar(select(t.run.c.id).where(taken)) is None:
+            return name
+
+
+def record(tx: Tx, lease: Lease, kind: str, actor: str, **data: Any) -> None:
+    """Append an event of a trial; details that are None are left out."""
+    events.record(
+        tx,
+        actor=actor,
+        kind=kind,
+        project_id=lease.project_id,
+        sweep_id=lease.sweep_id,
+        run_id=lease.run_id,
+        data={name: value for name, value in data.items() if value is not None},
+    )
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

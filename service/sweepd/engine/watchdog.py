@@ -1,0 +1,131 @@
+"""What nobody asks for: leases that lapse, agents that fall silent, sweeps that are done.
+
+Silence counts only while the service listened: after a gap between two looks (the service was down,
+the machine slept, the clock jumped) every last sign of life is moved by the gap.
+"""
+
+from sqlalchemy import func, literal_column, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from sweepd.engine import events, outcomes, trials
+from sweepd.engine.endings import finish_if_done
+from sweepd.engine.services import Limits
+from sweepd.engine.trials import Ending, Lease
+from sweepd.schedule import TrialState, is_lapsed, silence_means
+from sweepd.states import AgentState, RunState, SweepState
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["grace", "tick"]
+
+#: A literal: SQLite does not see that a bound value fits the partial index.
+_IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
+_LIVE_RUNS = (RunState.RUNNING, RunState.PREEMPTING)
+
+
+def tick(tx: Tx, *, limits: Limits) -> None:
+    """Look once at every lease, agent and sweep; call it every `limits.tick_s` seconds.
+
+    The first call after a start finds the gap since the last one, and gives grace for it.
+    """
+    before = tx.conn.scalar(select(t.pulse.c.at))
+    pulse = insert(t.pulse).values(id=1, at=tx.now)
+    tx.conn.execute(pulse.on_conflict_do_update(index_elements=["id"], set_={"at": tx.now}))
+    if before is not None and not 0 <= tx.now - before <= limits.gap_s:
+        grace(tx, gap_s=tx.now - before)
+    for lease in trials.leases(tx, _IS_LEASED):
+        _check_lease(tx, lease, limits)
+    _crash_silent_runs(tx, limits)
+    _lose_silent_agents(tx, limits)
+    running = select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING)
+    for sweep_id in tx.conn.scalars(running).all():
+        finish_if_done(tx, sweep_id)
+
+
+def grace(tx: Tx, *, gap_s: float) -> None:
+    """Move the last sign of life of every live lease, run and agent by `gap_s` seconds."""
+    live = t.attempt.c.ended_at.is_(None)
+    columns = {
+        "issued_at": t.attempt.c.issued_at + gap_s,
+        "seen_at": t.attempt.c.seen_at + gap_s,
+        "started_at": t.attempt.c.started_at + gap_s,
+    }
+    tx.conn.execute(update(t.attempt).where(live).values(columns))
+    runs = t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS))
+    heartbeat = {"heartbeat_at": t.run.c.heartbeat_at + gap_s}
+    tx.conn.execute(update(t.run).where(runs).values(heartbeat))
+    agents = t.agent.c.state == AgentState.RUNNING
+    tx.conn.execute(
+        update(t.agent).where(agents).values(heartbeat_at=t.agent.c.heartbeat_at + gap_s)
+    )
+
+
+def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
+    """Give an attempt up if neither its agent nor its run has been heard of for too long."""
+    if lease.attempt_ended_at is not None:
+        return
+    signs = (lease.seen_at, lease.started_at, lease.run_heartbeat_at if lease.has_started else None)
+    silent_s = tx.now - max(sign for sign in signs if sign is not None)
+    if not is_lapsed(
+        silent_s=silent_s,
+        has_started=lease.has_started,
+        is_fenced=lease.is_fenced,
+        lease_s=limits.lease_s,
+        run_silence_s=limits.run_silence_s,
+    ):
+        return
+    reason = silence_means(
+        has_started=lease.has_started,
+        was_preempting=lease.run_state == RunState.PREEMPTING,
+        stop=lease.stop,
+    )
+    words = lease.stop_requested or f"nothing was heard of it for {silent_s:.0f} s"
+    ending = Ending(reason=reason, message=words)
+    outcomes.settle(tx, lease, ending, actor=events.SERVICE, limits=limits)
+
+
+def _crash_silent_runs(tx: Tx, limits: Limits) -> None:
+    """Mark runs as crashed that no lease watches and nothing was heard of for too long."""
+    watched = select(t.trial.c.run_id).where(_IS_LEASED)
+    silent = tx.conn.execute(
+        select(t.run.c.id, t.run.c.project_id, t.run.c.sweep_id).where(
+            t.run.c.state.in_(_LIVE_RUNS),
+            func.coalesce(t.run.c.heartbeat_at, t.run.c.created_at) < tx.now - limits.run_silence_s,
+            t.run.c.id.not_in(watched),
+        )
+    ).all()
+    for run in silent:
+        tx.conn.execute(
+            update(t.run)
+            .where(t.run.c.id == run.id)
+            .values(state=RunState.CRASHED, ended_at=tx.now)
+        )
+        events.record(
+            tx,
+            actor=events.SERVICE,
+            kind="run.state",
+            project_id=run.project_id,
+            sweep_id=run.sweep_id,
+            run_id=run.id,
+            data={"to": RunState.CRASHED},
+        )
+
+
+def _lose_silent_agents(tx: Tx, limits: Limits) -> None:
+    silent = tx.conn.execute(
+        update(t.agent)
+        .where(
+            t.agent.c.state == AgentState.RUNNING,
+            t.agent.c.heartbeat_at < tx.now - limits.agent_silence_s,
+        )
+        .values(state=AgentState.LOST)
+        .returning(t.agent.c.id, t.agent.c.sweep_id)
+    ).all()
+    for agent in silent:
+        events.record(
+            tx,
+            actor=events.SERVICE,
+            kind="agent.lost",
+            sweep_id=agent.sweep_id,
+            data={"agent": agent.id},
+        )

@@ -1,0 +1,125 @@
+"""What an agent is told at a heartbeat, and which of its trials it has lost."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sweepd.errors import Reason
+from sweepd.states import SweepState, is_terminal
+
+__all__ = ["Held", "Turn", "TurnKind", "is_lapsed", "missing", "next_turn"]
+
+
+class TurnKind(StrEnum):
+    """What an agent is told."""
+
+    STOP = "stop"
+    EXIT = "exit"
+    AGAIN = "again"  # the answer that carried a trial may be lost: give the same one
+    NEXT = "next"  # a new trial, if there is one
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One command; `run` names the run of a STOP or AGAIN."""
+
+    kind: TurnKind
+    run: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A live attempt that an agent holds.
+
+    Attributes:
+        run: the run's id.
+        has_started: its process called `wandb.init`.
+        was_seen: a heartbeat has named the run before.
+        age_s: seconds since it was handed out.
+        n_sent: how many answers have carried it.
+        is_to_stop: somebody or something asked it to stop.
+    """
+
+    run: str
+    has_started: bool
+    was_seen: bool
+    age_s: float
+    n_sent: int
+    is_to_stop: bool
+
+
+def missing(
+    held: Sequence[Held],
+    running: Collection[str],
+    *,
+    sweep: SweepState,
+    resend_s: float,
+    max_sends: int,
+) -> list[tuple[Held, Reason]]:
+    """Return the attempts that an agent no longer has and that never started, and why they ended.
+
+    One that did start is left alone: its end is on its way, or its silence will tell.
+
+    Args:
+        held: the agent's live attempts.
+        running: the runs that its heartbeat names.
+        sweep: the sweep's state.
+        resend_s: how long an attempt that was not seen is given again.
+        max_sends: answers that may carry one attempt.
+    """
+    gone: list[tuple[Held, Reason]] = []
+    for one in held:
+        if one.run in running or one.has_started:
+            continue
+        if one.is_to_stop or is_terminal(sweep):
+            gone.append((one, Reason.KILLED))
+        elif one.was_seen or one.n_sent >= max_sends:
+            gone.append((one, Reason.NEVER_INIT))
+        elif one.age_s > resend_s:
+            gone.append((one, Reason.NEVER_STARTED))
+    return gone
+
+
+def next_turn(
+    held: Sequence[Held],
+    running: Collection[str],
+    *,
+    sweep: SweepState,
+    fenced_out: Collection[str],
+) -> Turn:
+    """Return what an agent is told. One command at a time: W&B's function agent reads no second.
+
+    Args:
+        held: its live attempts, those that `missing` named left out.
+        running: the runs that its heartbeat names.
+        sweep: the sweep's state.
+        fenced_out: those of `running` that another attempt holds by now.
+    """
+    to_stop = {one.run for one in held if one.is_to_stop}.union(fenced_out)
+    for run in sorted(to_stop.intersection(running)):
+        return Turn(TurnKind.STOP, run)
+    if running:
+        return Turn(TurnKind.WAIT)
+    if is_terminal(sweep):
+        return Turn(TurnKind.EXIT)
+    for one in held:
+        if not one.has_started:
+            return Turn(TurnKind.AGAIN, one.run)
+    return Turn(TurnKind.NEXT if sweep == SweepState.RUNNING else TurnKind.WAIT)
+
+
+def is_lapsed(
+    *,
+    silent_s: float,
+    has_started: bool,
+    is_fenced: bool,
+    lease_s: float,
+    run_silence_s: float,
+) -> bool:
+    """Return whether an attempt is given up after this much silence of its agent and its run.
+
+    An attempt that has started and whose writes carry no token belongs to another client's agent,
+    which may be gone while its run goes on: that one has as long as any run.
+    """
+    return silent_s > (run_silence_s if has_started and not is_fenced else lease_s)

@@ -1,0 +1,190 @@
+"""A small laboratory: sweeps, agents and runs of alice's project `toy`, by the engine's calls."""
+
+import json
+
+import pytest
+
+from sweepd.engine import agents, outcomes, runs, streams, suggest, sweeps, watchdog
+from sweepd.engine.services import Limits
+from sweepd.store import Store, Tx
+
+RANDOM = """
+method: random
+metric: {name: loss, goal: minimize}
+parameters:
+  lr: {min: 0.0, max: 1.0}
+  layers: {value: 3}
+"""
+GRID = """
+method: grid
+metric: {name: loss, goal: minimize}
+parameters:
+  a: {values: [1, 2, 3]}
+  b: {values: [x, y]}
+"""
+BAYES = RANDOM.replace("random", "bayes")
+
+
+class Lab:
+    def __init__(self, store, folder, clock, actor):
+        self.store, self.folder, self.clock, self.actor = store, folder, clock, actor
+        self.limits = Limits()
+
+    def write(self, use_case, **arguments):
+        return self.store.write_sync(use_case, **arguments)
+
+    def create(self, definition=RANDOM, **arguments):
+        sweep, _ = self.write(
+            sweeps.create_sweep,
+            actor=self.actor,
+            project="toy",
+            definition=definition,
+            **arguments,
+        )
+        return sweep
+
+    def register(self, sweep, host="box"):
+        agent = self.write(
+            agents.register, actor=self.actor, project="toy", sweep=sweep.name, host=host
+        )
+        return agent.id
+
+    def beat(self, agent, *running):
+        """Send a heartbeat; return the command, None if there is none."""
+        commands = self.write(
+            agents.heartbeat,
+            actor=self.actor,
+            agent_id=agent,
+            running=set(running),
+            limits=self.limits,
+        )
+        assert len(commands) <= 1
+        return commands[0] if commands else None
+
+    def ask(self, agent):
+        """Send an idle heartbeat that must be answered with a trial."""
+        command = self.beat(agent)
+        assert command is not None
+        assert command.type in ("run", "resume"), command
+        return command
+
+    def start(self, command, *, lease=True):
+        """Do what wandb.init does."""
+        header = {"attempt": command.attempt, "token": command.token} if lease else {}
+        change = runs.RunChange(name=command.run, project="toy", host="box", **header)
+        return self.write(runs.upsert_run, actor=self.actor, change=change)[0]
+
+    def stream(self, command, *, rows=(), offset=0, lease=True, console=(), **rest):
+        files = {}
+        if rows:
+            lines = [json.dumps({"_step": offset + i, **row}) for i, row in enumerate(rows)]
+            files["wandb-history.jsonl"] = {"offset": offset, "content": lines}
+        if console:
+            files["output.log"] = {"offset": 0, "content": list(console)}
+        header = {"attempt": command.attempt, "token": command.token} if lease else {}
+        return self.write(
+            streams.append,
+            actor=self.actor,
+            entity=self.actor.entity,
+            project="toy",
+            run=command.run,
+            body=streams.parse_body(json.dumps({"files": files, **rest})),
+            limits=self.limits,
+            **header,
+        )
+
+    def log(self, command, *values, offset=0, lease=True):
+        rows = [{"loss": value} for value in values]
+        return self.stream(command, rows=rows, offset=offset, lease=lease)
+
+    def end(self, command, exit_code=0, *, lease=True, **rest):
+        return self.stream(command, complete=True, exitcode=exit_code, lease=lease, **rest)
+
+    def run(self, agent, *values, exit_code=0):
+        """Take one trial from hand-out to its end as W&B's agent does (no lease header)."""
+        command = self.ask(agent)
+        self.start(command, lease=False)
+        if values:
+            self.log(command, *values, lease=False)
+        self.end(command, exit_code, lease=False)
+        return command
+
+    def report(self, command, reason, **arguments):
+        self.write(
+            outcomes.report,
+            actor=self.actor,
+            run=(self.actor.entity, "toy", command.run),
+            attempt=command.attempt,
+            token=command.token,
+            reason=reason,
+            limits=self.limits,
+            **arguments,
+        )
+
+    def set_state(self, sweep, state):
+        return self.write(sweeps.set_state, actor=self.actor, sweep_id=sweep.id, state=state)
+
+    def sweep(self, sweep):
+        return self.store.read_sync(sweeps.sweep_by_id, actor=self.actor, sweep_id=sweep.id)
+
+    def trials(self, sweep):
+        return self.store.read_sync(sweeps.trials_of, actor=self.actor, sweep_id=sweep.id)
+
+    def trial(self, sweep, command):
+        run = self.run_of(command)
+        return next(one for one in self.trials(sweep) if one.run_id == run.id)
+
+    def run_of(self, command):
+        return self.store.read_sync(
+            runs.get_run, actor=self.actor, entity=None, project="toy", name=command.run
+        )
+
+    def tick(self, seconds=0):
+        """Let time pass under the watchdog's eyes."""
+
+        def watch(tx):
+            left = seconds
+            while True:
+                step = min(left, 5)
+                self.clock.advance(step)
+                watchdog.tick(Tx(tx.conn, self.clock.now), limits=self.limits)
+                left -= step
+                if not left:
+                    return
+
+        self.write(watch)
+
+    def idle(self, seconds, *pairs):
+        """Let time pass while agents heartbeat every ten seconds: pairs of agent and runs."""
+        for _ in range(seconds // 10):
+            self.tick(10)
+            for agent, *running in pairs:
+                self.beat(agent, *running)
+
+    def think(self):
+        """Compute and store suggestions until no sweep wants more; return how many times."""
+        for count in range(20):
+            job = self.store.read_sync(suggest.next_job, limits=self.limits)
+            if job is None:
+                return count
+            configs, memo = suggest.compute(job)
+            self.write(suggest.store, job=job, configs=configs, memo=memo)
+        raise AssertionError("the search does not come to rest")
+
+    def restart(self):
+        """Close the store and open it again, as a new process would."""
+        self.store.close()
+        self.store = Store.open(self.folder, clock=self.clock)
+
+
+@pytest.fixture
+def lab(store, tmp_path, clock, alice):
+    lab = Lab(store, tmp_path / "data", clock, alice)
+    yield lab
+    lab.store.close()
+
+
+@pytest.fixture
+def texts():
+    """Definitions by their method."""
+    return {"random": RANDOM, "grid": GRID, "bayes": BAYES}

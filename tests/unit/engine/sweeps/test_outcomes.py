@@ -1,0 +1,358 @@
+import pytest
+
+from sweepd.engine import agents
+from sweepd.errors import InvalidInput, LeaseLost, NotFound
+from sweepd.states import RunState, SweepState
+
+
+@pytest.fixture
+def held(lab):
+    """A sweep, an agent, and a trial that has called wandb.init as our own agent's do."""
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    return sweep, agent, command
+
+
+def test_finished_trial_keeps_best_last_and_objective(lab, held):
+    sweep, _, command = held
+
+    lab.log(command, 3.0, 1.0, 2.0)
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.state, trial.n_values) == ("finished", "ended", 3)
+    assert (trial.best, trial.last, trial.objective) == (1.0, 2.0, 1.0)
+    view = lab.sweep(sweep)
+    assert (view.best_value, view.best_run, view.n_finished) == (1.0, command.run, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "objective"), [("best", -3.0), ("last", -2.0), ("mean:2", -1.5)], ids=str
+)
+def test_objective_follows_the_definitions_rule_and_is_signed_once(lab, texts, rule, objective):
+    text = texts["random"].replace("minimize", "maximize") + f"sweepd: {{objective: '{rule}'}}\n"
+    sweep = lab.create(text)
+
+    command = lab.run(lab.register(sweep), 3.0, 1.0, 2.0)
+
+    assert lab.trial(sweep, command).objective == objective
+    assert lab.sweep(sweep).best_value == -objective
+
+
+def test_rows_delivered_twice_count_once(lab, held):
+    sweep, _, command = held
+
+    lab.log(command, 3.0, 1.0)
+    lab.log(command, 3.0, 1.0, 2.0)
+
+    assert lab.trial(sweep, command).n_values == 3
+
+
+def test_steps_logged_again_by_a_later_attempt_replace_the_earlier_ones(lab, held):
+    sweep, agent, command = held
+    lab.log(command, 5.0, 4.0, 0.1)
+    lab.report(command, "preempted")
+    again = lab.ask(agent)
+    lab.start(again)
+
+    lab.stream(again, rows=[{"loss": 3.0, "_step": 1}, {"loss": 2.0, "_step": 2}], offset=3)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.n_values, trial.best, trial.last) == (3, 2.0, 2.0)
+
+
+def test_metric_that_stands_in_the_summary_alone_counts(lab, held):
+    sweep, _, command = held
+    files = {"wandb-summary.json": {"offset": 0, "content": ['{"loss": {"min": 0.25}}']}}
+
+    lab.stream(command, files=files)
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective) == ("finished", 0.25)
+
+
+def test_no_metric_names_the_nearest_keys_that_were_logged(lab, held):
+    sweep, agent, command = held
+
+    lab.stream(command, rows=[{"losss": 1.0, "epoch": 1}])
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert trial.reason == "no_metric"
+    assert "metric 'loss' was never logged; nearest: 'losss'" in trial.message
+    assert command.run in lab.sweep(sweep).notice
+    assert lab.ask(agent).run != command.run
+
+
+def test_metric_that_ends_in_nan_diverged(lab, held):
+    sweep, _, command = held
+
+    lab.log(command, 1.0, float("nan"))
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective, trial.has_bad_value) == ("diverged", None, True)
+    assert lab.sweep(sweep).best_value is None
+
+
+def test_nan_that_is_overcome_is_forgiven(lab, held):
+    sweep, _, command = held
+
+    lab.log(command, 1.0, float("inf"), 0.5)
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective, trial.n_values) == ("finished", 0.5, 2)
+
+
+def test_exit_code_of_wandbs_agents_runs_is_an_error_with_the_last_words(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    console = ["Traceback (most recent call last):", "  ...", "ValueError: bad thing", "bye"]
+
+    lab.end(command, 1, console=console, lease=False)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.message) == ("error", "ValueError: bad thing")
+    assert lab.run_of(command).state == RunState.FAILED
+
+
+def test_out_of_memory_is_told_from_other_errors(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+
+    words = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    lab.end(command, 1, console=[words], lease=False)
+
+    assert lab.trial(sweep, command).reason == "oom"
+
+
+def test_failure_of_our_agents_process_waits_for_the_agents_word(lab, held):
+    sweep, agent, command = held
+
+    lab.end(command, 1)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.report(command, "oom", exit_code=1, message="CUDA out of memory", device="GPU 1")
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.message) == ("ended", "oom", "CUDA out of memory")
+    assert lab.ask(agent).run != command.run
+
+
+def test_word_that_comes_first_is_not_undone_by_complete(lab, held):
+    sweep, _, command = held
+
+    lab.report(command, "timed_out", signal=9, message="no row for 600 s")
+    lab.end(command, 1)
+
+    assert lab.trial(sweep, command).reason == "timed_out"
+
+
+def test_word_is_harmless_when_repeated(lab, held):
+    sweep, _, command = held
+    for _ in range(2):
+        lab.report(command, "error", exit_code=1, message="ValueError: x")
+
+    ended = [kind for kind in kinds(lab, sweep) if kind == "trial.ended"]
+    assert len(ended) == 1
+
+
+def test_success_before_wandb_init_is_no_success(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+
+    lab.report(command, "finished", exit_code=0)
+
+    trial = lab.trial(sweep, command)
+    assert trial.reason == "never_init"
+    assert trial.message == "the program ended before it called wandb.init with exit code 0"
+
+
+def test_preempted_trial_goes_to_the_next_agent_under_its_run_id(lab, held):
+    sweep, _, command = held
+    other = lab.register(sweep)
+
+    lab.report(command, "preempted", signal=15)
+
+    again = lab.ask(other)
+    assert (again.run, again.attempt, again.type) == (command.run, 2, "resume")
+    assert lab.run_of(command).state == RunState.PENDING
+    lab.start(again)
+    assert lab.run_of(command).state == RunState.RUNNING
+
+
+def test_marked_preemption_of_wandbs_agents_runs_is_requeued(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+
+    lab.stream(command, preempting=True, lease=False)
+    lab.end(command, 143, lease=False)
+
+    again = lab.ask(agent)
+    assert (again.run, again.attempt) == (command.run, 2)
+
+
+def test_retries_end(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    for attempt in range(1, 4):
+        command = lab.ask(agent)
+        assert command.attempt == attempt
+        lab.start(command)
+        lab.report(command, "crashed", message="the node is gone")
+
+    trial = lab.trials(sweep)[0]
+    assert (trial.state, trial.reason, trial.attempt) == ("ended", "crashed", 3)
+    assert lab.ask(agent).run != command.run
+
+
+def test_late_writes_of_an_older_attempt_do_not_change_the_trial(lab, held):
+    sweep, agent, command = held
+    lab.log(command, 5.0)
+    lab.report(command, "preempted")
+    again = lab.ask(agent)
+    lab.start(again)
+
+    reply = lab.log(command, 0.001, offset=1)
+
+    assert reply.stopped
+    assert lab.trial(sweep, command).best == 5.0
+    lab.end(command)
+    assert lab.trial(sweep, command).state == "leased"
+    with pytest.raises(LeaseLost, match="attempt 1 has been followed by 2"):
+        lab.report(command, "finished", exit_code=0)
+
+
+def test_report_on_what_is_no_trial_or_no_reason_is_refused(lab, held, upsert):
+    _, _, command = held
+    upsert("plain")
+
+    with pytest.raises(InvalidInput, match="must be one of finished"):
+        lab.report(command, "tired")
+    with pytest.raises(NotFound, match="is not a trial"):
+        lab.report(type(command)("run", run="plain", attempt=1, token="x"), "error")
+
+
+def test_every_trial_failing_alike_ends_the_sweep_with_the_reason(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    for _ in range(5):
+        command = lab.ask(agent)
+        lab.report(command, "error", exit_code=1, message="ModuleNotFoundError: no torch")
+
+    after = lab.sweep(sweep)
+    assert after.state == SweepState.FAILED
+    assert after.stop_reason == "every trial failed the same way: ModuleNotFoundError: no torch"
+    assert lab.beat(agent).type == "exit"
+
+
+def test_resumed_after_failing_alike_a_sweep_gets_another_five(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    for _ in range(5):
+        lab.report(lab.ask(agent), "never_init")
+    lab.clock.advance(60)
+
+    lab.set_state(sweep, "RUNNING")
+
+    assert lab.sweep(sweep).stop_reason is None
+    for _ in range(4):
+        lab.clock.advance(1)
+        lab.report(lab.ask(agent), "never_init")
+    assert lab.sweep(sweep).state == SweepState.RUNNING
+    lab.clock.advance(1)
+    lab.report(lab.ask(agent), "never_init")
+    assert lab.sweep(sweep).state == SweepState.FAILED
+
+
+def test_one_success_keeps_a_sweep_going_through_failures(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    for _ in range(6):
+        lab.run(agent, exit_code=1)
+
+    assert lab.sweep(sweep).state == SweepState.RUNNING
+
+
+def test_short_sweep_in_which_everything_failed_alike_has_failed(lab, texts):
+    sweep = lab.create(texts["random"] + "run_cap: 2\n")
+    agent = lab.register(sweep)
+    for _ in range(2):
+        lab.run(agent, exit_code=1)
+
+    after = lab.sweep(sweep)
+    assert after.state == SweepState.FAILED
+    assert after.stop_reason.startswith("every trial failed the same way: the program ended with")
+
+
+def test_target_reached_starts_nothing_more_and_lets_the_others_finish(lab, texts):
+    text = texts["random"].replace("goal: minimize", "goal: minimize, target: 0.1")
+    sweep = lab.create(text)
+    one, two = lab.register(sweep), lab.register(sweep)
+    other = lab.ask(two)
+    lab.start(other)
+
+    command = lab.run(one, 0.5, 0.05)
+
+    assert lab.beat(one) is None
+    assert lab.sweep(sweep).state == SweepState.RUNNING
+    lab.log(other, 0.7)
+    lab.end(other)
+    after = lab.sweep(sweep)
+    assert after.state == SweepState.FINISHED
+    assert after.stop_reason == f"target reached: run {command.run} logged loss = 0.05 (target 0.1)"
+    assert lab.beat(one).type == "exit"
+
+
+def test_run_that_no_agent_was_given_is_left_alone(lab, upsert):
+    sweep = lab.create()
+    run = upsert("stray", sweep=sweep.name)
+
+    lab.write(agents.register, actor=lab.actor, project="toy", sweep=sweep.name, host="box")
+
+    assert run.sweep == sweep.name
+    assert lab.trials(sweep) == []
+
+
+def kinds(lab, sweep):
+    from sqlalchemy import select
+
+    from sweepd.store import tables as t
+
+    def read(tx):
+        query = select(t.event.c.kind).where(t.event.c.sweep_id == sweep.id).order_by(t.event.c.id)
+        return list(tx.conn.scalars(query))
+
+    return lab.store.read_sync(read)
+
+
+def test_every_change_is_in_the_event_table(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.run(agent, 1.0)
+    lab.set_state(sweep, "PAUSED")
+    lab.set_state(sweep, "RUNNING")
+    lab.set_state(sweep, "CANCELED")
+
+    assert command is not None
+    assert kinds(lab, sweep) == [
+        "sweep.created",
+        "agent.registered",
+        "sweep.started",
+        "trial.issued",
+        "run.state",
+        "trial.started",
+        "run.state",
+        "trial.ended",
+        "sweep.paused",
+        "sweep.resumed",
+        "sweep.canceled",
+    ]

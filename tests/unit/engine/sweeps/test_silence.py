@@ -1,0 +1,191 @@
+import pytest
+
+from sweepd.engine import agents
+from sweepd.states import AgentState, RunState, SweepState
+
+
+def test_trial_of_an_agent_that_died_before_it_began_is_requeued_after_its_lease(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+
+    lab.tick(59)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.tick(3)
+
+    assert lab.trial(sweep, command).state == "queued"
+    again = lab.ask(lab.register(sweep))
+    assert (again.run, again.attempt, again.type) == (command.run, 2, "run")
+
+
+def test_trial_of_our_agent_lapses_with_its_lease(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+
+    lab.tick(62)
+
+    assert lab.trial(sweep, command).state == "queued"
+    assert lab.run_of(command).state == RunState.CRASHED
+    assert lab.sweep(sweep).n_queued == 1
+
+
+def test_run_of_wandbs_agents_crashes_after_five_minutes_of_silence(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+
+    lab.tick(295)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.tick(10)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+@pytest.mark.parametrize("lease", [True, False], ids=["ours", "wandb's"])
+def test_heartbeats_of_agent_or_run_keep_a_lease(lab, lease):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=lease)
+
+    lab.idle(400, [agent, command.run])
+    assert lab.trial(sweep, command).state == "leased"
+    for _ in range(14):  # the agent is gone, the process lives and says so every 30 s
+        lab.tick(30)
+        lab.stream(command, lease=lease)
+
+    assert lab.trial(sweep, command).state == "leased"
+
+
+def test_agent_that_comes_back_keeps_its_run(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.tick(70)
+    assert lab.trial(sweep, command).state == "queued"
+
+    assert lab.beat(agent, command.run) is None
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.attempt) == ("leased", 1)
+    assert lab.run_of(command).state == RunState.RUNNING
+
+
+def test_run_that_writes_again_keeps_its_trial(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.tick(70)
+
+    assert not lab.log(command, 0.5).stopped
+
+    assert lab.trial(sweep, command).state == "leased"
+
+
+def test_completion_that_comes_after_the_lease_counts(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.log(command, 0.5)
+    lab.tick(70)
+
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.objective) == ("ended", "finished", 0.5)
+
+
+def test_zombie_agent_is_told_to_stop_a_run_that_another_one_has(lab):
+    sweep = lab.create()
+    zombie, other = lab.register(sweep), lab.register(sweep)
+    command = lab.ask(zombie)
+    lab.start(command)
+    lab.idle(70, [other])
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.attempt) == ("leased", 2)
+
+    told = lab.beat(zombie, command.run)
+
+    assert (told.type, told.run) == ("stop", command.run)
+
+
+def test_downtime_of_the_service_lapses_no_lease(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.tick(5)
+
+    lab.restart()
+    lab.clock.advance(3600)
+    lab.tick(30)
+
+    assert lab.trial(sweep, command).state == "leased"
+    view = lab.store.read_sync(agents.get_agent, actor=lab.actor, agent_id=agent)
+    assert view.state == AgentState.RUNNING
+    lab.tick(40)  # silent still, and the service listens
+    assert lab.trial(sweep, command).state == "queued"
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0], ids=["forward", "back"])
+def test_clock_that_jumps_neither_ends_leases_nor_keeps_them_for_ever(lab, jump_s):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.tick(5)
+
+    lab.clock.advance(jump_s)
+    lab.tick(20)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.tick(45)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+def test_silent_agent_is_lost_until_it_speaks(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+
+    def state():
+        return lab.store.read_sync(agents.get_agent, actor=lab.actor, agent_id=agent).state
+
+    lab.tick(62)
+    assert state() == AgentState.LOST
+    assert lab.sweep(sweep).n_agents == 0
+    lab.beat(agent)
+    assert state() == AgentState.RUNNING
+
+
+def test_plain_run_crashes_after_five_minutes_of_silence(lab, upsert, reread):
+    run = upsert("plain")
+
+    lab.tick(290)
+    assert reread(run).state == RunState.RUNNING
+    lab.tick(15)
+
+    assert reread(run).state == RunState.CRASHED
+
+
+def test_failure_whose_agent_never_comes_back_is_tried_again(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.end(command, 143)
+
+    lab.tick(62)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+def test_lapse_after_the_sweep_has_ended_is_not_tried_again(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.set_state(sweep, "FINISHED")
+
+    lab.tick(62)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason) == ("ended", "crashed")
+    assert lab.sweep(sweep).state == SweepState.FINISHED

@@ -1,0 +1,193 @@
+import pytest
+
+from sweepd.engine import projects, sweeps
+from sweepd.errors import Conflict, DefinitionError, Forbidden, IllegalMove, InvalidInput, NotFound
+from sweepd.states import SweepState
+
+
+@pytest.mark.parametrize(
+    ("states", "end"),
+    [
+        (["PAUSED", "PAUSED"], SweepState.PAUSED),
+        (["PAUSED", "RUNNING", "running"], SweepState.RUNNING),
+        (["FINISHED", "FINISHED"], SweepState.FINISHED),
+        (["PAUSED", "CANCELED", "CANCELED"], SweepState.CANCELED),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else str(value),
+)
+def test_repeating_a_state_is_harmless(lab, states, end):
+    sweep = lab.create()
+    lab.register(sweep)
+
+    for state in states:
+        lab.set_state(sweep, state)
+
+    assert lab.sweep(sweep).state == end
+
+
+def test_paused_sweep_hands_nothing_out_and_lets_runs_go_on(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+
+    lab.set_state(sweep, "PAUSED")
+
+    assert lab.beat(agent, command.run) is None
+    lab.log(command, 1.0)
+    lab.end(command)
+    assert lab.beat(agent) is None
+    lab.set_state(sweep, "RUNNING")
+    assert lab.ask(agent).run != command.run
+
+
+def test_stopped_sweep_lets_runs_finish_and_sends_agents_away(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+
+    lab.set_state(sweep, "FINISHED")
+
+    assert lab.beat(agent, command.run) is None
+    assert not lab.log(command, 1.0).stopped
+    lab.end(command)
+    assert lab.trial(sweep, command).reason == "finished"
+    assert lab.beat(agent).type == "exit"
+
+
+def test_cancelled_sweep_stops_runs_through_both_channels(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+
+    lab.set_state(sweep, "CANCELED")
+
+    told = lab.beat(agent, command.run)
+    assert (told.type, told.run) == ("stop", command.run)
+    assert lab.beat(agent, command.run).type == "stop"  # W&B's agent kills at the repetition
+    assert lab.stream(command).stopped
+    lab.end(command, 1)
+    assert lab.trial(sweep, command).reason == "killed"
+    assert lab.beat(agent).type == "exit"
+
+
+def test_nothing_starts_after_stop_or_cancel(lab):
+    for state in ("FINISHED", "CANCELED"):
+        sweep = lab.create()
+        one, two = lab.register(sweep), lab.register(sweep)
+        lost = lab.ask(one)
+        begun = lab.ask(two)
+        lab.start(begun)
+        lab.report(begun, "preempted")
+
+        lab.set_state(sweep, state)
+
+        assert lab.beat(one).type == "exit"
+        assert lab.beat(two).type == "exit"
+        assert [trial.state for trial in lab.trials(sweep)] == ["ended", "ended"]
+        assert lab.trial(sweep, lost).reason == "killed"
+        assert lab.trial(sweep, begun).reason == "preempted"
+
+
+def test_ended_sweep_cannot_go_on(lab):
+    sweep = lab.create()
+    lab.set_state(sweep, "CANCELED")
+
+    with pytest.raises(IllegalMove, match="CANCELED cannot become RUNNING"):
+        lab.set_state(sweep, "RUNNING")
+    with pytest.raises(InvalidInput, match="must be one of PAUSED, RUNNING, FINISHED, CANCELED"):
+        lab.set_state(sweep, "TIRED")
+
+
+def test_sweep_that_was_done_while_paused_ends_when_it_is_resumed(lab, texts):
+    sweep = lab.create(texts["random"] + "run_cap: 1\n")
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.set_state(sweep, "PAUSED")
+    lab.log(command, 1.0)
+    lab.end(command)
+    assert lab.sweep(sweep).state == SweepState.PAUSED
+
+    assert lab.set_state(sweep, "RUNNING").state == SweepState.FINISHED
+
+
+def test_definition_may_change_until_a_trial_is_handed_out(lab, texts):
+    sweep = lab.create(texts["random"])
+    wider = texts["random"].replace("max: 1.0", "max: 9.0")
+
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=wider)
+    lab.ask(lab.register(sweep))
+
+    with pytest.raises(Conflict, match="has handed out 1 trials"):
+        lab.write(
+            sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=texts["random"]
+        )
+    capped = wider + "run_cap: 1\nname: late\n"
+    view, _ = lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=capped)
+    assert (view.run_cap, view.display_name, view.expected) == (1, "late", 1)
+
+
+def test_method_may_change_too_and_old_suggestions_go(lab, texts):
+    sweep = lab.create(texts["bayes"] + "sweepd: {initial: [{lr: 0.5}]}\n")
+    lab.think()
+
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=texts["grid"])
+
+    assert lab.sweep(sweep).method == "grid"
+    assert set(lab.ask(lab.register(sweep)).config) == {"a", "b"}
+
+
+def test_wrong_definition_creates_nothing(lab):
+    with pytest.raises(DefinitionError, match="method"):
+        lab.create("method: guess\nparameters: {a: {value: 1}}\n")
+
+    page = lab.store.read_sync(projects.list_projects, actor=lab.actor, entity=None)
+    assert page.items == ()
+
+
+def test_warnings_reach_the_client(lab):
+    _, warnings = lab.write(
+        sweeps.create_sweep,
+        actor=lab.actor,
+        definition="method: random\nearli_terminate: 1\nparameters: {a: {values: [1, 2]}}\n",
+        prior_runs='{"$or": [{"name": "r1"}]}',
+    )
+
+    assert any("earli_terminate" in warning for warning in warnings)
+    assert any("prior runs" in warning for warning in warnings)
+
+
+def test_addresses_names_and_pages(lab, bob):
+    made = [lab.create(display_name=f"s{i}") for i in range(3)]
+
+    read = lab.store.read_sync
+    page = read(sweeps.list_sweeps, actor=lab.actor, project="toy", first=2)
+    rest = read(sweeps.list_sweeps, actor=lab.actor, project="toy", first=2, after=page.end)
+    assert [view.display_name for view in (*page.items, *rest.items)] == ["s2", "s1", "s0"]
+    assert (page.has_next, rest.has_next, page.total) == (True, False, 3)
+    found = read(sweeps.find_sweep, actor=lab.actor, name=made[0].name)
+    by_address = read(
+        sweeps.get_sweep, actor=lab.actor, entity="alice", project="toy", name=made[0].name
+    )
+    assert found == by_address == made[0]
+    with pytest.raises(NotFound, match="no sweep 'nosuch'"):
+        read(sweeps.find_sweep, actor=lab.actor, name="nosuch")
+    with pytest.raises(Forbidden):
+        read(sweeps.find_sweep, actor=bob, name=made[0].name)
+
+
+def test_deleted_sweep_takes_its_runs_and_sends_its_agents_away(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.run(agent, 1.0)
+
+    assert lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=sweep.id) == []
+
+    with pytest.raises(NotFound):
+        lab.run_of(command)
+    with pytest.raises(NotFound):
+        lab.beat(agent)
+    assert lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=sweep.id) == []

@@ -1,0 +1,245 @@
+import pickle
+
+import pytest
+
+from sweepd.engine import agents, suggest
+from sweepd.engine.preview import preview
+from sweepd.spec import read_definition
+
+
+def job_of(lab):
+    return lab.store.read_sync(suggest.next_job, limits=lab.limits)
+
+
+def test_one_suggestion_is_prepared_for_each_live_agent(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    assert job_of(lab).n == 1
+    for _ in range(3):
+        lab.register(sweep)
+
+    job = job_of(lab)
+
+    assert (job.sweep_id, job.n) == (sweep.id, 3)
+    assert lab.think() == 1
+    assert job_of(lab) is None
+
+
+def test_prepared_suggestions_are_handed_out_before_fillers(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    agent = lab.register(sweep)
+    first = lab.ask(agent)
+    lab.start(first, lease=False)
+    lab.log(first, 1.0, lease=False)
+    lab.end(first, lease=False)
+    lab.think()
+
+    second = lab.ask(agent)
+
+    assert lab.trial(sweep, first).origin == "filler"
+    assert lab.trial(sweep, second).origin == "search"
+
+
+def test_suggestions_are_computed_again_after_each_result(lab, texts):
+    agent = lab.register(lab.create(texts["bayes"]))
+    lab.think()
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.think()
+    assert job_of(lab) is None
+
+    lab.log(command, 0.5)
+    lab.end(command)
+
+    job = job_of(lab)
+    assert [trial.objective for trial in job.trials] == [0.5]
+    assert job.pending == ()
+
+
+def test_job_knows_what_runs_and_what_will_run_first(lab, texts):
+    sweep = lab.create(texts["bayes"] + "sweepd: {initial: [{lr: 0.5}, {lr: 0.25}]}\n")
+    command = lab.ask(lab.register(sweep))
+
+    job = job_of(lab)
+
+    assert sorted(config["lr"] for config in job.pending) == [0.25, 0.5]
+    assert command.config["lr"] == 0.5
+
+
+def test_no_more_is_prepared_than_run_cap_leaves(lab, texts):
+    sweep = lab.create(texts["bayes"] + "run_cap: 2\n")
+    crowd = [lab.register(sweep) for _ in range(4)]
+
+    assert job_of(lab).n == 2
+    for agent in crowd[:2]:
+        lab.ask(agent)
+
+    assert job_of(lab) is None
+
+
+def test_computing_is_pure_and_travels_to_another_process(lab, texts):
+    lab.create(texts["bayes"] + "sweepd: {seed: 3}\n")
+    job = job_of(lab)
+
+    again = pickle.loads(pickle.dumps(job))
+
+    assert again == job
+    assert suggest.compute(again) == suggest.compute(job)
+
+
+def test_memo_comes_back_with_the_next_job_after_a_restart(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    job = job_of(lab)
+    configs, _ = suggest.compute(job)
+    lab.write(suggest.store, job=job, configs=configs, memo={"fits": [1, 2]})
+    lab.restart()
+    lab.run(lab.register(sweep), 1.0)
+
+    assert job_of(lab).memo == {"fits": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("configs", "error", "words"),
+    [
+        ([], "LinAlgError: not positive definite", "LinAlgError"),
+        ([{"lr": 7.0, "layers": 3}], None, "not in the space"),
+        ([{"nonsense": 1}], None, "not in the space"),
+    ],
+    ids=["error", "out of range", "rubbish"],
+)
+def test_failing_search_goes_on_with_fillers_and_a_notice(lab, texts, configs, error, words):
+    sweep = lab.create(texts["bayes"])
+    agent = lab.register(sweep)
+    lab.write(suggest.store, job=job_of(lab), configs=configs, memo=None, error=error)
+
+    notice = lab.sweep(sweep).notice
+    assert words in notice
+    assert "space-filling" in notice
+    assert job_of(lab) is None  # it is not asked again at once
+    command = lab.run(agent, 1.0)
+    assert lab.trial(sweep, command).origin == "filler"
+
+    lab.think()
+
+    assert lab.sweep(sweep).notice is None
+
+
+def test_result_for_a_definition_that_changed_meanwhile_is_dropped(lab, texts):
+    from sweepd.engine import sweeps
+
+    sweep = lab.create(texts["bayes"])
+    job = job_of(lab)
+    configs, memo = suggest.compute(job)
+    wider = texts["bayes"].replace("max: 1.0", "max: 9.0")
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=wider)
+
+    lab.write(suggest.store, job=job, configs=configs, memo=memo)
+
+    assert job_of(lab).definition == wider
+
+
+def test_small_space_is_exhausted_once_and_ends_the_sweep(lab, texts):
+    text = "method: bayes\nmetric: {name: loss}\nparameters: {a: {values: [1, 2, 3, 4]}}\n"
+    sweep = lab.create(text)
+    agent = lab.register(sweep)
+
+    given = []
+    while (command := lab.beat(agent)) is not None and command.type == "run":
+        lab.start(command)
+        lab.log(command, float(command.config["a"]))
+        lab.end(command)
+        given.append(command.config["a"])
+        lab.think()
+
+    assert sorted(given) == [1, 2, 3, 4]
+    after = lab.sweep(sweep)
+    assert after.state == "FINISHED"
+    assert after.stop_reason == "every configuration has been tried: 4 trials"
+    assert (after.best_value, after.n_finished) == (1.0, 4)
+
+
+def test_random_over_a_small_space_repeats_nothing(lab):
+    sweep = lab.create("method: random\nparameters: {a: {values: [1, 2, 3]}}\n")
+    agent = lab.register(sweep)
+
+    given = sorted(lab.run(agent).config["a"] for _ in range(3))
+
+    assert given == [1, 2, 3]
+    assert lab.beat(agent).type == "exit"
+    assert lab.sweep(sweep).state == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("impute", "objectives"),
+    [
+        ("", [1.0, None, None]),
+        (", impute: worst", [1.0, 1.0, 1.0]),
+        (", impute: latest", [1.0, 9.0, 1.0]),
+    ],
+    ids=["table of outcomes", "worst", "latest"],
+)
+def test_failed_trials_teach_what_the_definition_says(lab, texts, impute, objectives):
+    sweep = lab.create(texts["bayes"].replace("goal: minimize", "goal: minimize" + impute))
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    lab.clock.advance(1)
+    lab.run(agent, 9.0, exit_code=1)
+    lab.clock.advance(1)
+    lab.run(agent)
+
+    job = job_of(lab)
+
+    assert [trial.objective for trial in job.trials] == objectives
+    assert [trial.is_feasible for trial in job.trials] == [True, bool(impute), True]
+
+
+def test_killed_trials_teach_nothing(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.log(command, 1.0)
+    lab.report(command, "killed")
+
+    job = job_of(lab)
+
+    assert [(trial.objective, trial.is_feasible) for trial in job.trials] == [(None, True)]
+
+
+def test_silent_agents_are_not_prepared_for(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    for _ in range(4):
+        gone = lab.register(sweep)
+    lab.write(agents.leave, actor=lab.actor, agent_id=gone)
+    assert job_of(lab).n == 3
+
+    lab.tick(65)
+
+    assert job_of(lab).n == 1
+
+
+@pytest.mark.parametrize("method", ["random", "grid"])
+def test_preview_shows_what_the_sweep_hands_out(lab, texts, method):
+    initial = {"random": "{lr: 0.5}", "grid": "{a: 2, b: y}"}[method]
+    text = texts[method] + f"sweepd: {{seed: 11, initial: [{initial}]}}\n"
+    agent = lab.register(lab.create(text))
+
+    shown = preview(read_definition(text).definition, n=6)
+
+    assert shown.n_initial == 1
+    assert list(shown.configs) == [lab.run(agent, 1.0).config for _ in range(6)]
+
+
+def test_preview_of_a_grid_tells_its_size_and_its_end(texts):
+    definition = read_definition(texts["grid"]).definition
+
+    few, all_ = preview(definition, n=4), preview(definition, n=50)
+
+    assert (few.grid_size, len(few.configs), few.is_everything) == (6, 4, False)
+    assert (all_.grid_size, len(all_.configs), all_.is_everything) == (6, 6, True)
+
+
+def test_preview_of_bayes_shows_its_start(texts):
+    shown = preview(read_definition(texts["bayes"]).definition, n=5)
+
+    assert len({config["lr"] for config in shown.configs}) == 5
+    assert shown.grid_size is None
