@@ -1,0 +1,223 @@
+"""What the service does while nobody asks: suggestions, the watchdog, tidying up."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from sweepd.engine import files, suggest, watchdog
+from sweepd.engine.services import Services
+from sweepd.errors import ProcessDied
+from sweepd.settings import Settings
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["Worker", "background_tasks"]
+
+_log = logging.getLogger("sweepd.background")
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+}
+_PAUSE_AFTER_FAILURE_S = 1.0
+_PRUNE_EVERY_S = 2.0
+_ORPHAN_S = 24 * 3600.0
+
+
+class Worker:
+    """One other process that computes; started when first needed, replaced when it dies or hangs.
+
+    It runs on one thread, so that it does not take the cores that train.
+    """
+
+    def __init__(self) -> None:
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    async def call(self, function: Callable[[A], R], argument: A, *, timeout_s: float) -> R:
+        """Return `function(argument)`; both must be picklable, and one call runs at a time.
+
+        Raises:
+            ProcessDied: in words, if the function raised, the process died, or time ran out.
+        """
+        pipe = self._pipe if self._is_alive() and self._pipe is not None else self._start()
+        try:
+            pipe.send((function, argument))
+            await asyncio.wait_for(_readable(pipe), timeout_s)
+            is_answer, value = pipe.recv()
+        except TimeoutError:
+            self.stop()
+            raise ProcessDied(f"no answer within {timeout_s:g} s") from None
+        except (EOFError, OSError):
+            self.stop()
+            raise ProcessDied("the computing process died") from None
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        if not is_answer:
+            raise ProcessDied(value)
+        answer: R = value
+        return answer
+
+    def stop(self) -> None:
+        """End the process at once; the next call starts another."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(1)
+        self._pipe = self._process = None
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def _start(self) -> Connection:
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=_compute, args=(there,), daemon=True, name="sweepd-search")
+        with _environment(_ONE_THREAD):
+            process.start()
+        there.close()
+        self._process, self._pipe = process, here
+        return here
+
+
+async def _readable(pipe: Connection) -> None:
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pipe.fileno(), arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(pipe.fileno())
+
+
+def _compute(pipe: Connection) -> None:
+    """Answer calls until the other end is closed, which the death of the service does too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            function, argument = pipe.recv()
+        except (EOFError, OSError):
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = True, function(argument)
+        except Exception as error:  # the edge of this process: the caller gets it in words
+            answer = False, f"{type(error).__name__}: {error}"
+        pipe.send(answer)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables for the process that is started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def background_tasks(
+    services: Services, settings: Settings, worker: Worker
+) -> Sequence["asyncio.Task[None]"]:
+    """Start what runs as long as the service does; cancel the tasks to end it."""
+    loops = {
+        "suggester": _forever(lambda: _suggest(services, worker, timeout_s=settings.suggest_s)),
+        "watchdog": _forever(lambda: _watch(services)),
+        "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
+    }
+    return [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+
+
+async def _forever(turn: Callable[[], Awaitable[None]]) -> None:
+    """Take turn after turn; a failure is logged and does not end the service."""
+    while True:
+        try:
+            await turn()
+        except Exception:  # an edge: nobody above could do more
+            _log.exception("a background task failed; it goes on")
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+
+
+async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> None:
+    """Compute the most wanted suggestions, or wait until something happens."""
+    store = services.store
+    seen = store.newest_event
+    job = await store.read(suggest.next_job, limits=services.limits)
+    if job is None:
+        await store.wait_change(seen)
+        return
+    try:
+        configs, memo = await worker.call(suggest.compute, job, timeout_s=timeout_s)
+    except ProcessDied as error:
+        _log.warning("sweep %d: no suggestions from %s: %s", job.sweep_id, job.method, error)
+        await store.write(suggest.store, job=job, configs=[], memo=None, error=str(error))
+        return
+    await store.write(suggest.store, job=job, configs=configs, memo=memo)
+
+
+async def _watch(services: Services) -> None:
+    await services.store.write(watchdog.tick, limits=services.limits)
+    await asyncio.sleep(services.limits.tick_s)
+
+
+class _Pruner:
+    """Keeps the checkpoints of each sweep's best trials, and no others; drops orphaned bytes."""
+
+    def __init__(self, services: Services, *, keep: int) -> None:
+        self._store = services.store
+        self._keep = keep
+        self._seen = 0
+        self._is_tidy = False
+
+    async def run(self) -> None:
+        """Look once at every sweep that something happened to, then wait for more."""
+        if not self._is_tidy:
+            await asyncio.to_thread(self._drop_orphans)
+            self._is_tidy = True
+        newest = self._store.newest_event
+        for sweep_id in await self._store.read(_touched_sweeps, after=self._seen):
+            freed = await self._store.write(
+                files.prune_checkpoints, sweep_id=sweep_id, keep=self._keep
+            )
+            for key in freed:
+                await asyncio.to_thread(self._store.blobs.delete, key)
+        self._seen = newest
+        await self._store.wait_change(newest)
+        await asyncio.sleep(_PRUNE_EVERY_S)
+
+    def _drop_orphans(self) -> None:
+        now, live = self._store.read_sync(_live_blobs)
+        self._store.blobs.sweep(live, before=now - _ORPHAN_S)
+
+
+def _touched_sweeps(tx: Tx, *, after: int) -> list[int]:
+    rows = select(t.event.c.sweep_id).where(t.event.c.id > after, t.event.c.sweep_id.is_not(None))
+    return [int(sweep_id) for sweep_id in tx.conn.scalars(rows.distinct())]
+
+
+def _live_blobs(tx: Tx) -> tuple[float, set[str]]:
+    return tx.now, set(tx.conn.scalars(select(t.run_file.c.blob)))

@@ -1,0 +1,8 @@
+"""W&B's protocol, and our own operations: GraphQL, file_stream, file bytes.
+
+This is the only place that knows W&B's names; below it everything has our own.
+"""
+
+from sweepd.wire.routes import Sizes, routes
+
+__all__ = ["Sizes", "routes"]

@@ -1,0 +1,95 @@
+"""What a resolver knows of the request it serves."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from graphql import GraphQLResolveInfo
+from starlette.requests import Request
+
+from sweepd.engine.services import Services
+from sweepd.engine.views import Account
+from sweepd.errors import NotFound
+
+__all__ = ["LEASE_HEADER", "Context", "Info", "Lease", "Resolvers", "base_url", "read_lease"]
+
+LEASE_HEADER = "x-sweepd-lease"
+
+T = TypeVar("T")
+
+#: Type -> field -> resolver(source, info, **arguments).
+Resolvers = Mapping[str, Mapping[str, Callable[..., Any]]]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The attempt of a run that a request speaks for. The token is a secret: never log it."""
+
+    run: str
+    attempt: int
+    token: str
+
+    def __repr__(self) -> str:
+        """Return the lease without its token."""
+        return f"Lease(run={self.run!r}, attempt={self.attempt})"
+
+
+@dataclass(frozen=True)
+class Context:
+    """One GraphQL request: who asks, through which address, and for which attempt."""
+
+    services: Services
+    account: Account
+    base_url: str
+    request_id: str
+    lease: Lease | None = None
+
+    async def read(self, use_case: Callable[..., T], **arguments: Any) -> T:
+        """Run a use case that only reads."""
+        return await self.services.store.read(use_case, **arguments)
+
+    async def read_or_none(self, use_case: Callable[..., T], **arguments: Any) -> T | None:
+        """Run a use case that only reads; what does not exist is None, as the client expects."""
+        try:
+            return await self.services.store.read(use_case, **arguments)
+        except NotFound:
+            return None
+
+    async def delete_blobs(self, keys: Collection[str]) -> None:
+        """Delete bytes that no row refers to any more."""
+        for key in keys:
+            await to_thread.run_sync(self.services.store.blobs.delete, key)
+
+    async def write(self, use_case: Callable[..., T], **arguments: Any) -> T:
+        """Run a use case that writes; it is durable when this returns."""
+        return await self.services.store.write(use_case, **arguments)
+
+    def lease_of(self, run: str | None) -> Lease | None:
+        """Return the request's lease if it is for this run: one process may log to several."""
+        return self.lease if self.lease is not None and self.lease.run == run else None
+
+
+#: What a resolver is given beside its source: `info.context` is the request's `Context`.
+Info = GraphQLResolveInfo[Context]
+
+
+def base_url(request: Request, services: Services, *, also_at: Collection[str] = ()) -> str:
+    """Return the address that the links of an answer are built from.
+
+    It is the configured one, save for clients that came by another address that is configured
+    too; with none configured, it is the address that the request came to.
+    """
+    came_to = str(request.base_url).rstrip("/")
+    if not services.public_url or came_to in also_at:
+        return came_to
+    return services.public_url.rstrip("/")
+
+
+def read_lease(request: Request) -> Lease | None:
+    """Return the lease that our agent's runs carry, or None; nonsense is none."""
+    run, _, rest = request.headers.get(LEASE_HEADER, "").partition(";")
+    attempt, _, token = rest.partition(";")
+    if run and token and attempt.isdecimal() and len(attempt) < 10:
+        return Lease(run, int(attempt), token)
+    return None

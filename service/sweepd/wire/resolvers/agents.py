@@ -1,0 +1,98 @@
+"""Agents: registering, heartbeats and what each is told."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sweepd.engine import agent_runs, agents
+from sweepd.engine.views import AgentView, Command
+from sweepd.errors import ProtocolError
+from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.ids import read_id
+from sweepd.wire.resolvers.common import attribute, connection, ident, page_size, read_object
+
+__all__ = ["FIELDS", "command_json"]
+
+
+async def _create_agent(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    agent = await context.write(
+        agents.register,
+        actor=context.account,
+        entity=input.get("entityName") or None,
+        project=input.get("projectName") or None,
+        sweep=input["sweep"],
+        host=input["host"],
+    )
+    return {"agent": agent}
+
+
+async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    agent_id = read_id("Agent", input["id"])
+    state = read_object(input.get("runState"), "runState")
+    commands = await context.write(
+        agents.heartbeat,
+        actor=context.account,
+        agent_id=agent_id,
+        running={run for run, is_there in state.items() if is_there},
+        limits=context.services.limits,
+    )
+    return {
+        "agent_id": agent_id,
+        "commands": json.dumps([command_json(command) for command in commands]),
+    }
+
+
+async def _runs(
+    agent: AgentView,
+    info: Info,
+    after: str | None = None,
+    before: str | None = None,
+    first: int | None = None,
+    last: int | None = None,
+    order: str | None = None,
+) -> Mapping[str, Any]:
+    if before is not None or last is not None:
+        raise ProtocolError("the runs of an agent are paged forwards: use `first` and `after`")
+    page = await info.context.read(
+        agent_runs.runs_of_agent,
+        actor=info.context.account,
+        agent_id=agent.id,
+        order=order,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page)
+
+
+async def _heartbeat_agent(payload: Mapping[str, Any], info: Info) -> AgentView:
+    context = info.context
+    return await context.read(agents.get_agent, actor=context.account, agent_id=payload["agent_id"])
+
+
+def command_json(command: Command) -> dict[str, Any]:
+    """Return a command in W&B's shape; `sweepd` is the lease, which W&B's agents overlook."""
+    if command.type == "exit":
+        return {"type": command.type}
+    told: dict[str, Any] = {"type": command.type, "run_id": command.run}
+    if command.type in ("run", "resume"):
+        told["run_name"] = command.run_name
+        told["program"] = command.program
+        told["args"] = {name: {"value": value} for name, value in command.config.items()}
+        told["logs"] = []
+        told["sweepd"] = {"attempt": command.attempt, "token": command.token}
+    return told
+
+
+FIELDS: Resolvers = {
+    "Mutation": {"createAgent": _create_agent, "agentHeartbeat": _heartbeat},
+    "AgentHeartbeatPayload": {"agent": _heartbeat_agent},
+    "Agent": {
+        "id": ident("Agent"),
+        "totalRuns": attribute("n_runs"),
+        "createdAt": attribute("created_at"),
+        "heartbeatAt": attribute("heartbeat_at"),
+        "runs": _runs,
+    },
+}

@@ -1,0 +1,111 @@
+"""A run's files: upload and download links, listing, deleting."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sweepd.engine import files, runs
+from sweepd.engine.views import Account, FileView, RunView
+from sweepd.errors import NotFound
+from sweepd.store import Tx
+from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.ids import read_int_id, wire_id
+from sweepd.wire.resolvers.common import attribute, connection, ident, page_size
+from sweepd.wire.storage import link
+
+__all__ = ["FIELDS"]
+
+
+async def _create_run_files(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Answer one upload link per name, in the order asked and with the names as they came."""
+    context = info.context
+    run = await _run_of(info, input)
+    uploads = [
+        {"name": name, "uploadUrl": link(context, run.id, files.check_name(name), method="PUT")}
+        for name in input["files"]
+    ]
+    return {"runID": wire_id("Run", run.id), "uploadHeaders": [], "files": uploads}
+
+
+async def _mark_uploaded(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Confirm: the bytes were registered when they arrived."""
+    await _run_of(info, input)
+    return {"success": True}
+
+
+async def _run_of(info: Info, input: Mapping[str, Any]) -> RunView:
+    context = info.context
+    return await context.read(
+        runs.get_run,
+        actor=context.account,
+        entity=input["entityName"],
+        project=input["projectName"],
+        name=input["runName"],
+    )
+
+
+async def _delete_files(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    freed = await context.write(
+        _delete,
+        actor=context.account,
+        file_ids=[read_int_id("File", file_id) for file_id in input["files"]],
+    )
+    await context.delete_blobs(freed)
+    return {"success": True}
+
+
+def _delete(tx: Tx, *, actor: Account, file_ids: Sequence[int]) -> list[str]:
+    """Delete files of runs that the actor may write; return the blob keys that were freed."""
+    for file_id in file_ids:
+        with suppress(NotFound):  # gone already: deleting is repeated safely
+            file = files.file_by_id(tx, file_id=file_id)
+            runs.run_by_id(tx, actor=actor, run_id=file.run_id)
+    return files.delete_files(tx, file_ids=file_ids)
+
+
+async def _files(
+    run: RunView,
+    info: Info,
+    names: Sequence[str | None] | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    pattern: str | None = None,
+) -> Mapping[str, Any]:
+    page = await info.context.read(
+        files.list_files,
+        run_id=run.id,
+        names=[name for name in names or () if name],
+        pattern=pattern,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page)
+
+
+async def _file_count(run: RunView, info: Info) -> int:
+    return await info.context.read(files.count_files, run_id=run.id)
+
+
+def _url(file: FileView, info: Info, upload: bool | None = None) -> str:
+    method = "PUT" if upload else "GET"
+    return link(info.context, file.run_id, file.name, method=method)
+
+
+FIELDS: Resolvers = {
+    "Mutation": {
+        "createRunFiles": _create_run_files,
+        "markRunFilesUploaded": _mark_uploaded,
+        "deleteFiles": _delete_files,
+    },
+    "Run": {"files": _files, "fileCount": _file_count},
+    "File": {
+        "id": ident("File"),
+        "displayName": attribute("name"),
+        "url": _url,
+        "directUrl": _url,
+        "sizeBytes": attribute("size"),
+        "updatedAt": attribute("updated_at"),
+        "digest": attribute("md5"),
+    },
+}

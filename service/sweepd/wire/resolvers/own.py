@@ -1,0 +1,156 @@
+"""Our own operations, all named `sweepd…`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweepd.engine import accounts, agents, outcomes, sweeps
+from sweepd.engine.views import AgentView, SweepView, TrialView
+from sweepd.errors import Reason
+from sweepd.states import is_terminal
+from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.ids import read_id, read_int_id
+from sweepd.wire.resolvers.common import attribute, connection, ident, page_size
+
+__all__ = ["FIELDS", "seconds_left"]
+
+#: How a trial ends whose length says something about the others.
+_TYPICAL = (Reason.FINISHED, Reason.NO_METRIC, Reason.DIVERGED, Reason.STOPPED_EARLY)
+
+
+async def _sweep(root: None, info: Info, name: str) -> SweepView | None:
+    context = info.context
+    return await context.read_or_none(sweeps.find_sweep, actor=context.account, name=name)
+
+
+async def _sweeps(
+    root: None,
+    info: Info,
+    entityName: str | None = None,
+    projectName: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+) -> Mapping[str, Any]:
+    context = info.context
+    page = await context.read(
+        sweeps.list_sweeps,
+        actor=context.account,
+        entity=entityName,
+        project=projectName,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page)
+
+
+def _itself(sweep: SweepView, info: Info) -> SweepView:
+    return sweep
+
+
+async def _seconds_left(sweep: SweepView, info: Info) -> float | None:
+    context = info.context
+    trials = await context.read(sweeps.trials_of, actor=context.account, sweep_id=sweep.id)
+    return seconds_left(sweep, trials)
+
+
+def seconds_left(sweep: SweepView, trials: Sequence[TrialView]) -> float | None:
+    """Return how long a sweep will go on at its present pace, None while nothing can be said.
+
+    Trials to come × mean length of those that ended by themselves / agents alive.
+    """
+    lengths = [
+        trial.ended_at - trial.created_at
+        for trial in trials
+        if trial.ended_at is not None and trial.reason in _TYPICAL
+    ]
+    if sweep.expected is None or is_terminal(sweep.state) or not lengths or not sweep.n_agents:
+        return None
+    n_left = max(0, sweep.expected - sweep.n_finished - sweep.n_failed)
+    return n_left * sum(lengths) / len(lengths) / max(1, min(sweep.n_agents, n_left))
+
+
+def _url(sweep: SweepView, info: Info) -> str:
+    path = f"{sweep.entity}/{sweep.project}/sweeps/{sweep.name}"
+    return f"{info.context.base_url}/{path}"
+
+
+async def _agents(sweep: SweepView, info: Info) -> Sequence[AgentView]:
+    context = info.context
+    return await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id)
+
+
+async def _report_outcome(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    await context.write(
+        outcomes.report,
+        actor=context.account,
+        run=(
+            input.get("entityName") or context.account.entity,
+            input["projectName"],
+            input["runName"],
+        ),
+        attempt=input["attempt"],
+        token=input["token"],
+        reason=input["reason"],
+        exit_code=input.get("exitcode"),
+        signal=input.get("signal"),
+        message=input.get("message"),
+        host=input.get("host"),
+        device=input.get("device"),
+        limits=context.services.limits,
+    )
+    return {"success": True}
+
+
+async def _leave_agent(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    await context.write(agents.leave, actor=context.account, agent_id=read_id("Agent", input["id"]))
+    return {"success": True}
+
+
+async def _delete_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    freed = await context.write(
+        sweeps.delete_sweep, actor=context.account, sweep_id=read_int_id("Sweep", input["id"])
+    )
+    await context.delete_blobs(freed)
+    return {"success": True}
+
+
+async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
+    context = info.context
+    token = await context.write(accounts.create_login_link, account=context.account)
+    return {"url": f"{context.base_url}/login/{token}"}
+
+
+FIELDS: Resolvers = {
+    "Query": {"sweepdSweep": _sweep, "sweepdSweeps": _sweeps},
+    "Sweep": {"sweepdStatus": _itself, "sweepdAgents": _agents},
+    "Mutation": {
+        "sweepdReportOutcome": _report_outcome,
+        "sweepdLeaveAgent": _leave_agent,
+        "sweepdDeleteSweep": _delete_sweep,
+        "sweepdCreateLoginLink": _create_login_link,
+    },
+    "SweepdAgent": {
+        "id": ident("Agent"),
+        "totalRuns": attribute("n_runs"),
+        "currentRunName": attribute("current_run"),
+        "createdAt": attribute("created_at"),
+        "heartbeatAt": attribute("heartbeat_at"),
+    },
+    "SweepdStatus": {
+        "issued": attribute("n_issued"),
+        "running": attribute("n_running"),
+        "finished": attribute("n_finished"),
+        "failed": attribute("n_failed"),
+        "queued": attribute("n_queued"),
+        "agents": attribute("n_agents"),
+        "bestValue": attribute("best_value"),
+        "bestRunName": attribute("best_run"),
+        "stopReason": attribute("stop_reason"),
+        "createdAt": attribute("created_at"),
+        "endedAt": attribute("ended_at"),
+        "secondsLeft": _seconds_left,
+        "url": _url,
+    },
+}

@@ -1,0 +1,190 @@
+"""Projects: reading, listing, making."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.views import Page, ProjectView, RunView, SweepView
+from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.resolvers.accounts import user_of
+from sweepd.wire.resolvers.common import (
+    EMPTY,
+    Named,
+    attribute,
+    connection,
+    constant,
+    ident,
+    page_size,
+    read_object,
+)
+
+__all__ = ["FIELDS", "project_of"]
+
+
+async def project_of(source: RunView | SweepView, info: Info) -> ProjectView:
+    """Return the project of a run or a sweep."""
+    context = info.context
+    return await context.read(
+        projects.project_by_id, actor=context.account, project_id=source.project_id
+    )
+
+
+async def _project(
+    root: None, info: Info, name: str | None = None, entityName: str | None = None
+) -> ProjectView | None:
+    context = info.context
+    return await context.read_or_none(
+        projects.get_project, actor=context.account, entity=entityName, name=name
+    )
+
+
+async def _models(
+    root: None,
+    info: Info,
+    entityName: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+) -> Mapping[str, Any]:
+    context = info.context
+    page: Page[ProjectView] | None = await context.read_or_none(
+        projects.list_projects,
+        actor=context.account,
+        entity=entityName,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page or EMPTY)
+
+
+async def _run(
+    project: ProjectView,
+    info: Info,
+    name: str,
+    desc: str | None = None,
+    missingOk: bool | None = None,
+) -> RunView | None:
+    context = info.context
+    return await context.read_or_none(
+        runs.get_run,
+        actor=context.account,
+        entity=project.entity,
+        project=project.name,
+        name=name,
+    )
+
+
+async def _runs(
+    project: ProjectView,
+    info: Info,
+    filters: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+) -> Mapping[str, Any]:
+    context = info.context
+    page = await context.read(
+        runs.query_runs,
+        actor=context.account,
+        project_id=project.id,
+        filters=read_object(filters, "filters"),
+        order=order,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page)
+
+
+async def _run_count(project: ProjectView, info: Info, filters: str | None = None) -> int:
+    context = info.context
+    return await context.read(
+        runs.count_runs,
+        actor=context.account,
+        project_id=project.id,
+        filters=read_object(filters, "filters"),
+    )
+
+
+async def _sweep(project: ProjectView, info: Info, sweepName: str) -> SweepView | None:
+    context = info.context
+    return await context.read_or_none(
+        sweeps.get_sweep,
+        actor=context.account,
+        entity=project.entity,
+        project=project.name,
+        name=sweepName,
+    )
+
+
+async def _sweeps(
+    project: ProjectView,
+    info: Info,
+    after: str | None = None,
+    first: int | None = None,
+    filters: str | None = None,
+) -> Mapping[str, Any]:
+    context = info.context
+    page = await context.read(
+        sweeps.list_sweeps,
+        actor=context.account,
+        entity=project.entity,
+        project=project.name,
+        after=after,
+        first=page_size(first),
+    )
+    return connection(page)
+
+
+async def _total_sweeps(project: ProjectView, info: Info) -> int:
+    context = info.context
+    page = await context.read(
+        sweeps.list_sweeps,
+        actor=context.account,
+        entity=project.entity,
+        project=project.name,
+        after=None,
+        first=0,
+    )
+    return page.total or 0
+
+
+async def _upsert_model(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    before = await context.read_or_none(
+        projects.get_project,
+        actor=context.account,
+        entity=input.get("entityName"),
+        name=input.get("name"),
+    )
+    project = await context.write(
+        projects.ensure_project,
+        actor=context.account,
+        entity=input.get("entityName"),
+        name=input.get("name"),
+    )
+    return {"project": project, "model": project, "inserted": before is None}
+
+
+FIELDS: Resolvers = {
+    "Query": {"project": _project, "model": _project, "models": _models},
+    "Mutation": {"upsertModel": _upsert_model},
+    "Project": {
+        "id": ident("Project"),
+        "internalId": attribute("id"),
+        "entityName": attribute("entity"),
+        "entity": lambda project, info: Named(project.entity),
+        "createdAt": attribute("created_at"),
+        "updatedAt": attribute("created_at"),
+        "isBenchmark": constant(False),
+        "readOnly": constant(False),
+        "access": constant("PRIVATE"),
+        "views": constant(None),
+        "user": user_of,
+        "run": _run,
+        "bucket": _run,
+        "runs": _runs,
+        "runCount": _run_count,
+        "sweep": _sweep,
+        "sweeps": _sweeps,
+        "totalSweeps": _total_sweeps,
+    },
+}

@@ -1,0 +1,130 @@
+"""Sweeps: registering, changing, reading."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sweepd.engine import agents, runs, sweeps
+from sweepd.engine.views import AgentView, SweepView
+from sweepd.errors import ProtocolError
+from sweepd.wire.context import Context, Info, Resolvers
+from sweepd.wire.ids import read_int_id, wire_id
+from sweepd.wire.resolvers.common import (
+    attribute,
+    connection,
+    constant,
+    ident,
+    page_size,
+    read_object,
+)
+from sweepd.wire.resolvers.projects import project_of
+
+__all__ = ["FIELDS"]
+
+#: `SweepWithRuns`, which the CLI sends, asks for all runs of a sweep without paging.
+_ALL_RUNS = 1_000
+
+
+async def _upsert_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    if input.get("id"):
+        sweep, warnings = await _update(context, input)
+    else:
+        sweep, warnings = await _create(context, input)
+    return {"sweep": sweep, "configValidationWarnings": list(warnings)}
+
+
+async def _create(context: Context, input: Mapping[str, Any]) -> tuple[SweepView, list[str]]:
+    if input.get("config") is None:
+        raise ProtocolError("a new sweep needs its definition: `config`, in YAML")
+    if read_object(input.get("launchScheduler"), "launchScheduler"):
+        raise ProtocolError("launch is not supported: start agents with `wandb agent SWEEP`")
+    read_object(input.get("priorRunsFilters"), "priorRunsFilters")
+    return await context.write(
+        sweeps.create_sweep,
+        actor=context.account,
+        entity=input.get("entityName") or None,
+        project=input.get("projectName") or None,
+        definition=input["config"],
+        display_name=input.get("displayName"),
+        description=input.get("description"),
+        prior_runs=input.get("priorRunsFilters"),
+        controller=input.get("controller"),
+        scheduler=input.get("scheduler"),
+    )
+
+
+async def _update(context: Context, input: Mapping[str, Any]) -> tuple[SweepView, list[str]]:
+    return await context.write(
+        sweeps.update_sweep,
+        actor=context.account,
+        sweep_id=read_int_id("Sweep", input["id"]),
+        definition=input.get("config"),
+        display_name=input.get("displayName"),
+        description=input.get("description"),
+        state=input.get("state"),
+        controller=input.get("controller"),
+        scheduler=input.get("scheduler"),
+    )
+
+
+async def _runs(
+    sweep: SweepView, info: Info, first: int | None = None, after: str | None = None
+) -> Mapping[str, Any]:
+    context = info.context
+    page = await context.read(
+        runs.query_runs,
+        actor=context.account,
+        project_id=sweep.project_id,
+        filters={"sweep": sweep.name},
+        order="+created_at",
+        after=after,
+        first=page_size(first, _ALL_RUNS),
+    )
+    return connection(page)
+
+
+async def _agents(sweep: SweepView, info: Info) -> Mapping[str, Any]:
+    context = info.context
+    found = await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id)
+    return {"edges": [{"node": agent} for agent in found]}
+
+
+async def _agent(sweep: SweepView, info: Info, agentName: str) -> AgentView | None:
+    context = info.context
+    for agent in await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id):
+        if agentName in (agent.name, agent.id, wire_id("Agent", agent.id)):
+            return agent
+    return None
+
+
+def _best_loss(sweep: SweepView, info: Info) -> float | None:
+    value = sweep.best_value
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _is_early_stopping(sweep: SweepView, info: Info) -> bool:
+    """Tell that no job for early termination runs: decisions are made as values arrive."""
+    return False
+
+
+FIELDS: Resolvers = {
+    "Mutation": {"upsertSweep": _upsert_sweep},
+    "Sweep": {
+        "id": ident("Sweep"),
+        "displayName": attribute("display_name"),
+        "bestLoss": _best_loss,
+        "config": attribute("definition"),
+        "createdAt": attribute("created_at"),
+        "updatedAt": attribute("updated_at"),
+        "heartbeatAt": attribute("heartbeat_at"),
+        "runCount": attribute("n_issued"),
+        "runCountExpected": attribute("expected"),
+        "earlyStopJobRunning": _is_early_stopping,
+        "project": project_of,
+        "runs": _runs,
+        "priorRuns": constant(None),
+        "agent": _agent,
+        "agents": _agents,
+    },
+}

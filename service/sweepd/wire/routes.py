@@ -1,0 +1,174 @@
+"""The addresses of the protocol, and how failures leave there."""
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+from sqlalchemy import text
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from sweepd import __version__
+from sweepd.engine import streams
+from sweepd.engine.services import Services
+from sweepd.errors import ProtocolError, SweepdError
+from sweepd.store import Tx
+from sweepd.wire import storage
+from sweepd.wire.auth import account_of
+from sweepd.wire.bodies import read_body
+from sweepd.wire.context import Context, base_url, read_lease
+from sweepd.wire.execution import Api, make_schema
+from sweepd.wire.resolvers import TABLES
+
+__all__ = ["Sizes", "routes"]
+
+_log = logging.getLogger("sweepd.wire")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_IN_THREAD = 2**18  # bytes; smaller bodies are parsed at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The largest request bodies that are taken, in bytes.
+
+    The client sends up to 10 MB at once: `wandb verify` in GraphQL, any run in its live data.
+    """
+
+    graphql: int = 16 << 20
+    stream: int = 32 << 20
+
+
+_SIZES = Sizes()
+
+
+def routes(
+    services: Services, *, also_at: Collection[str] = (), sizes: Sizes = _SIZES
+) -> Sequence[BaseRoute]:
+    """Return the protocol's routes.
+
+    Args:
+        services: with an open store.
+        also_at: addresses beside the public one that clients come by, without a trailing slash.
+        sizes: the largest request bodies.
+    """
+    api = Api(make_schema(TABLES))
+
+    async def graphql(request: Request) -> Response:
+        url = base_url(request, services, also_at=also_at)
+        account = await account_of(request, services, url=url)
+        body = await read_body(request, limit=sizes.graphql)
+        context = Context(
+            services=services,
+            account=account,
+            base_url=url,
+            request_id=request.state.request_id,
+            lease=read_lease(request),
+        )
+        reply = await api.answer(await _parsed(body), context)
+        return Response(
+            reply.encode(), reply.status, headers=reply.headers, media_type="application/json"
+        )
+
+    async def file_stream(request: Request) -> Response:
+        account = await account_of(
+            request, services, url=base_url(request, services, also_at=also_at)
+        )
+        body = await read_body(request, limit=sizes.stream)
+        if len(body) > _IN_THREAD:
+            parsed = await to_thread.run_sync(streams.parse_body, body)
+        else:
+            parsed = streams.parse_body(body)
+        run, lease = request.path_params["run"], read_lease(request)
+        if lease is not None and lease.run != run:
+            lease = None
+        reply = await services.store.write(
+            streams.append,
+            actor=account,
+            entity=request.path_params["entity"],
+            project=request.path_params["project"],
+            run=run,
+            body=parsed,
+            attempt=lease.attempt if lease else None,
+            token=lease.token if lease else None,
+            limits=services.limits,
+        )
+        return JSONResponse({"stopped": reply.stopped})
+
+    async def put_file(request: Request) -> Response:
+        return await storage.upload(request, services)
+
+    async def get_file(request: Request) -> Response:
+        return await storage.download(request, services)
+
+    async def healthz(request: Request) -> Response:
+        await services.store.read(_answers)
+        return JSONResponse({"status": "ok", "service": "sweepd", "version": __version__})
+
+    bytes_routes = [
+        Route("/{run_id:int}/{name:path}", _guarded(put_file), methods=["PUT"]),
+        Route("/{run_id:int}/{name:path}", _guarded(get_file), methods=["GET"]),
+    ]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD", "PUT"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Content-Length", "Content-Range"],
+    )
+    return [
+        Route("/healthz", _guarded(healthz), methods=["GET"]),
+        Route("/graphql", _guarded(graphql), methods=["POST"]),
+        Route(
+            "/files/{entity}/{project}/{run}/file_stream", _guarded(file_stream), methods=["POST"]
+        ),
+        Mount("/storage", routes=bytes_routes, middleware=[cors]),
+    ]
+
+
+def _answers(tx: Tx) -> None:
+    tx.conn.execute(text("SELECT 1"))
+
+
+async def _parsed(body: bytes) -> Any:
+    try:
+        if len(body) > _IN_THREAD:
+            return await to_thread.run_sync(json.loads, body)
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"the body is not JSON: {error}") from None
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Turn what a handler raises into an answer that the client shows in our own words."""
+
+    async def guarded(request: Request) -> Response:
+        request.state.request_id = secrets.token_hex(4)
+        try:
+            return await handler(request)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except SweepdError as error:
+            if error.http_status >= 500:
+                _log.warning("[%s] %s", request.state.request_id, error)
+            return _refusal(str(error), error.http_status)
+        except Exception:  # the edge: whatever it is, it is logged and the request gets an answer
+            _log.exception("[%s] %s failed", request.state.request_id, request.url.path)
+            words = f"internal error; the service's log has it under {request.state.request_id}"
+            return _refusal(words, 500)
+
+    return guarded
+
+
+def _refusal(words: str, status: int) -> Response:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    body = {"errors": [{"message": words}], "data": None}
+    return JSONResponse(body, status, headers=headers)

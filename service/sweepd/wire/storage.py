@@ -1,0 +1,119 @@
+"""File bytes: signed links, uploads streamed to the disk, downloads with ranges."""
+
+import mimetypes
+import time
+from urllib.parse import quote
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from sweepd.engine import files, links
+from sweepd.engine.services import Services
+from sweepd.engine.views import FileView
+from sweepd.errors import NotFound, ProtocolError
+from sweepd.store import BlobWriter
+from sweepd.wire.context import Context
+
+__all__ = ["download", "link", "upload"]
+
+#: The client may repeat an upload for a quarter of an hour, and a page may stay open for a day.
+_LINK_S = 24 * 3600
+_CHUNK = 1 << 20
+
+#: Shown by a browser in place; everything else is offered as a download.
+_HARMLESS = frozenset(
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain", "application/json"}
+)
+_GUARD = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Cache-Control": "private, no-cache",
+}
+
+
+def link(context: Context, run_id: int, name: str, *, method: str) -> str:
+    """Return an absolute link that lets whoever holds it GET or PUT one file of a run for a day."""
+    signed = links.sign(
+        context.services.store.secret,
+        _path(run_id, name),
+        expires_at=time.time() + _LINK_S,
+        method=method,
+    )
+    return f"{context.base_url}{signed}"
+
+
+def _path(run_id: int, name: str) -> str:
+    return f"/storage/{run_id}/{name}"
+
+
+async def upload(request: Request, services: Services) -> Response:
+    """Take the bytes of a file, whole or not at all, and register it."""
+    run_id, name = _checked(request, services, method="PUT")
+    with services.store.blobs.writer() as writer:
+        await _copy(request, writer)
+        key, size, md5 = await to_thread.run_sync(writer.commit)
+    mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    try:
+        freed = await services.store.write(
+            files.register,
+            run_id=run_id,
+            name=files.check_name(name),
+            size=size,
+            md5=md5,
+            mimetype=mimetype,
+            blob=key,
+        )
+    except BaseException:
+        services.store.blobs.delete(key)
+        raise
+    if freed is not None:
+        services.store.blobs.delete(freed)
+    return Response(status_code=200, headers={"ETag": f'"{md5}"'})
+
+
+async def _copy(request: Request, writer: BlobWriter) -> None:
+    """Write a body to the disk in large pieces; a slow disk slows the sender down."""
+    kept, expected = bytearray(), request.headers.get("content-length")
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        kept += chunk
+        if len(kept) >= _CHUNK:
+            await to_thread.run_sync(writer.write, bytes(kept))
+            kept.clear()
+    if kept:
+        await to_thread.run_sync(writer.write, bytes(kept))
+    if expected is not None and expected != str(size):
+        raise ProtocolError(f"{size} bytes arrived of {expected}")
+
+
+async def download(request: Request, services: Services) -> Response:
+    """Send the bytes of a file; what it holds is never trusted."""
+    run_id, name = _checked(request, services, method="GET")
+    file: FileView = await services.store.read(
+        files.get_file, run_id=run_id, name=files.check_name(name)
+    )
+    path = services.store.blobs.path(file.blob)
+    if not path.is_file():
+        raise NotFound(f"the bytes of {name} are gone")
+    kind = file.mimetype if file.mimetype in _HARMLESS else "application/octet-stream"
+    place = "inline" if file.mimetype in _HARMLESS else "attachment"
+    filename = quote(name.rpartition("/")[2])
+    headers = {**_GUARD, "Content-Disposition": f"{place}; filename*=utf-8''{filename}"}
+    return FileResponse(path, media_type=kind, headers=headers)
+
+
+def _checked(request: Request, services: Services, *, method: str) -> tuple[int, str]:
+    """Return run and name of a signed address; a GET link serves HEAD too."""
+    run_id, name = int(request.path_params["run_id"]), str(request.path_params["name"])
+    links.verify(
+        services.store.secret,
+        _path(run_id, name),
+        expires=request.query_params.get("expires"),
+        signature=request.query_params.get("signature"),
+        method=method,
+        now=time.time(),
+    )
+    return run_id, name

@@ -1,0 +1,277 @@
+"""Run files: links, uploads, downloads."""
+
+import base64
+import hashlib
+from urllib.parse import urlsplit
+
+import pytest
+
+from sweepd.engine import accounts, links
+from sweepd.wire.context import base_url
+
+MAKE = """mutation CreateRunFiles($entity: String!, $project: String!, $run: String!,
+  $files: [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project,
+  runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }"""
+LIST = """query RunFiles($fileNames: [String] = [], $upload: Boolean = false, $pattern: String,
+  $fileCursor: String, $fileLimit: Int = 50) { project(name: "toy") { run(name: "r1") { fileCount
+  files(names: $fileNames, after: $fileCursor, first: $fileLimit, pattern: $pattern) { edges {
+  node { id name url(upload: $upload) directUrl sizeBytes mimetype updatedAt md5 } cursor }
+  pageInfo { endCursor hasNextPage } } } } }"""
+
+
+@pytest.fixture
+def run_id(client):
+    answer = client.data(
+        'mutation { upsertBucket(input: {name: "r1", modelName: "toy", host: "box"})'
+        " { bucket { id } } }"
+    )
+    return answer["upsertBucket"]["bucket"]["id"]
+
+
+@pytest.fixture
+def links_for(client, run_id):
+    def links_for(*names):
+        answer = client.data(MAKE, entity="alice", project="toy", run="r1", files=names)
+        return answer["createRunFiles"]
+
+    return links_for
+
+
+@pytest.fixture
+def stranger(service):
+    """A client without a key: links carry their own authority."""
+    return service.client(key=None)
+
+
+@pytest.fixture
+def put(links_for, stranger):
+    def put(name, data):
+        (file,) = links_for(name)["files"]
+        answer = stranger.request("PUT", file["uploadUrl"], content=data)
+        assert answer.status_code == 200, answer.text
+        return file["uploadUrl"]
+
+    return put
+
+
+@pytest.fixture
+def listed(client, run_id):
+    def listed(**variables):
+        run = client.data(LIST, **variables)["project"]["run"]
+        return [edge["node"] for edge in run["files"]["edges"]]
+
+    return listed
+
+
+def test_links_come_in_the_order_asked_with_the_names_as_they_came(links_for):
+    names = ["./a b.txt", "media/é/x.png", "config.yaml", "./a b.txt"]
+
+    answer = links_for(*names)
+
+    assert answer["runID"]
+    assert answer["uploadHeaders"] == []
+    assert [file["name"] for file in answer["files"]] == names
+    assert all(file["uploadUrl"].startswith("http://sweeps.test/") for file in answer["files"])
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "", "a\0b", "a\\b"])
+def test_names_that_leave_their_folder_are_refused(client, run_id, name):
+    status, _ = client.errors(MAKE, entity="alice", project="toy", run="r1", files=[name])
+
+    assert status == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param("output.log", b"hello", id="small"),
+        pytest.param("empty.bin", b"", id="empty"),
+        pytest.param("./dir/ü n%41ï?#&c.txt", b"x", id="odd name"),
+        pytest.param("checkpoint.pt", bytes(range(256)) * 12_000, id="several chunks"),
+    ],
+)
+def test_what_was_uploaded_comes_back(put, listed, stranger, name, data):
+    put(name, data)
+
+    (file,) = listed(fileNames=[name])
+    answer = stranger.request("GET", file["url"])
+
+    assert answer.content == data
+    assert file["name"] == name.removeprefix("./")
+    assert file["sizeBytes"] == len(data)
+    assert file["md5"] == base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
+def test_a_second_upload_replaces_the_first_and_frees_its_bytes(put, listed, stranger, service):
+    put("model.onnx", b"one")
+    put("model.onnx", b"two")
+
+    (file,) = listed()
+    blobs = [path for path in (service.store.folder / "blobs").rglob("*") if path.is_file()]
+
+    assert stranger.request("GET", file["url"]).content == b"two"
+    assert len(blobs) == 1
+
+
+def test_parts_and_heads_are_served(put, listed, stranger):
+    put("a.bin", b"0123456789")
+    url = listed()[0]["url"]
+
+    part = stranger.request("GET", url, headers={"Range": "bytes=2-4"})
+    head = stranger.request("HEAD", url)
+
+    assert (part.status_code, part.content) == (206, b"234")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "kind"),
+    [
+        pytest.param("x.html", "attachment", "application/octet-stream", id="a page"),
+        pytest.param("x.svg", "attachment", "application/octet-stream", id="a drawing"),
+        pytest.param("x", "attachment", "application/octet-stream", id="anything"),
+        pytest.param("media/x.png", "inline", "image/png", id="a picture"),
+        pytest.param("x.txt", "inline", "text/plain", id="text"),
+    ],
+)
+def test_what_a_file_holds_is_never_trusted(put, listed, stranger, name, place, kind):
+    put(name, b"<script>alert(1)</script>")
+
+    headers = stranger.request("GET", listed()[0]["url"]).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in headers["content-security-policy"]
+    assert headers["content-disposition"].startswith(place)
+    assert headers["content-type"].partition(";")[0] == kind
+
+
+def test_a_link_serves_one_method_and_one_file(put, stranger):
+    url = put("a.txt", b"a")
+
+    assert stranger.request("GET", url).status_code == 403
+    assert stranger.request("PUT", url.replace("a.txt", "b.txt"), content=b"b").status_code == 403
+    assert stranger.request("PUT", url.partition("?")[0], content=b"b").status_code == 403
+
+
+def test_a_link_expires(put, service, stranger):
+    path = urlsplit(put("a.txt", b"a")).path
+    old = links.sign(service.store.secret, path, expires_at=1_000_000_000, method="GET")
+
+    answer = stranger.request("GET", old)
+
+    assert answer.status_code == 403
+    assert "expired" in answer.json()["errors"][0]["message"]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(links_for, listed, stranger, service):
+    url = links_for("a.txt")["files"][0]["uploadUrl"]
+
+    answer = stranger.request("PUT", url, content=b"half", headers={"Content-Length": "8"})
+
+    assert answer.status_code == 400
+    assert listed() == []
+    assert not any(path.is_file() for path in (service.store.folder / "blobs").rglob("*"))
+
+
+def test_an_upload_for_a_run_that_is_gone_is_refused(client, links_for, run_id, stranger, service):
+    url = links_for("a.txt")["files"][0]["uploadUrl"]
+    client.data(
+        "mutation($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }", id=run_id
+    )
+
+    answer = stranger.request("PUT", url, content=b"late")
+
+    assert answer.status_code == 404
+    assert not any(path.is_file() for path in (service.store.folder / "blobs").rglob("*"))
+
+
+def test_other_origins_may_upload_with_a_link(links_for, stranger):
+    url = links_for("a.txt")["files"][0]["uploadUrl"]
+    headers = {"Origin": "http://elsewhere.test", "Access-Control-Request-Method": "PUT"}
+
+    answer = stranger.request("OPTIONS", url, headers=headers)
+
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_files_are_listed_by_page_name_and_pattern(put, listed, client):
+    for name in ("a.txt", "b.json", "c.txt"):
+        put(name, b"x")
+
+    page = client.data(LIST, fileLimit=2)["project"]["run"]
+    rest = listed(fileCursor=page["files"]["edges"][-1]["cursor"])
+
+    assert page["fileCount"] == 3
+    assert page["files"]["pageInfo"]["hasNextPage"] is True
+    assert [file["name"] for file in rest] == ["c.txt"]
+    assert [file["name"] for file in listed(pattern="%.txt")] == ["a.txt", "c.txt"]
+    assert listed(fileNames=["missing"]) == []
+
+
+def test_deleting_files_frees_their_bytes(put, listed, client, stranger):
+    put("a.txt", b"a")
+    (file,) = listed()
+    delete = (
+        "mutation($f: [ID!]!, $p: Int) { deleteFiles(input: {files: $f, projectId: $p})"
+        " { success } }"
+    )
+
+    for _ in range(2):
+        assert client.data(delete, f=[file["id"]], p=1)["deleteFiles"]["success"] is True
+
+    assert listed() == []
+    assert stranger.request("GET", file["url"]).status_code == 404
+
+
+def test_another_user_deletes_nothing_of_mine(put, listed, service):
+    put("a.txt", b"a")
+    key = "mallory" + "m" * 40
+    service.store.write_sync(accounts.add_user, name="mallory", key=key)
+    mallory = service.client(key=key)
+
+    status, messages = mallory.errors(
+        "mutation($f: [ID!]!) { deleteFiles(input: {files: $f}) { success } }",
+        f=[listed()[0]["id"]],
+    )
+
+    assert status == 403
+    assert messages
+    assert len(listed()) == 1
+
+
+def test_marking_files_uploaded_is_confirmed(client, run_id):
+    answer = client.data(
+        MAKE.replace("createRunFiles", "markRunFilesUploaded").replace(
+            "{ runID uploadHeaders files { name uploadUrl } }", "{ success }"
+        ),
+        entity="alice",
+        project="toy",
+        run="r1",
+        files=["a.txt"],
+    )
+
+    assert answer["markRunFilesUploaded"]["success"] is True
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        pytest.param("127.0.0.1:8080", "https://sweeps.example.org", id="by the public one"),
+        pytest.param("service:8080", "http://service:8080", id="inside the compose network"),
+    ],
+)
+def test_links_are_built_from_the_address_that_the_client_can_reach(
+    settings, service, host, expected
+):
+    from starlette.requests import Request
+
+    from sweepd.engine.services import Services
+
+    scope = {
+        "type": "http", "scheme": "http", "path": "/graphql", "root_path": "", "query_string": b"",
+        "headers": [(b"host", host.encode())],
+    }  # fmt: skip
+    configured = Services(store=service.store, public_url="https://sweeps.example.org")
+
+    assert base_url(Request(scope), configured, also_at=("http://service:8080",)) == expected
