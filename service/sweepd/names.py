@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["DATASETS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
+__all__ = ["DATASETS", "EXPORTERS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
 
 #: Search methods: each a `sweepd.search.Method`.
 METHODS: Mapping[str, str] = {
@@ -32,4 +32,9 @@ DATASETS: Mapping[str, str] = {
     "digits": "sweepd_trainer.data:digits",
     "mnist": "sweepd_trainer.data:mnist",
     "fashion_mnist": "sweepd_trainer.data:fashion_mnist",
+}
+
+#: Who wrote a checkpoint -> the hook that rebuilds its model for an export.
+EXPORTERS: Mapping[str, str] = {
+    "sweepd_trainer": "sweepd_trainer.export:rebuild",
 }

@@ -1,0 +1,173 @@
+"""The edge to W&B and to the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import wandb
+
+from sweepd.errors import DataError
+from sweepd_trainer.tracking import Stop, Stopped, as_wandb, run_script, start
+from sweepd_trainer.watch import Histogram
+
+SCRIPT = Path(__file__).parents[3] / "trainer" / "train.py"
+
+
+def test_help_shows_the_fields(capsys):
+    assert run_script(lambda values: pytest.fail("it ran"), ["--help"]) == 0
+    assert "--learning_rate=0.005" in capsys.readouterr().out
+
+
+def test_flags_reach_the_function():
+    given = []
+
+    assert run_script(given.append, ["--epochs=2", "--kernels=[8, 8]"]) == 0
+    assert given == [{"epochs": 2, "kernels": [8, 8]}]
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "code"),
+    [
+        pytest.param(["--epoch=2"], None, 2, id="unknown flag"),
+        pytest.param([], DataError("mnist is not there"), 1, id="no data"),
+        pytest.param([], Stopped("stopped by SIGTERM"), 143, id="stopped"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_an_exit_code(capsys, flags, error, code):
+    def main(values):
+        if error:
+            raise error
+
+    assert run_script(main, flags) == code
+
+    said = capsys.readouterr().err
+    assert said.startswith("train.py: ")
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_is_not_a_traceback():
+    def main(values):
+        raise KeyboardInterrupt
+
+    assert run_script(main, []) == 130
+
+
+def test_sigterm_turns_stop_on_and_the_handler_of_before_returns():
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
+
+    with stop.on_sigterm():
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_stop_works_outside_the_main_thread_without_a_handler():
+    seen = []
+
+    def listen():
+        with Stop().on_sigterm() as stop:
+            seen.append(stop())
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+
+    assert seen == [False]
+
+
+def test_histograms_keep_counts_and_edges():
+    found = as_wandb({"gradients/w": Histogram(np.array([1, 2]), np.array([0.0, 0.5, 1.0]))})
+
+    assert found["gradients/w"].histogram == [1, 2]
+    assert found["gradients/w"].bins == [0.0, 0.5, 1.0]
+
+
+def test_a_run_is_finished_with_the_code_that_the_process_will_have(monkeypatch):
+    codes = []
+    run = SimpleNamespace(
+        define_metric=lambda *_, **__: None, finish=lambda exit_code=0: codes.append(exit_code)
+    )
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    for error in (None, Stopped("stopped"), KeyboardInterrupt(), MemoryError()):
+        with suppress(Stopped, KeyboardInterrupt, MemoryError), start({}):
+            if error:
+                raise error
+
+    assert codes == [0, 143, 1, 1]
+
+
+def _clean_environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return {
+        **kept,
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "WANDB_DIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.slow
+def test_a_plain_script_records_offline_and_loads_nothing_it_does_not_need(tmp_path):
+    code = (
+        "import runpy, sys, atexit\n"
+        "heavy = {'torch._dynamo', 'torchvision', 'sklearn', 'pandas', 'onnx'}\n"
+        "atexit.register(lambda: print('loaded:', sorted(heavy & set(sys.modules))))\n"
+        f"sys.argv = ['train.py', '--epochs=1', '--slice=4']\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=_clean_environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "recording offline" in done.stdout
+    assert "loaded: []" in done.stdout
+    assert list(tmp_path.glob("wandb/offline-run-*/files/checkpoint.pt"))
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_script_cleanly_with_its_checkpoint(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--epochs=10000", "--slice=4", "--kernels=[2, 2]"],
+        env=_clean_environment(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 80
+        while not list(tmp_path.glob("wandb/*/files/checkpoint.pt")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode == 143
+    assert "stopped by SIGTERM in epoch" in said
+    assert "Traceback" not in said

@@ -1,0 +1,1 @@
+"""The training function that the sample definitions share."""

@@ -1,0 +1,47 @@
+"""The device a run trains on, and its random numbers."""
+
+import os
+import random
+import sys
+
+import numpy as np
+import torch
+
+__all__ = ["device_name", "has_fast_bfloat16", "pick_device", "seed_everything"]
+
+
+def pick_device() -> torch.device:
+    """Return the first CUDA device that this process may see, else the CPU.
+
+    `OMP_NUM_THREADS` sets the CPU threads, also where torch was loaded before it was set.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and int(threads) > 0 and int(threads) != torch.get_num_threads():
+        torch.set_num_threads(int(threads))
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name that people know a device by."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 by itself, hence faster than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return sys.platform == "linux" and bool(
+        capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    )
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed python, numpy and torch; return a generator of its own for the order of the data."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,112 @@
+"""A run's W&B side: how it starts, how it ends, and what SIGTERM means to it."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import wandb
+
+from sweepd.errors import SweepdError
+from sweepd_trainer.config import HELP, read_flags
+from sweepd_trainer.watch import Histogram
+
+__all__ = ["Stop", "Stopped", "as_wandb", "run_script", "start"]
+
+#: Any of these says where a run is to be recorded.
+_CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
+
+
+class Stopped(SweepdError):
+    """The run was told to stop by SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+class Stop:
+    """Turns true when SIGTERM arrives; the loop asks after each step."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def __call__(self) -> bool:
+        """Return whether the run is to stop."""
+        return self._is_set
+
+    def request(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
+        """Ask the run to stop; it has the form of a signal handler."""
+        self._is_set = True
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator["Stop"]:
+        """Listen to SIGTERM meanwhile; only a main thread can, elsewhere this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = signal.signal(signal.SIGTERM, self.request)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
+    """Start a W&B run, and finish it with the exit code that the process will have.
+
+    In a sweep the sweep's values come first. With no server chosen the run is recorded offline: a
+    key that is merely lying about never sends anything.
+
+    Args:
+        values: the config to record, as far as no sweep says otherwise.
+    """
+    is_chosen = any(os.environ.get(name) for name in _CHOICES) or _has_server()
+    if not is_chosen:
+        print("no W&B server is chosen (WANDB_BASE_URL): recording offline under wandb/")
+    run = wandb.init(config=dict(values), mode=None if is_chosen else "offline")
+    run.define_metric("examples", hidden=True)
+    run.define_metric("*", step_metric="examples")
+    try:
+        yield run
+    except SweepdError as error:
+        run.finish(exit_code=error.exit_code)
+        raise
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+
+
+def as_wandb(histograms: Mapping[str, Histogram]) -> dict[str, wandb.Histogram]:
+    """Return histograms as W&B logs them."""
+    return {
+        name: wandb.Histogram(np_histogram=(histogram.counts, histogram.edges))
+        for name, histogram in histograms.items()
+    }
+
+
+def run_script(main: Callable[[Mapping[str, Any]], object], arguments: Sequence[str]) -> int:
+    """Run `main` with the flags of a command line; return the exit code.
+
+    Wrong input, missing data and the like end in one sentence on stderr, not in a traceback.
+    """
+    if {"--help", "-h"} & set(arguments):
+        print(f"usage: train.py [--name=value …]\n\n{HELP}")
+        return 0
+    try:
+        main(read_flags(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except (SweepdError, wandb.Error) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    return 0
+
+
+def _has_server() -> bool:
+    """Return whether wandb's own settings files name a server other than W&B's cloud."""
+    return bool(wandb.setup().settings.base_url != wandb.Settings().base_url)
