@@ -1,0 +1,9 @@
+"""What a sweep came to: its best run by a stated rule, and that run's verified model.
+
+Everything here talks to a W&B server through `wandb.Api()` alone, so it works on any of them.
+"""
+
+from sweepd.results.export import ExportReport, export
+from sweepd.results.select import Excluded, Ranked, Selection, select
+
+__all__ = ["Excluded", "ExportReport", "Ranked", "Selection", "export", "select"]

@@ -1,0 +1,210 @@
+"""Ranks the runs of a sweep by one stated rule."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepd.errors import InvalidInput, NotFound
+from sweepd.results.server import in_words, open_api
+from sweepd.spec import check_rule, reduce_curve, signed
+
+__all__ = ["Excluded", "Ranked", "Selection", "select"]
+
+#: Runs read in one request.
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A finished run with the value that ranks it."""
+
+    path: str  # entity/project/run
+    name: str
+    display_name: str
+    value: float
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    url: str
+
+    @property
+    def test_metrics(self) -> dict[str, float]:
+        """Return what the run measured on data that the sweep did not choose by."""
+        return {
+            name: float(value)
+            for name, value in sorted(self.summary.items())
+            if name.startswith("test") and _is_number(value)
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as plain JSON values."""
+        return {
+            "run": self.path,
+            "display_name": self.display_name,
+            "value": self.value,
+            "config": dict(self.config),
+            "test_metrics": self.test_metrics,
+            "url": self.url,
+        }
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A run that takes no part in the ranking, and why."""
+
+    path: str
+    display_name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of a sweep, best first, and the rule that says so."""
+
+    sweep: str  # entity/project/sweep
+    metric: str
+    goal: str
+    rule: str
+    parameters: tuple[str, ...]  # those that the sweep varies, in the definition's order
+    ranking: tuple[Ranked, ...]
+    excluded: tuple[Excluded, ...]
+
+    @property
+    def best(self) -> Ranked:
+        """Return the best run."""
+        return self.ranking[0]
+
+    @property
+    def rule_in_words(self) -> str:
+        """Return the rule, the goal and how many runs were compared, as one sentence."""
+        way = "highest" if self.goal == "maximize" else "lowest"
+        at = {"best": "its best logged value", "last": "its last logged value"}.get(
+            self.rule, f"the mean of its last {self.rule.partition(':')[2]} logged values"
+        )
+        runs = _count(len(self.ranking), "finished run")
+        text = f"{way} {self.metric} of {runs}, each by {at}"
+        if self.excluded:
+            whys = Counter(entry.why for entry in self.excluded)
+            text += "; left out: " + ", ".join(f"{n} {why}" for why, n in sorted(whys.items()))
+        return text
+
+    def as_json(self, *, limit: int | None = None) -> dict[str, Any]:
+        """Return the selection as plain JSON values, the ranking cut at `limit` runs."""
+        return {
+            "sweep": self.sweep,
+            "metric": self.metric,
+            "goal": self.goal,
+            "rule": self.rule,
+            "rule_in_words": self.rule_in_words,
+            "parameters": list(self.parameters),
+            "best": self.best.as_json(),
+            "ranking": [run.as_json() for run in self.ranking[:limit]],
+            "excluded": [
+                {"run": entry.path, "display_name": entry.display_name, "why": entry.why}
+                for entry in self.excluded
+            ],
+        }
+
+
+def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Selection:
+    """Rank the finished runs of a sweep, best first; of equals the one that started first.
+
+    Args:
+        sweep_path: an id, `entity/project/id` or an address, as `wandb.Api().sweep` takes it.
+        by: `best`, `last` or `mean:k` over the values a run logged; None is what the definition's
+            `sweepd.objective` says, else `best`.
+        api: a `wandb.Api` to read through; None opens one.
+
+    Raises:
+        NotFound: there is no such sweep, or no run of it can be ranked.
+        InvalidInput: there is no such rule, or the sweep has no metric to rank by.
+        Unauthorized, ServerUnreachable: the server's answer, in words.
+    """
+    if by is not None:
+        _checked(by)
+    api = api or open_api()
+    with in_words(f"the sweep {sweep_path}"):
+        sweep = api.sweep(sweep_path)
+        config = sweep.config
+    path = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    metric = config.get("metric") or {}
+    name, goal = metric.get("name"), metric.get("goal", "minimize")
+    if not name:
+        raise InvalidInput(f"the sweep {path} has no metric, so its runs have no order")
+    rule = by or _checked((config.get("sweepd") or {}).get("objective", "best"))
+    ranked: list[Ranked] = []
+    excluded: list[Excluded] = []
+    with in_words(f"the runs of the sweep {path}"):
+        runs = api.runs(
+            f"{sweep.entity}/{sweep.project}",
+            filters={"sweep": sweep.id},
+            order="+created_at",
+            per_page=_PAGE,
+            lazy=False,
+        )
+        for run in runs:
+            judged = _judge(run, metric=name, goal=goal, rule=rule)
+            (ranked if isinstance(judged, Ranked) else excluded).append(judged)  # type: ignore[arg-type]
+    if not ranked:
+        whys = Counter(entry.why for entry in excluded)
+        said = ", ".join(f"{n} {why}" for why, n in sorted(whys.items())) or "it has no runs"
+        raise NotFound(f"no run of the sweep {path} can be ranked: {said}")
+    ranked.sort(key=lambda run: signed(run.value, goal))  # stable: of equals the earlier
+    return Selection(path, name, goal, rule, _varied(config), tuple(ranked), tuple(excluded))
+
+
+def _varied(config: Mapping[str, Any]) -> tuple[str, ...]:
+    parameters = config.get("parameters") or {}
+    return tuple(name for name, law in parameters.items() if "value" not in law)
+
+
+def _judge(run: Any, *, metric: str, goal: str, rule: str) -> Ranked | Excluded:
+    path = "/".join(run.path)
+    if run.state != "finished":
+        return Excluded(path, run.name, run.state)
+    logged = [
+        _as_float(row.get(metric)) for row in run.scan_history(keys=[metric], use_cache=False)
+    ]
+    values = [value for value in logged if value is not None]
+    summary = dict(run.summary_metrics)
+    if not values:  # set on the summary alone, never logged
+        value = _as_float(_unwrap(summary.get(metric)))
+        values = [] if value is None else [value]
+    if not values:
+        return Excluded(path, run.name, f"without {metric}")
+    if not math.isfinite(values[-1]):
+        return Excluded(path, run.name, "diverged")
+    value = reduce_curve(values, rule=rule, goal=goal)
+    assert value is not None  # the last one is finite
+    return Ranked(path, run.id, run.name, value, dict(run.config), summary, run.url)
+
+
+def _as_float(value: Any) -> float | None:
+    """Return a logged number; NaN and infinities also as the strings they travel as."""
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    return float(value) if _is_number(value) else None
+
+
+def _unwrap(value: Any) -> Any:
+    """Return the number of a summary that define_metric made an object of, such as {max: 1}."""
+    if isinstance(value, Mapping):
+        numbers = [entry for key, entry in value.items() if key in ("max", "min", "best", "last")]
+        return numbers[0] if numbers else None
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _checked(rule: str) -> str:
+    try:
+        return check_rule(rule)
+    except InvalidInput as error:
+        raise InvalidInput(f"the rule {error}") from None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

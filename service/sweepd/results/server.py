@@ -1,0 +1,79 @@
+"""Reads of a W&B server, with its failures in words."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from sweepd.errors import ExportError, NotFound, ServerUnreachable, Unauthorized
+
+__all__ = ["download", "in_words", "open_api"]
+
+
+def open_api() -> Any:
+    """Return a `wandb.Api()` on the server that the environment names.
+
+    Raises:
+        Unauthorized: no key is known for it.
+    """
+    try:
+        return wandb.Api()
+    except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+        raise Unauthorized(f"no key for the W&B server: {_first_line(error)}") from error
+    except wandb.Error as error:
+        raise ServerUnreachable(f"the W&B server did not answer: {_first_line(error)}") from error
+
+
+@contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """Turn the client's failures while reading `what` into ours.
+
+    Raises:
+        NotFound: the server does not have it.
+        Unauthorized: the key is not valid there.
+        ServerUnreachable: anything else the server or the network said.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise NotFound(f"{what}: {_first_line(error)}") from error
+    except wandb.errors.AuthenticationError as error:
+        raise Unauthorized(f"{what}: {_first_line(error)}") from error
+    except wandb.Error as error:
+        if "could not find" in str(error).lower():
+            raise NotFound(f"{what}: {_first_line(error)}") from error
+        raise ServerUnreachable(f"{what}: {_first_line(error)}") from error
+
+
+def download(run: Any, name: str, folder: Path) -> Path:
+    """Download one file of a run into `folder`; return where it is.
+
+    Raises:
+        ExportError: the run has no such file, or it did not come whole.
+    """
+    label = "/".join(run.path)
+    files = {file.name: file for file in run.files(names=[name])}
+    if name not in files:
+        others = sorted(file.name for file in run.files())[:8]
+        has = f"it has {', '.join(others)}" if others else "it has no files"
+        raise ExportError(f"the run {label} has no file {name}: {has}")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        try:
+            files[name].download(root=scratch, replace=True).close()
+        except (OSError, UnicodeError, wandb.Error) as error:
+            reason = _first_line(error)
+            raise ExportError(f"{name} of the run {label} did not download: {reason}") from error
+        arrived = Path(scratch) / name
+        if arrived.stat().st_size != files[name].size:
+            raise ExportError(
+                f"{name} of the run {label} came with {arrived.stat().st_size} bytes, "
+                f"the server says {files[name].size}"
+            )
+        return arrived.replace(folder / Path(name).name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

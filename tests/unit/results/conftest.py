@@ -1,0 +1,118 @@
+"""A stand-in for `wandb.Api()`: the parts of a server that the results module reads."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import wandb
+
+from sweepd.results import export, select
+from sweepd_trainer.checkpoint import Best
+from sweepd_trainer.config import read_config
+from sweepd_trainer.data import load
+from sweepd_trainer.loop import Score
+from sweepd_trainer.models import build_model
+
+
+class FakeFile:
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self.name, self.size = path, name, path.stat().st_size
+
+    def download(self, root, replace):
+        target = Path(root) / self.name
+        shutil.copy(self._path, target)
+        return target.open("rb")
+
+
+class FakeRun:
+    """A run with values of one metric, and files in a folder."""
+
+    def __init__(self, name, values=(), *, state="finished", summary=None, config=None, url="u"):
+        self.id, self.name, self.state, self.url = name, f"run {name}", state, url
+        self.path = ["me", "digits", name]
+        self.config = config or {"learning_rate": 0.1}
+        self.summary_metrics = summary or {}
+        self.metadata = {"git": {"remote": "example.com/repo", "commit": "abc"}}
+        self.values = values
+        self.folder: Path | None = None
+        self.uploads: list[tuple[str, bytes]] = []
+
+    def scan_history(self, keys, use_cache):
+        return [{"_step": step, keys[0]: value} for step, value in enumerate(self.values)]
+
+    def files(self, names=()):
+        if self.folder is None:
+            return []
+        found = [FakeFile(path, path.name) for path in sorted(self.folder.iterdir())]
+        return [file for file in found if not names or file.name in names]
+
+    def upload_file(self, path, root):
+        self.uploads.append((str(Path(path).relative_to(root)), Path(path).read_bytes()))
+
+
+class FakeApi:
+    """A server with one sweep, me/digits/s1."""
+
+    def __init__(self, runs, *, metric=None, objective=None):
+        self.listed = runs
+        config = {"method": "bayes", "metric": metric} if metric else {"method": "grid"}
+        config["parameters"] = {"epochs": {"value": 3}, "learning_rate": {"min": 0.1, "max": 1.0}}
+        if objective:
+            config["sweepd"] = {"objective": objective}
+        self._sweep = SimpleNamespace(id="s1", entity="me", project="digits", config=config)
+
+    def sweep(self, path):
+        if not path.endswith("s1"):
+            raise ValueError(f"Could not find sweep {path}")
+        return self._sweep
+
+    def runs(self, path, filters, order, per_page, lazy):
+        assert (path, filters, order) == ("me/digits", {"sweep": "s1"}, "+created_at")
+        return self.listed
+
+    def run(self, path):
+        for run in self.listed:
+            if "/".join(run.path) == path:
+                return run
+        raise wandb.errors.CommError(f"Could not find run <Run {path}>")
+
+
+CONFIG = read_config({"kernels": [2, 4], "slice": 4})
+
+
+def make_trained_run(folder: Path) -> FakeRun:
+    torch.manual_seed(0)
+    spec = load("digits", every=4).spec
+    best = Best(folder / "checkpoint.pt", config=CONFIG, spec=spec)
+    best.offer(build_model(spec, CONFIG), epoch=3, score=Score(loss=0.5, accuracy=0.9))
+    run = FakeRun(
+        "r1", [0.8, 0.9], summary={"test_accuracy": 0.88}, config=CONFIG.to_dict(), url="the url"
+    )
+    run.folder = folder
+    return run
+
+
+@pytest.fixture
+def trained_run(tmp_path):
+    """Return a finished run whose files hold a checkpoint of a small convnet on digits."""
+    return make_trained_run(tmp_path / "files")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Return the report of one good export, the run and the file; tests only look at them."""
+    folder = tmp_path_factory.mktemp("exported")
+    run = make_trained_run(folder / "files")
+    metric = {"name": "val_accuracy", "goal": "maximize"}
+    api = FakeApi([FakeRun("worse", [0.1]), run], metric=metric)
+    out = folder / "out" / "best.onnx"
+    report = export(select("me/digits/s1", api=api), out=out, api=api)
+    return SimpleNamespace(report=report, run=run, out=out)
+
+
+@pytest.fixture
+def fake():
+    """Return the makers of a server and of a run."""
+    return SimpleNamespace(api=FakeApi, run=FakeRun)
