@@ -5,8 +5,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -149,6 +151,9 @@ def background_tasks(
         "watchdog": _forever(lambda: _watch(services)),
         "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
     }
+    # The first filler needs scipy.stats.qmc, which takes a second to import: not in the writer.
+    warm_up = threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True)
+    warm_up.start()
     return [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
 
 

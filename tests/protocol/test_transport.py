@@ -262,3 +262,22 @@ def test_every_request_has_an_id_of_its_own(service, caplog):
 
     found = re.findall(r"\[(\w{8})\] refused document", caplog.text)
     assert len(set(found)) == 2
+
+
+def test_a_route_that_fails_unexpectedly_answers_in_json(service, client, caplog):
+    service.store.blobs = None  # a mistake of ours, as good as any
+    answer = client.data(
+        'mutation { upsertBucket(input: {name: "r1", modelName: "toy", host: "box"})'
+        " { bucket { id } } }"
+    )
+    assert answer["upsertBucket"]["bucket"]["id"]
+    url = client.data(
+        'mutation { createRunFiles(input: {entityName: "alice", projectName: "toy", runName: "r1",'
+        ' files: ["a.txt"]}) { files { uploadUrl } } }'
+    )["createRunFiles"]["files"][0]["uploadUrl"]
+
+    answer = client.request("PUT", url, content=b"x")
+
+    assert answer.status_code == 500
+    assert "internal error" in answer.json()["errors"][0]["message"]
+    assert "AttributeError" in caplog.text

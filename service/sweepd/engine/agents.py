@@ -46,12 +46,17 @@ def register(
         Forbidden: if it belongs to somebody else.
         Conflict: if the sweep has ended.
     """
-    project_id = projects.get_project(tx, actor=actor, entity=entity, name=project).id
     row = tx.conn.execute(
-        select(t.sweep).where(t.sweep.c.project_id == project_id, t.sweep.c.name == sweep)
+        select(t.sweep, t.project.c.entity_id)
+        .join(t.project, t.project.c.id == t.sweep.c.project_id)
+        .where(t.sweep.c.name == sweep)
     ).one_or_none()
+    if project is not None:  # a short id alone will do, but an address must be right
+        home = projects.get_project(tx, actor=actor, entity=entity, name=project)
+        row = row if row is not None and row.project_id == home.id else None
     if row is None:
-        raise NotFound(f"there is no sweep {sweep!r} in this project")
+        raise NotFound(f"there is no sweep {sweep!r}{f' in {project}' if project else ''}")
+    check_entity(actor, entity_id=row.entity_id, what=f"sweep {sweep}")
     if is_terminal(SweepState(row.state)):
         why = f": {row.stop_reason}" if row.stop_reason else ""
         hint = "; resume it first" if row.state == SweepState.FAILED else ""
@@ -219,8 +224,11 @@ def _drop_missing(
         max_sends=limits.max_sends,
     ):
         lease = by_run.pop(one.run)
-        words = lease.stop_requested or _LOST_WORDS[reason]
-        ending = Ending(reason=reason, message=words)
+        by_rule = reason == Reason.KILLED and lease.stop == "rule"
+        ending = Ending(
+            reason=Reason.STOPPED_EARLY if by_rule else reason,
+            message=lease.stop_requested or _LOST_WORDS[reason],
+        )
         outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
     return list(by_run.values())
 

@@ -121,7 +121,7 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
 def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
     """End a sweep as failed if its latest trials all failed in the same way and none finished."""
     sweep = sweep_row(tx, sweep_id)
-    if not goes_on(sweep):
+    if not goes_on(sweep) or sweep.state == SweepState.PAUSED:
         return
     resumed_at = select(func.coalesce(func.max(t.event.c.at), 0.0)).where(
         t.event.c.sweep_id == sweep_id, t.event.c.kind == "sweep.resumed"

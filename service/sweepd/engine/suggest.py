@@ -142,12 +142,15 @@ def store(
             f"{job.method} suggested {json.dumps(rubbish[0], default=str)[:200]}, not in the space"
         )
     _clear(tx, sweep.id)
+    if error is None:
+        n_new = _add(tx, sweep, configs, origin="search", basis=job.basis_event)
+        if configs and not n_new:
+            error = f"{job.method} suggested only what was handed out before"
     if error is not None:
         fillers = list(_fillers(tx, sweep, job.n))
         _add(tx, sweep, fillers, origin="filler", basis=job.basis_event)
         _note(tx, sweep, f"{_TROUBLE} ({error[:300]})")
         return
-    _add(tx, sweep, configs, origin="search", basis=job.basis_event)
     if len(configs) < job.n:
         set_exhausted(tx, sweep.id)
     tx.conn.execute(
@@ -278,10 +281,10 @@ def _clear(tx: Tx, sweep_id: int) -> None:
     tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.sweep_id == sweep_id, is_old))
 
 
-def _add(tx: Tx, sweep: Any, configs: Sequence[Config], *, origin: str, basis: int) -> None:
-    """Store suggestions that were not handed out meanwhile, none twice."""
+def _add(tx: Tx, sweep: Any, configs: Sequence[Config], *, origin: str, basis: int) -> int:
+    """Store suggestions that were not handed out meanwhile, none twice; return how many."""
     if not configs:
-        return
+        return 0
     key = definition_of(sweep.definition).space.key
     taken = taken_keys(tx, sweep.id)
     rows = []
@@ -294,6 +297,7 @@ def _add(tx: Tx, sweep: Any, configs: Sequence[Config], *, origin: str, basis: i
     if rows:
         shared = {"origin": origin, "basis_event": basis}
         tx.conn.execute(insert(t.suggestion), [{**row, **shared} for row in rows])
+    return len(rows)
 
 
 def _note(tx: Tx, sweep: Any, notice: str | None) -> None:

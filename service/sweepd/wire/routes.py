@@ -60,62 +60,10 @@ def routes(
         also_at: addresses beside the public one that clients come by, without a trailing slash.
         sizes: the largest request bodies.
     """
-    api = Api(make_schema(TABLES))
-
-    async def graphql(request: Request) -> Response:
-        url = base_url(request, services, also_at=also_at)
-        account = await account_of(request, services, url=url)
-        body = await read_body(request, limit=sizes.graphql)
-        context = Context(
-            services=services,
-            account=account,
-            base_url=url,
-            request_id=request.state.request_id,
-            lease=read_lease(request),
-        )
-        reply = await api.answer(await _parsed(body), context)
-        return Response(
-            reply.encode(), reply.status, headers=reply.headers, media_type="application/json"
-        )
-
-    async def file_stream(request: Request) -> Response:
-        account = await account_of(
-            request, services, url=base_url(request, services, also_at=also_at)
-        )
-        body = await read_body(request, limit=sizes.stream)
-        if len(body) > _IN_THREAD:
-            parsed = await to_thread.run_sync(streams.parse_body, body)
-        else:
-            parsed = streams.parse_body(body)
-        run, lease = request.path_params["run"], read_lease(request)
-        if lease is not None and lease.run != run:
-            lease = None
-        reply = await services.store.write(
-            streams.append,
-            actor=account,
-            entity=request.path_params["entity"],
-            project=request.path_params["project"],
-            run=run,
-            body=parsed,
-            attempt=lease.attempt if lease else None,
-            token=lease.token if lease else None,
-            limits=services.limits,
-        )
-        return JSONResponse({"stopped": reply.stopped})
-
-    async def put_file(request: Request) -> Response:
-        return await storage.upload(request, services)
-
-    async def get_file(request: Request) -> Response:
-        return await storage.download(request, services)
-
-    async def healthz(request: Request) -> Response:
-        await services.store.read(_answers)
-        return JSONResponse({"status": "ok", "service": "sweepd", "version": __version__})
-
+    served = _Protocol(services, also_at, sizes)
     bytes_routes = [
-        Route("/{run_id:int}/{name:path}", _guarded(put_file), methods=["PUT"]),
-        Route("/{run_id:int}/{name:path}", _guarded(get_file), methods=["GET"]),
+        Route("/{run_id:int}/{name:path}", _guarded(served.put_file), methods=["PUT"]),
+        Route("/{run_id:int}/{name:path}", _guarded(served.get_file), methods=["GET"]),
     ]
     cors = Middleware(
         CORSMiddleware,
@@ -124,14 +72,73 @@ def routes(
         allow_headers=["*"],
         expose_headers=["ETag", "Content-Length", "Content-Range"],
     )
+    stream = "/files/{entity}/{project}/{run}/file_stream"
     return [
-        Route("/healthz", _guarded(healthz), methods=["GET"]),
-        Route("/graphql", _guarded(graphql), methods=["POST"]),
-        Route(
-            "/files/{entity}/{project}/{run}/file_stream", _guarded(file_stream), methods=["POST"]
-        ),
+        Route("/healthz", _guarded(served.healthz), methods=["GET"]),
+        Route("/graphql", _guarded(served.graphql), methods=["POST"]),
+        Route(stream, _guarded(served.file_stream), methods=["POST"]),
         Mount("/storage", routes=bytes_routes, middleware=[cors]),
     ]
+
+
+class _Protocol:
+    """The handlers, with what they share."""
+
+    def __init__(self, services: Services, also_at: Collection[str], sizes: Sizes) -> None:
+        self._services = services
+        self._also_at = also_at
+        self._sizes = sizes
+        self._api = Api(make_schema(TABLES))
+
+    async def graphql(self, request: Request) -> Response:
+        url = base_url(request, self._services, also_at=self._also_at)
+        account = await account_of(request, self._services, url=url)
+        body = await read_body(request, limit=self._sizes.graphql)
+        context = Context(
+            services=self._services,
+            account=account,
+            base_url=url,
+            request_id=request.state.request_id,
+            lease=read_lease(request),
+        )
+        reply = await self._api.answer(await _parsed(body), context)
+        return Response(
+            reply.encode(), reply.status, headers=reply.headers, media_type="application/json"
+        )
+
+    async def file_stream(self, request: Request) -> Response:
+        url = base_url(request, self._services, also_at=self._also_at)
+        account = await account_of(request, self._services, url=url)
+        body = await read_body(request, limit=self._sizes.stream)
+        if len(body) > _IN_THREAD:
+            parsed = await to_thread.run_sync(streams.parse_body, body)
+        else:
+            parsed = streams.parse_body(body)
+        run, lease = request.path_params["run"], read_lease(request)
+        if lease is not None and lease.run != run:
+            lease = None
+        reply = await self._services.store.write(
+            streams.append,
+            actor=account,
+            entity=request.path_params["entity"],
+            project=request.path_params["project"],
+            run=run,
+            body=parsed,
+            attempt=lease.attempt if lease else None,
+            token=lease.token if lease else None,
+            limits=self._services.limits,
+        )
+        return JSONResponse({"stopped": reply.stopped})
+
+    async def put_file(self, request: Request) -> Response:
+        return await storage.upload(request, self._services)
+
+    async def get_file(self, request: Request) -> Response:
+        return await storage.download(request, self._services)
+
+    async def healthz(self, request: Request) -> Response:
+        await self._services.store.read(_answers)
+        return JSONResponse({"status": "ok", "service": "sweepd", "version": __version__})
 
 
 def _answers(tx: Tx) -> None:
