@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from sweepd.errors import InvalidInput
 from sweepd.search import Trial
@@ -108,15 +107,13 @@ def test_space_without_end_is_searched_or_refused_in_words(method, endless):
 
 
 def test_running_trials_are_not_suggested_again(method, finite):
-    if finite.size < 6:
-        pytest.skip("the space is too small to have five running trials and more to try")
     pending, memo = [], {}
 
-    for _ in range(5):
+    for _ in range(min(5, finite.size)):
         (config,), memo = _ask(method, finite, [], pending, memo=memo)
         pending.append(config)
 
-    assert len({finite.key(config) for config in pending}) == 5
+    assert len({finite.key(config) for config in pending}) == min(5, finite.size)
 
 
 def test_method_says_whether_it_is_instant(method):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from sweepd.engine import curves, projects, stopping, trials
 from sweepd.engine.curves import Logged
@@ -26,6 +26,7 @@ __all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle
 _DEFAULT = Limits()
 _OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
 _MAX_MESSAGE = 500  # characters
+_MAX_LINE = 2000  # characters of a console line that are looked at
 
 
 def run_started(
@@ -319,7 +320,7 @@ def _no_metric(tx: Tx, lease: Lease, metric: str) -> str:
 def _last_words(tx: Tx, lease: Lease) -> str | None:
     """Return the last console line that reads like an error, None if there is none."""
     bodies = tx.conn.scalars(
-        select(t.stream_line.c.body)
+        select(func.substr(t.stream_line.c.body, 1, _MAX_LINE))
         .where(t.stream_line.c.run_id == lease.run_id, t.stream_line.c.stream == 2)
         .order_by(t.stream_line.c.line.desc())
         .limit(30)

@@ -68,7 +68,7 @@ def create_sweep(
     parsed = read_definition(definition)
     wanted = parsed.definition
     warnings = [str(warning) for warning in parsed.warnings]
-    if prior_runs and json.loads(prior_runs):
+    if (prior_runs or "").strip() not in ("", "null", "{}"):
         warnings.append("prior runs are not taken into account: the search starts without them")
     home = projects.ensure_project(
         tx, actor=actor, entity=entity or wanted.entity, name=project or wanted.project

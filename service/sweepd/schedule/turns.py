@@ -57,9 +57,10 @@ def missing(
     resend_s: float,
     max_sends: int,
 ) -> list[tuple[Held, Reason]]:
-    """Return the attempts that an agent no longer has and that never started, and why they ended.
+    """Return the attempts that have ended because their agent no longer has them, and why.
 
-    One that did start is left alone: its end is on its way, or its silence will tell.
+    One that did start is left alone, its end is on its way or its silence will tell; unless it was
+    to stop: a process that is terminated says nothing more.
 
     Args:
         held: the agent's live attempts.
@@ -70,9 +71,13 @@ def missing(
     """
     gone: list[tuple[Held, Reason]] = []
     for one in held:
-        if one.run in running or one.has_started:
+        if one.run in running:
             continue
-        if one.is_to_stop or is_terminal(sweep):
+        if one.is_to_stop:
+            gone.append((one, Reason.KILLED))
+        elif one.has_started:
+            continue
+        elif is_terminal(sweep):
             gone.append((one, Reason.KILLED))
         elif one.was_seen or one.n_sent >= max_sends:
             gone.append((one, Reason.NEVER_INIT))

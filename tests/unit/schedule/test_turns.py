@@ -27,6 +27,9 @@ def held(run="r", *, started=False, seen=False, age=5.0, sent=1, stop=False):
         pytest.param(held(), set(), S.PAUSED, None, id="a pause takes nothing back"),
         pytest.param(held(), set(), S.FINISHED, Reason.KILLED, id="the sweep has ended"),
         pytest.param(held(stop=True), set(), S.RUNNING, Reason.KILLED, id="it was to stop"),
+        pytest.param(
+            held(started=True, stop=True), set(), S.CANCELED, Reason.KILLED, id="it has stopped"
+        ),
         pytest.param(held(seen=True), {"r"}, S.CANCELED, None, id="it is told to stop first"),
     ],
 )

@@ -254,6 +254,17 @@ def test_agent_cannot_join_a_sweep_that_has_ended_or_is_not_there(lab):
         lab.write(agents.register, actor=lab.actor, project="toy", sweep="nosuch", host="box")
 
 
+def test_short_id_alone_will_do_but_an_address_must_be_right(lab, upsert):
+    sweep = lab.create()
+    upsert(project="other")
+
+    view = lab.write(agents.register, actor=lab.actor, sweep=sweep.name, host="box")
+
+    assert view.host == "box"
+    with pytest.raises(NotFound, match="in other"):
+        lab.write(agents.register, actor=lab.actor, project="other", sweep=sweep.name, host="box")
+
+
 def test_goodbye_hands_what_is_held_to_others_at_once(lab):
     sweep = lab.create()
     one = lab.register(sweep)

@@ -4,6 +4,7 @@ I1 one trial per suggestion, I2 at most one live lease per trial, I3 a grid is h
 I4 run_cap, I6 moves along the graph, I9 nothing starts after stop or cancel.
 """
 
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,7 @@ GRID = "method: grid\nrun_cap: 3\nparameters: {a: {values: [1, 2, 3, 4]}}\n"
 
 
 @pytest.fixture
-def machine(lab, clock):
+def machine(lab, clock, empty_folder):
     """The state machine's class, on the laboratory of these tests."""
 
     class Machine(RuleBasedStateMachine):
@@ -47,7 +48,8 @@ def machine(lab, clock):
         def begin(self):
             self.clock = type(clock)()
             self.scratch = tempfile.TemporaryDirectory()
-            folder = Path(self.scratch.name)
+            folder = Path(self.scratch.name) / "data"
+            shutil.copytree(empty_folder, folder)
             store = Store.open(folder, clock=self.clock)
             user, _ = store.write_sync(accounts.ensure_first_user, name="root")
             self.lab = type(lab)(store, folder, self.clock, user)
@@ -169,8 +171,8 @@ def test_invariants_hold_whatever_happens(machine):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
-            stateful_step_count=30,
+            max_examples=8,
+            stateful_step_count=25,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

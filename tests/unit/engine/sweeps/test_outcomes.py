@@ -98,6 +98,69 @@ def test_metric_that_ends_in_nan_diverged(lab, held):
     assert lab.sweep(sweep).best_value is None
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param("NaN", "diverged", id="NaN as text"),
+        pytest.param(10**400, "diverged", id="larger than a float"),
+        pytest.param("high", "no_metric", id="a word"),
+        pytest.param(True, "no_metric", id="a truth value"),
+        pytest.param(None, "no_metric", id="nothing"),
+        pytest.param([1.0], "no_metric", id="a list"),
+        pytest.param(3, "finished", id="a whole number"),
+    ],
+)
+def test_values_that_are_not_numbers_are_told_apart(lab, held, value, reason):
+    sweep, _, command = held
+
+    lab.stream(command, rows=[{"loss": value}])
+    lab.end(command)
+
+    assert lab.trial(sweep, command).reason == reason
+
+
+def test_summary_of_nan_diverged(lab, held):
+    sweep, _, command = held
+    files = {"wandb-summary.json": {"offset": 0, "content": ['{"loss": "NaN"}']}}
+
+    lab.stream(command, files=files)
+    lab.end(command)
+
+    assert lab.trial(sweep, command).reason == "diverged"
+
+
+def test_structured_console_lines_are_read_too(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    console = ['{"level": "error", "ts": "x", "content": "a.b.MyError: no"}', "{half", "A" * 50_000]
+
+    lab.end(command, 1, console=console, lease=False)
+
+    assert lab.trial(sweep, command).message == "a.b.MyError: no"
+
+
+def test_run_resumed_by_hand_that_finishes_counts(lab):
+    sweep = lab.create()
+    command = lab.run(lab.register(sweep), 2.0, exit_code=1)
+
+    lab.start(command, lease=False)
+    lab.log(command, 1.0, offset=1, lease=False)
+    lab.end(command, lease=False)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.objective) == ("ended", "finished", 1.0)
+
+
+def test_without_a_metric_success_is_enough(lab):
+    sweep = lab.create("method: random\nparameters: {a: {values: [1, 2, 3]}}\n")
+
+    command = lab.run(lab.register(sweep), 1.0)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective) == ("finished", None)
+
+
 def test_nan_that_is_overcome_is_forgiven(lab, held):
     sweep, _, command = held
 

@@ -2,7 +2,9 @@ import pytest
 
 from sweepd.engine import projects, sweeps
 from sweepd.errors import Conflict, DefinitionError, Forbidden, IllegalMove, InvalidInput, NotFound
-from sweepd.states import SweepState
+from sweepd.states import RunState, SweepState
+
+PLAIN = "method: random\nparameters: {a: {values: [1, 2]}}\n"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,21 @@ def test_cancelled_sweep_stops_runs_through_both_channels(lab):
     assert lab.beat(agent).type == "exit"
 
 
+def test_cancelled_run_that_its_agent_has_no_more_was_killed_without_a_last_word(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+    lab.set_state(sweep, "CANCELED")
+    assert lab.beat(agent, command.run).type == "stop"
+
+    assert lab.beat(agent).type == "exit"
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.message) == ("killed", "canceled by alice")
+    assert lab.run_of(command).state == RunState.KILLED
+
+
 def test_nothing_starts_after_stop_or_cancel(lab):
     for state in ("FINISHED", "CANCELED"):
         sweep = lab.create()
@@ -112,6 +129,17 @@ def test_sweep_that_was_done_while_paused_ends_when_it_is_resumed(lab, texts):
     assert lab.sweep(sweep).state == SweepState.PAUSED
 
     assert lab.set_state(sweep, "RUNNING").state == SweepState.FINISHED
+
+
+def test_failures_alike_during_a_pause_do_not_disturb_it(lab):
+    sweep = lab.create()
+    commands = [lab.ask(lab.register(sweep)) for _ in range(5)]
+    lab.set_state(sweep, "PAUSED")
+
+    for command in commands:
+        lab.report(command, "error", exit_code=1)
+
+    assert lab.sweep(sweep).state == SweepState.PAUSED
 
 
 def test_definition_may_change_until_a_trial_is_handed_out(lab, texts):
@@ -177,6 +205,39 @@ def test_addresses_names_and_pages(lab, bob):
         read(sweeps.find_sweep, actor=lab.actor, name="nosuch")
     with pytest.raises(Forbidden):
         read(sweeps.find_sweep, actor=bob, name=made[0].name)
+
+
+def test_listing_without_a_project_takes_all_of_the_entity(lab):
+    lab.create()
+    lab.write(sweeps.create_sweep, actor=lab.actor, project="other", definition=PLAIN)
+
+    page = lab.store.read_sync(sweeps.list_sweeps, actor=lab.actor)
+
+    assert [view.project for view in page.items] == ["other", "toy"]
+
+
+def test_names_and_state_change_in_one_update(lab):
+    sweep = lab.create()
+
+    view, warnings = lab.write(
+        sweeps.update_sweep,
+        actor=lab.actor,
+        sweep_id=sweep.id,
+        display_name="better",
+        description="why",
+        state="PAUSED",
+    )
+
+    assert (view.display_name, view.description, view.state) == ("better", "why", "PAUSED")
+    assert warnings == []
+
+
+def test_definition_of_an_ended_sweep_stays(lab):
+    sweep = lab.create()
+    lab.set_state(sweep, "CANCELED")
+
+    with pytest.raises(Conflict, match="has ended: its definition cannot be changed"):
+        lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=PLAIN)
 
 
 def test_deleted_sweep_takes_its_runs_and_sends_its_agents_away(lab):

@@ -50,6 +50,19 @@ def test_stopped_run_was_stopped_early_whatever_its_exit_code(lab, curves, exit_
     assert (trial.reason, trial.objective) == ("stopped_early", 7.0)
 
 
+def test_stopped_run_that_its_agent_has_no_more_was_stopped_early(lab, curves):
+    agent = lab.register(curves.sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+    assert lab.log(command, 9.0, 8.0, 7.0, lease=False).stopped
+    assert lab.beat(agent, command.run).type == "stop"
+
+    assert lab.ask(agent).run != command.run
+
+    trial = lab.trial(curves.sweep, command)
+    assert (trial.reason, trial.objective) == ("stopped_early", 7.0)
+
+
 def test_decision_is_an_event_with_band_and_threshold(lab, curves):
     curves(9.0, 8.0, 7.0)
 

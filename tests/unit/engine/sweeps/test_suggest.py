@@ -123,6 +123,17 @@ def test_failing_search_goes_on_with_fillers_and_a_notice(lab, texts, configs, e
     assert lab.sweep(sweep).notice is None
 
 
+def test_search_that_only_repeats_itself_gets_fillers(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    agent = lab.register(sweep)
+    first = lab.run(agent, 1.0)
+
+    lab.write(suggest.store, job=job_of(lab), configs=[first.config], memo=None)
+
+    assert "handed out before" in lab.sweep(sweep).notice
+    assert job_of(lab) is None
+
+
 def test_result_for_a_definition_that_changed_meanwhile_is_dropped(lab, texts):
     from sweepd.engine import sweeps
 
@@ -190,6 +201,34 @@ def test_failed_trials_teach_what_the_definition_says(lab, texts, impute, object
 
     assert [trial.objective for trial in job.trials] == objectives
     assert [trial.is_feasible for trial in job.trials] == [True, bool(impute), True]
+
+
+@pytest.mark.parametrize(
+    ("how", "objectives"), [("latest", [2.0]), ("best", [1.0]), ("worst", [0.0]), ("false", [])]
+)
+def test_running_trials_teach_if_the_definition_says_so(lab, texts, how, objectives):
+    goal = f"goal: minimize, impute_while_running: {how}"
+    sweep = lab.create(texts["bayes"].replace("goal: minimize", goal))
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.log(command, 1.0, 2.0)
+
+    job = job_of(lab)
+
+    assert [trial.objective for trial in job.trials] == objectives
+    assert len(job.pending) == 1 - len(objectives)
+
+
+def test_fillers_alone_exhaust_a_small_space_and_end_the_sweep(lab):
+    text = "method: bayes\nmetric: {name: loss}\nparameters: {a: {values: [1, 2, 3]}}\n"
+    sweep = lab.create(text)
+    agent = lab.register(sweep)
+
+    given = sorted(lab.run(agent, 1.0).config["a"] for _ in range(3))
+
+    assert given == [1, 2, 3]
+    assert lab.beat(agent) is None
+    assert lab.sweep(sweep).state == "FINISHED"
 
 
 def test_killed_trials_teach_nothing(lab, texts):
