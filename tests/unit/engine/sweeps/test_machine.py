@@ -46,13 +46,7 @@ def machine(lab, clock, empty_folder):
 
         @initialize(target=agents)
         def begin(self):
-            self.clock = type(clock)()
-            self.scratch = tempfile.TemporaryDirectory()
-            folder = Path(self.scratch.name) / "data"
-            shutil.copytree(empty_folder, folder)
-            store = Store.open(folder, clock=self.clock)
-            user, _ = store.write_sync(accounts.ensure_first_user, name="root")
-            self.lab = type(lab)(store, folder, self.clock, user)
+            open_lab(self, lab, clock, empty_folder)
             self.sweep = self.lab.create(GRID)
             self.state, self.seen, self.n_at_end = SweepState.PENDING, {}, None
             return multiple(*(self.register() for _ in range(3)))
@@ -107,48 +101,62 @@ def machine(lab, clock, empty_folder):
 
         @rule(state=st.sampled_from(["PAUSED", "RUNNING"]))
         def pause_or_resume(self, state):
-            self.command(state)
+            command_twice(self, state)
 
         @precondition(lambda self: len(self.seen) > 1)
         @rule(state=st.sampled_from(["FINISHED", "CANCELED"]))
         def stop(self, state):
-            self.command(state)
-
-        def command(self, state):
-            for _ in range(2):
-                try:
-                    self.lab.set_state(self.sweep, state)
-                except IllegalMove:
-                    assert state not in SWEEP_MOVES[self.lab.sweep(self.sweep).state]
+            command_twice(self, state)
 
         @rule()
         def restart(self):
             self.lab.restart()
 
-        @invariant()
-        def hold(self):
-            if not hasattr(self, "lab"):
-                return
-            view, trials = self.lab.sweep(self.sweep), self.lab.trials(self.sweep)
-            assert len(trials) == view.n_issued <= 3  # I4
-            assert len({trial.config for trial in trials}) == len(trials)  # I1, I3
-            assert len({trial.run_id for trial in trials}) == len(trials)
-            live = self.lab.store.read_sync(live_attempts)
-            held = {trial.id for trial in trials if trial.state == "leased"}
-            assert live == dict.fromkeys(held, 1)  # I2
-            for trial in trials:  # I6
-                old = self.seen.get(trial.id, trial.state)
-                assert trial.state == old or reaches(TRIAL_MOVES, old, trial.state)
-                self.seen[trial.id] = trial.state
-            assert view.state == self.state or reaches(SWEEP_MOVES, self.state, view.state)
-            self.state = view.state
-            if view.state in (SweepState.FINISHED, SweepState.CANCELED):  # I9
-                attempts = sum(trial.attempt for trial in trials)
-                assert self.n_at_end in (None, attempts)
-                self.n_at_end = attempts
-                assert all(trial.state != "queued" for trial in trials)
+        hold = invariant()(check_invariants)
 
     return Machine
+
+
+def open_lab(self, lab, clock, empty_folder):
+    """Give the machine a laboratory of its own, with a store that nobody has used."""
+    self.clock = type(clock)()
+    self.scratch = tempfile.TemporaryDirectory()
+    folder = Path(self.scratch.name) / "data"
+    shutil.copytree(empty_folder, folder)
+    store = Store.open(folder, clock=self.clock)
+    user, _ = store.write_sync(accounts.ensure_first_user, name="root")
+    self.lab = type(lab)(store, folder, self.clock, user)
+
+
+def command_twice(self, state):
+    for _ in range(2):
+        try:
+            self.lab.set_state(self.sweep, state)
+        except IllegalMove:
+            assert state not in SWEEP_MOVES[self.lab.sweep(self.sweep).state]
+
+
+def check_invariants(self):
+    if not hasattr(self, "lab"):
+        return
+    view, trials = self.lab.sweep(self.sweep), self.lab.trials(self.sweep)
+    assert len(trials) == view.n_issued <= 3  # I4
+    assert len({trial.config for trial in trials}) == len(trials)  # I1, I3
+    assert len({trial.run_id for trial in trials}) == len(trials)
+    live = self.lab.store.read_sync(live_attempts)
+    held = {trial.id for trial in trials if trial.state == "leased"}
+    assert live == dict.fromkeys(held, 1)  # I2
+    for trial in trials:  # I6
+        old = self.seen.get(trial.id, trial.state)
+        assert trial.state == old or reaches(TRIAL_MOVES, old, trial.state)
+        self.seen[trial.id] = trial.state
+    assert view.state == self.state or reaches(SWEEP_MOVES, self.state, view.state)
+    self.state = view.state
+    if view.state in (SweepState.FINISHED, SweepState.CANCELED):  # I9
+        attempts = sum(trial.attempt for trial in trials)
+        assert self.n_at_end in (None, attempts)
+        self.n_at_end = attempts
+        assert all(trial.state != "queued" for trial in trials)
 
 
 def live_attempts(tx):

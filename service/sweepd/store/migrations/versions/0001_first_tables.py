@@ -10,7 +10,17 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Create every table, those first that others refer to."""
+    _create_accounts()
+    _create_projects()
+    _create_sweeps()
+    _create_runs()
+    _create_rows_and_files()
+    _create_trials()
+
+
+def _create_accounts() -> None:
+    """Who may sign in, and what happened."""
     op.create_table(
         "entity",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -76,6 +86,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_login_link")),
     )
     op.create_table(
+        "session",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user.id"], name=op.f("fk_session_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_session")),
+    )
+
+
+def _create_projects() -> None:
+    """Projects."""
+    op.create_table(
         "project",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("entity_id", sa.Integer(), nullable=False),
@@ -92,16 +116,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),
         sa.UniqueConstraint("entity_id", "name", name=op.f("uq_project_entity_id_name")),
     )
-    op.create_table(
-        "session",
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name=op.f("fk_session_user_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_session")),
-    )
+
+
+def _create_sweeps() -> None:
+    """Sweeps, their agents and prepared suggestions."""
     op.create_table(
         "sweep",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -161,6 +179,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_agent_sweep_id", "agent", ["sweep_id"], unique=False)
     op.create_table(
+        "suggestion",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("sweep_id", sa.Integer(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
+        sa.Column("config_key", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("basis_event", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["sweep_id"], ["sweep.id"], name=op.f("fk_suggestion_sweep_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_suggestion")),
+    )
+    op.create_index("ix_suggestion_sweep_id", "suggestion", ["sweep_id"], unique=False)
+
+
+def _create_runs() -> None:
+    """Runs."""
+    op.create_table(
         "run",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -214,20 +250,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_run_state_heartbeat_at", "run", ["state", "heartbeat_at"], unique=False)
     op.create_index("ix_run_sweep_id", "run", ["sweep_id"], unique=False)
-    op.create_table(
-        "suggestion",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("sweep_id", sa.Integer(), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("config_key", sa.Text(), nullable=False),
-        sa.Column("origin", sa.Text(), nullable=False),
-        sa.Column("basis_event", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["sweep_id"], ["sweep.id"], name=op.f("fk_suggestion_sweep_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_suggestion")),
-    )
-    op.create_index("ix_suggestion_sweep_id", "suggestion", ["sweep_id"], unique=False)
+
+
+def _create_rows_and_files() -> None:
+    """What runs log and upload."""
     op.create_table(
         "curve",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -278,6 +304,10 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("step IS NOT NULL"),
     )
+
+
+def _create_trials() -> None:
+    """Runs as the search sees them, and the leases on them."""
     op.create_table(
         "trial",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),

@@ -1,0 +1,61 @@
+"""`python -m sweepd_agent SWEEP`: the agent as a process of its own."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from sweepd.errors import SweepdError
+from sweepd_agent.events import AgentEvent
+from sweepd_agent.options import Options
+from sweepd_agent.supervisor import run_agent
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run an agent as the command line says, one line an event; return the exit code."""
+    values = vars(_parser().parse_args(arguments))
+    as_json = values.pop("json")
+
+    def show(event: AgentEvent) -> None:
+        line = json.dumps(event.as_json()) if as_json else event.text
+        print(line, flush=True)
+
+    try:
+        return run_agent(Options(**values), report=show)
+    except SweepdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweepd_agent",
+        description="Run trials of a sweep, one process each, on every GPU of this machine.",
+    )
+    add = parser.add_argument
+    add("sweep", help="its id, ENTITY/PROJECT/ID, or the address of its page")
+    add("--entity", help="where the sweep is, if its name does not say")
+    add("--project", help="where the sweep is, if its name does not say")
+    add("--base-url", help="the server; `cloud` is W&B's (default: WANDB_BASE_URL, settings)")
+    add("--gpus", default="all", help="all, none, or their numbers: 0,1 (default: all)")
+    add("--per-gpu", type=int, help="trials at once on each GPU, or on the CPU")
+    add("--slots", type=int, help="trials at once in all, dealt out over the GPUs")
+    add("--count", type=int, help="trials to run in all, over every slot")
+    add("--name", help="this machine's name on the server")
+    add("--folder", help="where the program is found and run (default: the working folder)")
+    add(
+        "--term-timeout",
+        dest="term_timeout_s",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="from SIGTERM to SIGKILL when the agent is ended (default: 30)",
+    )
+    add("--json", action="store_true", help="print each event as a JSON object")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

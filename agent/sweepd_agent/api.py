@@ -1,0 +1,206 @@
+"""The operations that an agent needs of a W&B server, in our words."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweepd.errors import InvalidInput, NotFound, ProtocolError, Reason
+from sweepd_agent.client import Client
+from sweepd_agent.options import SweepPath
+
+__all__ = ["OURS", "AgentApi", "Command", "Outcome", "Sweep"]
+
+#: The server feature that tells our service from W&B's.
+OURS = "SWEEPD_V1"
+
+_FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
+_VIEWER = "query Viewer { viewer { id entity } }"
+_SWEEP = """
+query GetSweep($name: String!, $project: String, $entity: String) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $name) { id name state config }
+  }
+}"""
+_FIND_SWEEP = """
+query SweepdFindSweep($name: String!) {
+  sweepdSweep(name: $name) { name config project { name entity { name } } }
+}"""
+_REGISTER = """
+mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
+  createAgent(input: {host: $host, projectName: $project, entityName: $entity, sweep: $sweep}) {
+    agent { id }
+  }
+}"""
+_HEARTBEAT = """
+mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
+  agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) {
+    agent { id }
+    commands
+  }
+}"""
+_REPORT = """
+mutation SweepdReportOutcome($input: SweepdReportOutcomeInput!) {
+  sweepdReportOutcome(input: $input) { success }
+}"""
+_LEAVE = """
+mutation SweepdLeaveAgent($id: ID!) {
+  sweepdLeaveAgent(input: {id: $id}) { success }
+}"""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sweep that an agent works for."""
+
+    entity: str
+    project: str
+    name: str
+    program: str | None
+    command: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the server; `args` are nested values, `lease` is (attempt, token) or None."""
+
+    type: str
+    run: str = ""
+    program: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    lease: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial's process ended, seen from outside; `message` is the first line of its error."""
+
+    reason: Reason
+    exit_code: int | None = None
+    signal: int | None = None
+    message: str | None = None
+
+
+class AgentApi:
+    """Speaks for one agent; one thread at a time."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def is_ours(self) -> bool:
+        """Return whether the server is sweepd, which can do more than W&B's."""
+        try:
+            info = self.client.execute(_FEATURES, {}).get("serverInfo") or {}
+        except ProtocolError:
+            return False
+        features = info.get("features") or []
+        return any(row and row.get("name") == OURS and row.get("isEnabled") for row in features)
+
+    def find_sweep(
+        self, path: SweepPath, *, is_ours: bool, entity: str | None, project: str | None
+    ) -> Sweep:
+        """Return the sweep that `path` names; `entity` and `project` fill in what it leaves open.
+
+        Raises:
+            NotFound: if there is no such sweep.
+            InvalidInput: if the project is not known and the server cannot tell it.
+        """
+        entity, project = path.entity or entity, path.project or project
+        if is_ours and path.project is None:
+            found = self.client.execute(_FIND_SWEEP, {"name": path.name}).get("sweepdSweep")
+            if found:
+                home = found["project"]
+                return _sweep(home["entity"]["name"], home["name"], found)
+        if not entity:
+            viewer = self.client.execute(_VIEWER, {}).get("viewer") or {}
+            entity = viewer.get("entity")
+        if not project:
+            raise InvalidInput(
+                f"the project of sweep {path.name} is not known; use ENTITY/PROJECT/ID"
+            )
+        variables = {"name": path.name, "project": project, "entity": entity}
+        home = self.client.execute(_SWEEP, variables).get("project") or {}
+        found = home.get("sweep")
+        if not found:
+            raise NotFound(f"there is no sweep {entity}/{project}/{path.name} on {self.client.url}")
+        return _sweep(str(entity), project, found)
+
+    def register(self, sweep: Sweep, *, host: str) -> str:
+        """Register one agent and return its id."""
+        variables = {
+            "host": host,
+            "project": sweep.project,
+            "entity": sweep.entity,
+            "sweep": sweep.name,
+        }
+        return str(self.client.execute(_REGISTER, variables)["createAgent"]["agent"]["id"])
+
+    def heartbeat(self, agent: str, *, running: Iterable[str]) -> list[Command]:
+        """Say what runs now, and return what the server wants.
+
+        Raises:
+            NotFound: if the sweep, or the agent, has been deleted.
+        """
+        variables = {
+            "id": agent,
+            "metrics": "{}",
+            "runState": json.dumps(dict.fromkeys(running, True)),
+        }
+        answer = self.client.execute(_HEARTBEAT, variables)["agentHeartbeat"]
+        try:
+            rows = json.loads(answer["commands"] or "[]")
+            return [_command(row) for row in rows]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ProtocolError(f"the server's commands cannot be read: {error}") from error
+
+    def report(
+        self, sweep: Sweep, command: Command, outcome: Outcome, *, host: str, device: str
+    ) -> None:
+        """Tell our service how an attempt ended."""
+        assert command.lease is not None
+        attempt, token = command.lease
+        values = {
+            "entityName": sweep.entity,
+            "projectName": sweep.project,
+            "runName": command.run,
+            "attempt": attempt,
+            "token": token,
+            "reason": str(outcome.reason),
+            "exitcode": outcome.exit_code,
+            "signal": outcome.signal,
+            "message": outcome.message,
+            "host": host,
+            "device": device,
+        }
+        self.client.execute(_REPORT, {"input": values})
+
+    def leave(self, agent: str) -> None:
+        """Tell our service that this agent asks for nothing more."""
+        self.client.execute(_LEAVE, {"id": agent})
+
+
+def _sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
+    import yaml  # 40 ms, and not before it is needed
+
+    config = yaml.safe_load(found.get("config") or "") or {}
+    command = config.get("command")
+    if isinstance(command, str):
+        command = [command]
+    return Sweep(
+        entity,
+        project,
+        str(found["name"]),
+        program=config.get("program"),
+        command=tuple(str(item) for item in command) if command else None,
+    )
+
+
+def _command(row: Mapping[str, Any]) -> Command:
+    ours = row.get("sweepd")
+    return Command(
+        type=str(row["type"]),
+        run=str(row.get("run_id") or ""),
+        program=row.get("program"),
+        args={key: value["value"] for key, value in (row.get("args") or {}).items()},
+        lease=(int(ours["attempt"]), str(ours["token"])) if ours else None,
+    )

@@ -1,0 +1,89 @@
+"""How a trial ended, told from outside: its exit code, its signal, and the last it printed."""
+
+import re
+import signal
+from pathlib import Path
+
+from sweepd.errors import Reason
+from sweepd_agent.api import Outcome
+
+__all__ = ["first_error_line", "judge", "oom_kills"]
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_TRACEBACK = "Traceback (most recent call last):"
+_OOM = re.compile(
+    r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|DefaultCPUAllocator: (?:can't|not enough)|^MemoryError|std::bad_alloc",
+    re.MULTILINE,
+)
+_MESSAGE_LENGTH = 500
+_PROGRAM_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
+)
+
+
+def judge(
+    status: int | None, *, error: str | None, tail: str, asked: Reason | None, oom_kills: int
+) -> Outcome:
+    """Return how a trial ended.
+
+    Args:
+        status: its exit code, or minus the signal that ended it; None if nobody saw.
+        error: why it could not be run at all, or None.
+        tail: the last part of what it printed.
+        asked: why it had been told to end, or None if it had not.
+        oom_kills: processes of this container that the kernel killed for memory meanwhile.
+    """
+    if status is None:
+        return Outcome(asked or Reason.CRASHED, message=error)
+    if error is not None:
+        return Outcome(Reason.ERROR, exit_code=abs(status), message=error)
+    if status == 0:
+        return Outcome(Reason.FINISHED, exit_code=0)
+    number = -status if status < 0 else None
+    code = None if number else status
+    if asked is not None:
+        return Outcome(asked, code, number)
+    line = first_error_line(tail)
+    if _OOM.search(tail):
+        return Outcome(Reason.OUT_OF_MEMORY, code, number, line)
+    if number is None:
+        return Outcome(Reason.ERROR, code, message=line or f"exit code {status}")
+    words = f"killed by {_name_of(number)}"
+    if number == signal.SIGKILL and oom_kills:
+        return Outcome(Reason.OUT_OF_MEMORY, None, number, f"{words}: the memory limit was reached")
+    if number in _PROGRAM_SIGNALS:
+        return Outcome(Reason.ERROR, None, number, f"{words}: {line}" if line else words)
+    if number == signal.SIGKILL:
+        words += " from outside, perhaps for want of memory"
+    return Outcome(Reason.CRASHED, None, number, words)
+
+
+def first_error_line(output: str) -> str | None:
+    """Return the line that says what went wrong: the last exception's, else the last printed."""
+    lines = [_ANSI.sub("", line).rstrip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("wandb: ")]
+    starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
+    if starts:
+        after = (line for line in lines[starts[-1] + 1 :] if not line.startswith(" "))
+        line = next(after, None)
+    else:
+        line = lines[-1] if lines else None
+    return line[:_MESSAGE_LENGTH] if line else None
+
+
+def oom_kills() -> int:
+    """Return how many processes of this container the kernel has killed for memory so far."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.events").read_text()
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in text.splitlines() if line.count(" ") == 1)
+    return int(counts.get("oom_kill", 0))
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

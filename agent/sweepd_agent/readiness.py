@@ -1,0 +1,96 @@
+"""Whether a process may be forked: what it has imported, and what torch has done in it."""
+
+import contextlib
+import gc
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+from sweepd_agent.processes import fork
+
+__all__ = ["import_ahead", "reseed", "set_threads", "unsafe_to_fork"]
+
+
+def import_ahead(names: Iterable[str]) -> list[str]:
+    """Import modules; return those that could not be. A trial meets the error, and shows it."""
+    failed = []
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            failed.append(name)
+            print(f"not imported ahead: {name}: {error!r}", file=sys.stderr, flush=True)
+    _pin_torch(1)
+    gc.collect()
+    gc.freeze()  # children share what is loaded: the collector must not write to it
+    return failed
+
+
+def unsafe_to_fork(*, threads: int, timeout_s: float) -> str | None:
+    """Return why a child of this process could misbehave, or None.
+
+    Args:
+        threads: what a child's torch will use.
+        timeout_s: for a canary, a child that runs a parallel operation, to come back.
+    """
+    with contextlib.suppress(OSError):
+        others = len(os.listdir("/proc/self/task")) - 1
+        if others > 0:
+            return f"what the program imports has started {others} thread(s)"
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia"):
+                    return "what the program imports has opened the GPU"
+    if "torch" in sys.modules and not _canary_lives(max(2, threads), timeout_s):
+        return "a forked child hangs in its first parallel operation"
+    return None
+
+
+def set_threads(threads: int) -> None:
+    """Let the numerical libraries that are loaded use so many threads."""
+    _pin_torch(threads)
+    if threads > 1 and "numpy" in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("threadpoolctl").threadpool_limits(threads)
+
+
+def reseed() -> None:
+    """Give numpy its own random numbers: every child would have the parent's."""
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed()
+
+
+def _pin_torch(threads: int) -> None:
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _canary_lives(threads: int, timeout_s: float) -> bool:
+    pid = fork()
+    if pid == 0:
+        _run_parallel_operation(threads)
+        os._exit(0)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
+
+
+def _run_parallel_operation(threads: int) -> None:
+    """Run one torch operation that is large enough to be shared among threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.ones(1 << 20).add_(1).sum().item()

@@ -1,0 +1,320 @@
+"""One slot at work: it asks for a trial, runs it, reports how it ended, and asks again."""
+
+import contextlib
+import queue
+import random
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sweepd.errors import NotFound, ProcessDied, Reason, ServerUnreachable, SweepdError
+from sweepd_agent.api import AgentApi, Command, Outcome
+from sweepd_agent.crew import Crew
+from sweepd_agent.devices import Slot
+from sweepd_agent.events import EventKind
+from sweepd_agent.log import TrialLog
+from sweepd_agent.nursery import Ended, Started
+from sweepd_agent.outcome import judge, oom_kills
+from sweepd_agent.processes import kill_run
+from sweepd_agent.telling import is_failure, trial_ended, trial_started
+from sweepd_agent.trial import prepare
+
+__all__ = ["SlotWorker"]
+
+T = TypeVar("T")
+
+_OURS_S = (1.0, 1.0)  # seconds between heartbeats of an idle slot, and of a busy one
+_OTHERS_S = (5.0, 5.0)
+_BACKOFF_S = (1.0, 60.0)
+_STARTS = 3
+_LAST_TRIES, _LAST_TIMEOUT_S = 3, 3.0  # of an agent that leaves: somebody waits for it
+
+
+@dataclass
+class _Running:
+    """A trial whose process lives."""
+
+    command: Command
+    number: int
+    log: TrialLog
+    began: float
+    oom_kills: int
+    pid: int | None = None
+    asked: Reason | None = None
+    kill_at: float = float("inf")
+
+
+@dataclass
+class _Clock:
+    """When to ask the server next; seconds that never run backwards."""
+
+    next: float = 0.0
+    wait: float = _BACKOFF_S[0]
+
+    def put_off(self, at_least: float | None) -> None:
+        """Wait twice as long as the last time, a little at random, and no less than asked for."""
+        wait = max(self.wait, at_least or 0.0)
+        self.next = time.monotonic() + wait * random.uniform(1.0, 1.25)
+        self.wait = min(2 * self.wait, _BACKOFF_S[1])
+
+    def set(self, seconds: float) -> None:
+        """Ask again in so many seconds: the server answers."""
+        self.next, self.wait = time.monotonic() + seconds, _BACKOFF_S[0]
+
+
+class SlotWorker(threading.Thread):
+    """Runs one trial after another until the agent leaves."""
+
+    def __init__(
+        self, slot: Slot, crew: Crew, api: AgentApi, *, on_end: Callable[[], None]
+    ) -> None:
+        super().__init__(name=f"slot-{slot.number}", daemon=True)
+        self._slot = slot
+        self._crew = crew
+        self._api = api
+        self._on_end = on_end
+        self._agent: str | None = None
+        self._clock = _Clock()
+        self._backlog: deque[Command] = deque()
+        self._refusal = ""
+        self._events: queue.SimpleQueue[Started | Ended | None] = queue.SimpleQueue()
+        self._idle_s, self._busy_s = _OURS_S if crew.place.is_ours else _OTHERS_S
+        self.error: BaseException | None = None
+
+    def wake(self) -> None:
+        """Make the worker look at what has changed: the agent is leaving, or ending."""
+        self._events.put(None)
+
+    def run(self) -> None:
+        """Work until there is nothing more to do."""
+        try:
+            while self._crew.take_turn():
+                command = self._next_trial()
+                if command is None:
+                    self._crew.return_turn()
+                    break
+                self._run_trial(command)
+            self._say_goodbye()
+        except BaseException as error:
+            self.error = error
+            self._crew.leave(exit_code=1)
+        finally:
+            self._api.client.close()
+            self._crew.run_on_main(self._on_end)
+
+    # Asking for work
+
+    def _next_trial(self) -> Command | None:
+        """Return the next trial; None when the agent shall leave."""
+        while not self._backlog and not self._crew.leaving.is_set():
+            try:
+                commands = self._ask(self._beat) or []
+            except NotFound as error:
+                self._crew.leave(f"the sweep is gone: {error}", exit_code=1)
+                continue
+            except SweepdError as error:
+                self._note_refusal(error)
+                self._pause(_OTHERS_S[0])
+                continue
+            self._take(commands)
+            if not self._backlog and not self._crew.leaving.is_set():
+                self._pause(self._idle_s)
+        return self._backlog.popleft() if self._backlog else None  # what was given is run
+
+    def _beat(self) -> list[Command]:
+        """Send a heartbeat of an idle slot; register first if it has not been done."""
+        if self._agent is None:
+            self._agent = self._api.register(self._crew.place.sweep, host=self._crew.host)
+        return self._api.heartbeat(self._agent, running=())
+
+    def _take(self, commands: Iterable[Command], running: _Running | None = None) -> None:
+        """Note what the server wants."""
+        for command in commands:
+            if command.type in {"run", "resume"}:
+                self._backlog.append(command)
+            elif command.type == "exit":
+                self._crew.leave()
+            elif command.type == "stop" and running and command.run == running.command.run:
+                self._stop(running)
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        """Return the server's answer, asking until it is there; None if the agent leaves first."""
+        tries_left = _LAST_TRIES
+        while True:
+            try:
+                answer = question()
+            except ServerUnreachable as error:
+                self._crew.note_server(self._slot.number, str(error))
+                if self._crew.leaving.is_set():
+                    tries_left -= 1
+                    if not tries_left:
+                        return None
+                    self._api.client.timeout_s = _LAST_TIMEOUT_S
+                    self._pause(_BACKOFF_S[0])
+                else:
+                    self._clock.put_off(self._api.client.retry_after_s)
+                    self._pause(self._clock.next - time.monotonic())
+            else:
+                self._crew.note_server(self._slot.number, None)
+                self._clock.set(0.0)
+                return answer
+
+    def _note_refusal(self, error: SweepdError) -> None:
+        """Say what the server does not like, once."""
+        if str(error) != self._refusal:
+            self._refusal = str(error)
+            self._crew.say(EventKind.NOTICE, f"the server refuses: {error}")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless something happens."""
+        with contextlib.suppress(queue.Empty):
+            self._events.get(timeout=max(0.0, seconds))
+
+    # Running one trial
+
+    def _run_trial(self, command: Command) -> None:
+        """Run a trial to its end and tell the server how it ended."""
+        crew = self._crew
+        if crew.is_ending:
+            return  # the server gets it back with the goodbye
+        began = time.monotonic()
+        try:
+            running = self._start(command)
+        except SweepdError as error:
+            reason = Reason.PREEMPTED if crew.is_ending else Reason.ERROR
+            outcome = Outcome(reason, message=str(error))
+        else:
+            ended = self._watch(running)
+            outcome = self._judge(running, ended)
+        if command.lease is not None:
+            self._report(command, outcome)
+        crew.report_event(
+            trial_ended(
+                command.run,
+                outcome,
+                slot=self._slot,
+                seconds=time.monotonic() - began,
+                log=crew.place.log_path(command.run),
+            )
+        )
+        if is_failure(outcome):
+            crew.note_failure()
+
+    def _start(self, command: Command) -> _Running:
+        """Start a trial's process.
+
+        Raises:
+            SweepdError: if it cannot be started, in a sentence for the trial's page.
+        """
+        place = self._crew.place
+        job = prepare(place, command, self._slot)
+        log = TrialLog(place.log_path(command.run))
+        kills = oom_kills()
+        number = None
+        for _ in range(_STARTS):
+            number = self._crew.nursery.start(job, log.write_fd, self._events.put)
+            if number is not None:
+                break
+            self._crew.open_nursery()
+        log.release()
+        if number is None:
+            log.finish()
+            raise ProcessDied("the process that starts trials dies again and again")
+        return _Running(command, number, log, time.monotonic(), kills)
+
+    def _watch(self, running: _Running) -> Ended:
+        """Heartbeat until the trial's process has ended."""
+        self._clock.set(self._busy_s)
+        while True:
+            soonest = min(self._clock.next, running.kill_at) - time.monotonic()
+            try:
+                event = self._events.get(timeout=max(0.0, soonest))
+            except queue.Empty:
+                event = None
+            if isinstance(event, Ended):
+                if event.status is None:
+                    self._kill_rest(running)
+                running.log.finish()
+                return event
+            if isinstance(event, Started):
+                running.pid = event.pid
+                facts = {"pid": event.pid, "mode": event.mode}
+                command = running.command
+                self._crew.report_event(
+                    trial_started(command.run, command.args, slot=self._slot, facts=facts)
+                )
+            if self._crew.is_ending:
+                running.asked = running.asked or Reason.PREEMPTED
+            now = time.monotonic()
+            if now >= running.kill_at:
+                running.kill_at = float("inf")
+                self._crew.nursery.signal(running.number, signal.SIGKILL)
+            if now >= self._clock.next:
+                self._beat_while(running)
+
+    def _kill_rest(self, running: _Running) -> None:
+        """Kill what is left of a trial whose warm parent has died."""
+        if running.pid is not None:
+            sweep, run = self._crew.place.sweep.name, running.command.run
+            own = {f"WANDB_SWEEP_ID={sweep}".encode(), f"WANDB_RUN_ID={run}".encode()}
+            kill_run(running.pid, own)
+
+    def _beat_while(self, running: _Running) -> None:
+        """Send a heartbeat of a busy slot. The trial goes on whatever becomes of it."""
+        assert self._agent is not None
+        held = [running.command.run, *(command.run for command in self._backlog)]
+        problem = None
+        try:
+            self._take(self._api.heartbeat(self._agent, running=held), running)
+            self._clock.set(self._busy_s)
+        except ServerUnreachable as error:
+            problem = str(error)
+            self._clock.put_off(self._api.client.retry_after_s)
+        except NotFound as error:
+            self._clock.set(_BACKOFF_S[1])
+            self._crew.leave(f"the sweep is gone: {error}; what runs may finish", exit_code=1)
+        except SweepdError as error:
+            self._clock.set(_OTHERS_S[1])
+            self._note_refusal(error)
+        self._crew.note_server(self._slot.number, problem)
+
+    def _stop(self, running: _Running) -> None:
+        """End a trial because the server wants it: SIGTERM, and SIGKILL if that does not help."""
+        if running.asked is None:
+            running.asked = Reason.KILLED
+            running.kill_at = time.monotonic() + self._crew.options.kill_delay_s
+            self._crew.nursery.signal(running.number, signal.SIGTERM)
+
+    # Ends
+
+    def _judge(self, running: _Running, ended: Ended) -> Outcome:
+        return judge(
+            ended.status,
+            error=ended.error,
+            tail="" if ended.status == 0 else running.log.tail(),
+            asked=running.asked or (Reason.PREEMPTED if self._crew.is_ending else None),
+            oom_kills=oom_kills() - running.oom_kills,
+        )
+
+    def _report(self, command: Command, outcome: Outcome) -> None:
+        crew = self._crew
+
+        def report() -> None:
+            self._api.report(
+                crew.place.sweep, command, outcome, host=crew.host, device=self._slot.device
+            )
+
+        try:
+            self._ask(report)
+        except SweepdError as error:
+            crew.say(EventKind.NOTICE, f"the end of {command.run} was not taken: {error}")
+
+    def _say_goodbye(self) -> None:
+        """Give back to our service what this agent holds; W&B's finds out by itself."""
+        if self._agent is not None and self._crew.place.is_ours:
+            with contextlib.suppress(SweepdError):
+                self._api.leave(self._agent)

@@ -1,0 +1,222 @@
+"""The agent: finds server, sweep and devices, starts the slots, and sees that all of it ends."""
+
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from sweepd.errors import InvalidInput, ServerUnreachable
+from sweepd_agent.api import AgentApi, Sweep
+from sweepd_agent.client import Client
+from sweepd_agent.crew import Crew
+from sweepd_agent.devices import Slot, make_slots
+from sweepd_agent.events import EventKind, Report
+from sweepd_agent.nursery import Nursery
+from sweepd_agent.options import Options, SweepPath, parse_sweep
+from sweepd_agent.preload import list_imports
+from sweepd_agent.server import Server, resolve_server
+from sweepd_agent.slot import SlotWorker
+from sweepd_agent.trial import Workplace, program_file
+
+__all__ = ["run_agent"]
+
+T = TypeVar("T")
+_FIRST_WAITS_S = (1.0, 2.0)
+
+
+def run_agent(options: Options, *, report: Report) -> int:
+    """Run trials of a sweep until there are no more; return the exit code: 0 done, 1 failed.
+
+    Called from the main thread, it takes SIGTERM and SIGINT: the first passes SIGTERM on to the
+    trials and waits for them, the second kills them.
+
+    Raises:
+        InvalidInput: if an option is wrong (2).
+        ServerUnreachable: if the server does not answer at the start (75).
+        SweepdError: if it refuses: no key, no such sweep (1).
+    """
+    if options.count is not None and options.count < 1:
+        raise InvalidInput(f"--count must be at least 1, not {options.count}")
+    folder = Path(options.folder or ".").absolute()
+    path = parse_sweep(options.sweep)
+    server = resolve_server(
+        options.base_url or path.base_url, options.api_key, environ=os.environ, folder=folder
+    )
+    slots = make_slots(
+        options.gpus, per_gpu=options.per_gpu, slots=options.slots, environ=os.environ
+    )
+    is_ours, sweep = _look_up(options, path, server)
+    place = Workplace(server, sweep, folder, is_ours=is_ours, environ=dict(os.environ))
+    return _Agent(options, place, slots, report=report).run()
+
+
+class _Agent:
+    """One run of the agent, in the thread that called it."""
+
+    def __init__(
+        self, options: Options, place: Workplace, slots: tuple[Slot, ...], *, report: Report
+    ) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._slots = slots[: options.count]  # no more slots than trials
+        self._n_signals = 0
+        self._n_working = 0
+        self._kill_at = float("inf")
+        self._crew = Crew(
+            options=options,
+            place=place,
+            host=options.name or socket.gethostname(),
+            report=report,
+            nursery=_make_nursery(options, place, self._slots, notice=self._notice),
+            run_on_main=self._tasks.put,
+        )
+        self._workers = [self._make_worker(slot, place.server) for slot in self._slots]
+
+    def run(self) -> int:
+        """Work to the end and return the exit code."""
+        old = self._take_signals()
+        crew = self._crew
+        try:
+            crew.say(EventKind.AGENT_STARTED, self._opening_words(), self._facts())
+            crew.nursery.open()
+            self._n_working = len(self._workers)
+            for worker in self._workers:
+                worker.start()
+            while self._n_working:
+                self._do_next_task()
+        finally:
+            crew.leaving.set()
+            crew.nursery.close()
+            for number, handler in old.items():
+                signal.signal(number, handler)
+        for worker in self._workers:
+            if worker.error is not None:
+                raise worker.error
+        crew.say(EventKind.AGENT_ENDED, self._closing_words(), {"exit_code": crew.exit_code})
+        return crew.exit_code
+
+    def _make_worker(self, slot: Slot, server: Server) -> SlotWorker:
+        api = AgentApi(Client(server.url, server.api_key))
+        return SlotWorker(slot, self._crew, api, on_end=self._on_worker_end)
+
+    def _do_next_task(self) -> None:
+        """Do what a worker or a signal asks of this thread."""
+        wait = self._kill_at - time.monotonic()
+        try:
+            task = self._tasks.get(timeout=max(0.0, wait) if wait != float("inf") else None)
+        except queue.Empty:
+            self._kill_at = float("inf")
+            self._notice("killing the trials that have not ended")
+            self._crew.nursery.signal_all(signal.SIGKILL)
+        else:
+            task()
+
+    def _on_worker_end(self) -> None:
+        self._n_working -= 1
+
+    def _take_signals(self) -> dict[int, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {
+            number: signal.signal(number, self._note_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._tasks.put(lambda: self._on_signal(number))
+
+    def _on_signal(self, number: int) -> None:
+        """First: end the trials in order, and then leave. Second: now."""
+        self._n_signals += 1
+        crew = self._crew
+        crew.is_ending = True
+        name = signal.Signals(number).name
+        if self._n_signals == 1:
+            crew.leave(f"{name}: ending the trials; once more kills them")
+        if self._n_signals == 1 and crew.nursery.has_started:
+            crew.nursery.signal_all(signal.SIGTERM)
+            self._kill_at = time.monotonic() + crew.options.term_timeout_s
+        else:  # nothing runs that could be ended in order, or there is no time for it
+            self._kill_at = float("inf")
+            crew.nursery.close()
+        for worker in self._workers:
+            worker.wake()
+
+    def _notice(self, text: str) -> None:
+        self._crew.say(EventKind.NOTICE, text)
+
+    def _opening_words(self) -> str:
+        place = self._crew.place
+        what = "sweepd" if place.is_ours else "a W&B server"
+        devices = ", ".join(dict.fromkeys(slot.device for slot in self._slots))
+        count = f"{len(self._slots)} slot{'s' if len(self._slots) > 1 else ''}"
+        sweep = f"{place.sweep.entity}/{place.sweep.project}/{place.sweep.name}"
+        return f"using {what} at {place.server.url}: sweep {sweep}, {count} on {devices}"
+
+    def _closing_words(self) -> str:
+        return "the agent leaves" if self._crew.exit_code == 0 else "the agent gives up"
+
+    def _facts(self) -> dict[str, Any]:
+        place = self._crew.place
+        return {
+            "server": place.server.url,
+            "is_ours": place.is_ours,
+            "sweep": f"{place.sweep.entity}/{place.sweep.project}/{place.sweep.name}",
+            "host": self._crew.host,
+            "slots": [
+                {"slot": slot.number, "device": slot.device, "threads": slot.threads}
+                for slot in self._slots
+            ],
+        }
+
+
+def _make_nursery(
+    options: Options, place: Workplace, slots: tuple[Slot, ...], *, notice: Callable[[str], None]
+) -> Nursery:
+    sweep: Sweep = place.sweep
+    modules: list[str] = []
+    if sweep.program is not None and sweep.command is None:
+        file = program_file(sweep.program, place.folder)
+        if file is not None:
+            modules = list_imports(file, [file.parent, place.folder])
+    place.wandb_folder.mkdir(parents=True, exist_ok=True)
+    return Nursery(
+        folder=place.folder,
+        modules=modules,
+        threads=max(slot.threads for slot in slots),
+        handshake_s=options.handshake_s,
+        log=place.wandb_folder / f"warm-{os.getpid()}.log",
+        notice=notice,
+    )
+
+
+def _look_up(options: Options, path: SweepPath, server: Server) -> tuple[bool, Sweep]:
+    """Ask the server what it is, and for the sweep."""
+    client = Client(server.url, server.api_key)
+    api = AgentApi(client)
+    try:
+        is_ours = _patiently(api.is_ours)
+        sweep = api.find_sweep(
+            path,
+            is_ours=is_ours,
+            entity=options.entity or server.entity,
+            project=options.project or server.project,
+        )
+    finally:
+        client.close()
+    return is_ours, sweep
+
+
+def _patiently(question: Callable[[], T]) -> T:
+    """Ask a server that may just be starting; a few seconds, no more."""
+    for wait_s in _FIRST_WAITS_S:
+        try:
+            return question()
+        except ServerUnreachable:
+            time.sleep(wait_s)
+    return question()

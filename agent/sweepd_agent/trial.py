@@ -1,0 +1,176 @@
+"""One trial as it is to be run: its files, its environment, its command."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepd import macros
+from sweepd.errors import LaunchError
+from sweepd_agent.api import Command, Sweep
+from sweepd_agent.devices import Slot
+from sweepd_agent.server import Server
+
+__all__ = ["Workplace", "is_function", "prepare", "program_file"]
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_LEASE_HEADER = "X-Sweepd-Lease"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What every trial of an agent shares."""
+
+    server: Server
+    sweep: Sweep
+    folder: Path
+    is_ours: bool
+    environ: Mapping[str, str]
+
+    @property
+    def wandb_folder(self) -> Path:
+        """Return the folder that `wandb` writes below, and where this sweep's files are."""
+        base = self.folder / self.environ.get("WANDB_DIR", "")
+        return base / "wandb" / f"sweep-{self.sweep.name}"
+
+    def log_path(self, run: str) -> Path:
+        """Return where a run's output goes."""
+        return self.wandb_folder / f"{run}.log"
+
+
+def is_function(program: str, folder: Path) -> bool:
+    """Return whether a definition's program is `module:function` rather than a file."""
+    return _FUNCTION.fullmatch(program) is not None and not (folder / program).exists()
+
+
+def program_file(program: str, folder: Path) -> Path | None:
+    """Return the file whose text tells what the program imports, if there is one."""
+    if not is_function(program, folder):
+        return folder / program
+    module = folder.joinpath(*program.partition(":")[0].split("."))
+    for path in (module.with_suffix(".py"), module / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def prepare(place: Workplace, command: Command, slot: Slot) -> dict[str, Any]:
+    """Write the trial's configuration file and return what the warm parent needs to start it.
+
+    Raises:
+        LaunchError: if the program cannot be run, in a sentence for the trial's page.
+    """
+    program = command.program or place.sweep.program
+    config_file = _write_config(place, command)
+    environment = _environment(place, command, slot, config_file)
+    own = place.sweep.command
+    if own is None:
+        _check_program(program, place.folder)
+    json_file = config_file.with_suffix(".json")
+    if own is not None and "${args_json_file}" in own:
+        json_file.write_text(json.dumps(dict(command.args)), encoding="utf-8")
+
+    arguments = _expand(place, command, environment, words=("${args}",), json_file=json_file)
+    if own is not None:
+        line = _expand(place, command, environment, words=own, json_file=json_file)
+    else:
+        assert program is not None
+        by_name = is_function(program, place.folder)
+        starter = ["-m", "sweepd_agent.call"] if by_name else []
+        line = [sys.executable, *starter, program, *arguments]
+    if not line:
+        raise LaunchError("the definition's command is empty once its macros are expanded")
+    return {
+        "mode": "fork" if own is None else "exec",
+        "program": program,
+        "function": program is not None and is_function(program, place.folder),
+        "argv": arguments,
+        "config": dict(command.args),
+        "exec": line,
+        "env": environment,
+        "cwd": str(place.folder),
+    }
+
+
+def _check_program(program: str | None, folder: Path) -> None:
+    if program is None:
+        raise LaunchError(
+            "the definition names no program; give it one, or run the sweep with wandb.agent"
+        )
+    if not is_function(program, folder) and not (folder / program).is_file():
+        raise LaunchError(f"the program {program} does not exist in {folder}")
+
+
+def _expand(
+    place: Workplace,
+    command: Command,
+    environment: Mapping[str, str],
+    *,
+    words: Sequence[str],
+    json_file: Path,
+) -> list[str]:
+    program = command.program or place.sweep.program
+    return macros.expand(
+        words, program=program, args=command.args, environ=environment, json_file=str(json_file)
+    )
+
+
+def _write_config(place: Workplace, command: Command) -> Path:
+    """Write the run's configuration as `wandb.init` reads it in a sweep."""
+    import yaml
+
+    path = place.wandb_folder / f"config-{command.run}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {key: {"value": value} for key, value in command.args.items()}
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False) if values else ""
+    path.write_text(f"wandb_version: 1\n\n{text}", encoding="utf-8")
+    return path
+
+
+def _environment(
+    place: Workplace, command: Command, slot: Slot, config_file: Path
+) -> dict[str, str]:
+    environment = {key: value for key, value in place.environ.items() if key != "WANDB_SERVICE"}
+    environment.setdefault("WANDB_DIR", str(place.folder))
+    environment.update(
+        WANDB_BASE_URL=place.server.url,
+        WANDB_API_KEY=place.server.api_key,
+        WANDB_ENTITY=place.sweep.entity,
+        WANDB_PROJECT=place.sweep.project,
+        WANDB_SWEEP_ID=place.sweep.name,
+        WANDB_RUN_ID=command.run,
+        WANDB_SWEEP_PARAM_PATH=str(config_file.resolve()),
+    )
+    path = environment.get("PATH", os.defpath)
+    if shutil.which("python", path=path) is None:  # `${interpreter}` is python, as W&B has it
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    if "OMP_NUM_THREADS" not in environment:
+        environment.update(dict.fromkeys(_THREADS, str(slot.threads)))
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+    if slot.visible is not None:
+        if "CUDA_VISIBLE_DEVICES" not in environment:
+            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's numbers
+        environment["CUDA_VISIBLE_DEVICES"] = slot.visible
+    if place.is_ours:
+        environment.setdefault("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
+        _add_lease(environment, command)
+    return environment
+
+
+def _add_lease(environment: dict[str, str], command: Command) -> None:
+    """Give every request of the run its lease, beside the headers that the user asked for."""
+    if command.lease is None:
+        return
+    attempt, token = command.lease
+    try:
+        headers = json.loads(environment.get("WANDB_X_EXTRA_HTTP_HEADERS") or "{}")
+    except ValueError:
+        return  # wandb.init will say what is wrong with it
+    headers[_LEASE_HEADER] = f"{command.run};{attempt};{token}"
+    environment["WANDB_X_EXTRA_HTTP_HEADERS"] = json.dumps(headers)

@@ -1,0 +1,221 @@
+"""Measure the time from one trial's last step to the next trial's first step, ours against W&B's.
+
+    python bench/turnaround.py              12 trials each, about two minutes
+    python bench/turnaround.py --smoke      6 trials each
+    python bench/turnaround.py --json       the same as one JSON object
+
+Both agents work for the same service in the same run, one after the other, each on a sweep of its
+own, with the same training function: `wandb.init`, one row, 0.2 s of work, one row, `finish`. The
+clock is read inside the trials' processes. No gap is left out, the first included.
+The bar: ours at least 5 times shorter in the median. Exit code 1 where it is not met.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from sweepd_agent.client import Client
+from sweepd_agent.devices import count_cores
+
+BAR = 5.0
+MODULE = "turnaround_trial"
+TRIAL = """
+import json, os, time
+import wandb
+
+def train():
+    begun = time.time()
+    run = wandb.init()
+    ready = time.time()
+    run.log({"step": 0, "loss": float(run.config["x"]) ** 2})
+    first = time.time()
+    time.sleep(0.2)
+    run.log({"step": 1, "loss": float(run.config["x"]) ** 2})
+    last = time.time()
+    run.finish()
+    row = {"begun": begun, "ready": ready, "first": first, "last": last, "finished": time.time()}
+    with open(os.environ["STAMPS"], "a") as file:
+        file.write(json.dumps(row) + "\\n")
+"""
+WANDB_AGENT = f"""
+import sys, wandb, {MODULE}
+wandb.agent(sys.argv[1], function={MODULE}.train, count=int(sys.argv[2]))
+"""
+UPSERT = """
+mutation UpsertSweep($config: String, $project: String) {
+  upsertSweep(input: {config: $config, projectName: $project}) {
+    sweep { name project { name entity { name } } }
+    configValidationWarnings
+  }
+}"""
+Stamps = Mapping[str, float]
+PARTS: Mapping[str, Callable[[Stamps, Stamps], float]] = {
+    "finish: the last rows reach the server": lambda a, b: a["finished"] - a["last"],
+    "handover: end, report, next trial, start": lambda a, b: b["begun"] - a["finished"],
+    "wandb.init": lambda a, b: b["ready"] - b["begun"],
+    "the first row": lambda a, b: b["first"] - b["ready"],
+}
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the service, and give the environment that a client needs."""
+    data = folder / "data"
+    with (folder / "service.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweepd.cli", "serve", "--port", "0", "--data", str(data)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not (data / "server.json").exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit((folder / "service.log").read_text())
+            time.sleep(0.05)
+        url = json.loads((data / "server.json").read_text())["url"]
+        key = json.loads((data / "credentials.json").read_text())["api_key"]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        yield {**kept, "WANDB_BASE_URL": url, "WANDB_API_KEY": key, "HOME": str(folder)}
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def create_sweep(environment: Mapping[str, str], run_cap: int) -> str:
+    """Register a sweep of so many trials and return its full name."""
+    definition = {
+        "program": f"{MODULE}:train",
+        "method": "random",
+        "run_cap": run_cap,
+        "metric": {"name": "loss", "goal": "minimize"},
+        "parameters": {"x": {"min": -1.0, "max": 1.0}},
+    }
+    client = Client(environment["WANDB_BASE_URL"], environment["WANDB_API_KEY"])
+    variables = {"config": json.dumps(definition), "project": "turnaround"}
+    sweep = client.execute(UPSERT, variables)["upsertSweep"]["sweep"]
+    client.close()
+    return f"{sweep['project']['entity']['name']}/{sweep['project']['name']}/{sweep['name']}"
+
+
+def run_agent(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path
+) -> list[Stamps]:
+    """Run an agent to its end and return its trials' times, in seconds since the epoch."""
+    folder.mkdir()
+    (folder / f"{MODULE}.py").write_text(TRIAL)
+    stamps = folder / "stamps.jsonl"
+    path = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH")]))
+    more = {"STAMPS": str(stamps), "PYTHONPATH": path, "WANDB_SILENT": "true"}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**environment, **more},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode or not stamps.exists():
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
+    return [json.loads(line) for line in stamps.read_text().splitlines()]
+
+
+def measure(trials: int) -> dict[str, list[Stamps]]:
+    """Return the trials' times for both agents."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with service(folder) as environment:
+            ours = create_sweep(environment, trials)
+            theirs = create_sweep(environment, trials)
+            agent = [sys.executable, "-m", "sweepd_agent", ours, "--gpus", "none", "--slots", "1"]
+            reference = [sys.executable, "-c", WANDB_AGENT, theirs, str(trials)]
+            return {
+                "sweepd": run_agent(agent, environment=environment, folder=folder / "ours"),
+                "wandb": run_agent(reference, environment=environment, folder=folder / "theirs"),
+            }
+
+
+def gaps(rows: Sequence[Stamps]) -> list[float]:
+    """Return the seconds from each trial's last step to the next one's first."""
+    return [after["first"] - before["last"] for before, after in pairwise(rows)]
+
+
+def breakdown(rows: Sequence[Stamps]) -> dict[str, float]:
+    """Return the median seconds of each part of the gap."""
+    return {
+        name: statistics.median(part(before, after) for before, after in pairwise(rows))
+        for name, part in PARTS.items()
+    }
+
+
+def summary(rows: Sequence[Stamps]) -> dict[str, object]:
+    """Return what is printed of one agent."""
+    found = gaps(rows)
+    return {
+        "trials": len(rows),
+        "median_s": statistics.median(found),
+        "p90_s": statistics.quantiles(found, n=10, method="inclusive")[-1],
+        "worst_s": max(found),
+        "breakdown_s": breakdown(rows),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=12, help="of each agent (default: 12)")
+    parser.add_argument("--smoke", action="store_true", help="6 trials of each agent")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    agents = {
+        name: summary(rows)
+        for name, rows in measure(6 if options.smoke else max(3, options.trials)).items()
+    }
+    ratio = float(str(agents["wandb"]["median_s"])) / float(str(agents["sweepd"]["median_s"]))
+    result = {
+        "machine": f"{count_cores()} cores, {platform.machine()}, load {load:.1f} at the start",
+        "python": platform.python_version(),
+        "wandb": importlib.metadata.version("wandb"),
+        "agents": agents,
+        "ratio": ratio,
+        "bar": BAR,
+    }
+    print(json.dumps(result) if options.json else table(result))
+    return 0 if ratio >= BAR else 1
+
+
+def table(result: Mapping[str, object]) -> str:
+    """Return the result for people."""
+    agents = result["agents"]
+    assert isinstance(agents, dict)
+    names = {"sweepd": "python -m sweepd_agent", "wandb": "wandb.agent(function=…)"}
+    lines = [
+        "from one trial's last step to the next trial's first step, a trial of 0.2 s",
+        f"{result['machine']}; Python {result['python']}; wandb {result['wandb']}",
+        f"{'':42}{'trials':>8}{'median':>10}{'p90':>10}{'worst':>10}",
+    ]
+    for name, facts in agents.items():
+        seconds = "".join(f"{facts[key]:>8.2f} s" for key in ("median_s", "p90_s", "worst_s"))
+        lines.append(f"{names[name]:42}{facts['trials']:>8}{seconds}")
+        lines += [f"  {part:40}{'':8}{s:>8.2f} s" for part, s in facts["breakdown_s"].items()]
+    verdict = "met" if float(str(result["ratio"])) >= BAR else "MISSED"
+    lines.append(f"ours is {result['ratio']:.1f} times shorter (bar: {BAR:.0f}, {verdict})")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

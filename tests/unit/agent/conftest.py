@@ -1,0 +1,92 @@
+"""A small server, and an agent in a thread."""
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import fake_wandb
+from fake_wandb import KEY, FakeServer
+
+from sweepd_agent import AgentEvent, EventKind, Options, run_agent
+
+
+@pytest.fixture
+def wait_for():
+    return fake_wandb.wait_for
+
+
+@pytest.fixture
+def make_server():
+    servers = []
+
+    def make(**values):
+        servers.append(FakeServer(**values))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+class Agent:
+    """An agent that runs in a thread of the test."""
+
+    def __init__(self, options: Options) -> None:
+        self.events: list[AgentEvent] = []
+        self.code: int | None = None
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, args=(options,))
+        self.thread.start()
+
+    def _run(self, options: Options) -> None:
+        try:
+            self.code = run_agent(options, report=self.events.append)
+        except BaseException as error:
+            self.error = error
+
+    def wait(self, timeout_s: float = 40.0) -> int | None:
+        self.thread.join(timeout_s)
+        assert not self.thread.is_alive(), [event.text for event in self.events]
+        if self.error:
+            raise self.error
+        return self.code
+
+    def of(self, kind: EventKind) -> list[AgentEvent]:
+        return [event for event in self.events if event.kind == kind]
+
+
+@pytest.fixture
+def make_agent(tmp_path, monkeypatch):
+    for name in ("WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    agents = []
+
+    def make(server, **values) -> Agent:
+        options = {
+            "sweep": "alice/toy/sw1",
+            "base_url": server.url,
+            "api_key": KEY,
+            "gpus": "none",
+            "slots": 1,
+            "folder": str(tmp_path),
+        }
+        agents.append(Agent(Options(**{**options, **values})))
+        return agents[-1]
+
+    yield make
+    for agent in agents:
+        agent.thread.join(40)
+
+
+@pytest.fixture
+def write_program(tmp_path):
+    def write(text: str, name: str = "train.py") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

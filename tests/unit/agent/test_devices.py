@@ -1,0 +1,104 @@
+import os
+
+import pytest
+
+from sweepd.errors import InvalidInput, NoDevice
+from sweepd_agent import devices
+from sweepd_agent.devices import make_slots
+
+LISTING = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 3g.20gb     Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-11111111-d33d-2b2c-524d-9e3d8d2b8a77)
+"""
+MIG = ("MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb")
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    monkeypatch.setattr(devices, "count_cores", lambda: 16)
+
+
+@pytest.fixture
+def no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A stand-in for the command, which lists one whole GPU and one that is cut in two."""
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n/bin/cat <<'X'\n{LISTING}X\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def slots_of(gpus="all", *, per_gpu=None, slots=None, **environ):
+    return make_slots(gpus, per_gpu=per_gpu, slots=slots, environ=environ)
+
+
+def test_gpus_that_are_visible_get_a_slot_each():
+    slots = slots_of(CUDA_VISIBLE_DEVICES="3, GPU-aa,MIG-bb")
+
+    assert [slot.visible for slot in slots] == ["3", "GPU-aa", "MIG-bb"]
+    assert [slot.threads for slot in slots] == [5, 5, 5]
+
+
+def test_listing_names_gpus_by_number_and_mig_slices_by_uuid(nvidia_smi):
+    assert [slot.visible for slot in slots_of()] == [*MIG, "1"]
+
+
+def test_numbers_count_what_is_visible():
+    slots = slots_of("1,0", CUDA_VISIBLE_DEVICES="4,7")
+
+    assert [slot.visible for slot in slots] == ["7", "4"]
+
+
+def test_per_gpu_slots_share_a_gpu_and_total_slots_are_dealt_out():
+    both = {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+    assert [slot.visible for slot in slots_of(per_gpu=2, **both)] == ["0", "1", "0", "1"]
+    assert [slot.visible for slot in slots_of(slots=3, **both)] == ["0", "1", "0"]
+    assert {slot.threads for slot in slots_of(per_gpu=2, **both)} == {4}
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles", "none"])
+def test_no_visible_gpu_means_the_cpu(hidden):
+    assert {slot.device for slot in slots_of(CUDA_VISIBLE_DEVICES=hidden)} == {"cpu"}
+
+
+def test_cpu_gets_a_slot_per_core_four_at_most(no_gpu):
+    assert len(slots_of()) == 4
+    assert len(slots_of(per_gpu=1)) == 1
+    assert slots_of(per_gpu=1)[0].visible is None
+
+
+def test_none_hides_the_gpus_from_the_trials():
+    (slot,) = slots_of("none", per_gpu=1, CUDA_VISIBLE_DEVICES="0,1")
+
+    assert (slot.device, slot.visible) == ("cpu", "")
+
+
+def test_gpu_that_is_not_there_is_said(no_gpu):
+    with pytest.raises(NoDevice, match="there is no GPU 0 on this machine; there are: none"):
+        slots_of("0")
+    with pytest.raises(NoDevice, match="there is no GPU 5 on this machine; there are: 0 to 1"):
+        slots_of("0,5", CUDA_VISIBLE_DEVICES="0,1")
+
+
+@pytest.mark.parametrize(
+    "values", [{"gpus": "first"}, {"gpus": "0;1"}, {"per_gpu": 0}, {"slots": -1}]
+)
+def test_wrong_numbers_are_refused(values):
+    with pytest.raises(InvalidInput, match="must be"):
+        slots_of(**values)
+
+
+def test_more_slots_than_cores_still_get_a_thread_each():
+    assert {slot.threads for slot in slots_of("none", slots=64)} == {1}
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.undo()
+
+    assert 1 <= devices.count_cores() <= (os.cpu_count() or 1)

@@ -1,0 +1,93 @@
+import signal
+
+import pytest
+
+from sweepd.errors import Reason
+from sweepd_agent.outcome import first_error_line, judge
+
+TRACEBACK = """\
+epoch 1
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    f()
+ValueError: first
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "train.py", line 5, in <module>
+    raise RuntimeError("bad\\nworse")
+RuntimeError: bad
+worse
+\x1b[34mwandb\x1b[0m: View run at http://host
+wandb: Find logs at ./wandb
+"""
+
+
+def judged(status, *, error=None, tail="", asked=None, oom_kills=0):
+    return judge(status, error=error, tail=tail, asked=asked, oom_kills=oom_kills)
+
+
+def test_first_line_of_the_last_exception_is_the_error():
+    assert first_error_line(TRACEBACK) == "RuntimeError: bad"
+
+
+def test_last_line_is_the_error_where_there_is_no_traceback():
+    assert first_error_line("a\nfatal: no\n\nwandb: bye\n") == "fatal: no"
+    assert first_error_line("") is None
+
+
+def test_long_line_is_cut():
+    assert len(first_error_line("x" * 10_000)) == 500
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB",
+        "RuntimeError: CUDA error: out of memory",
+        "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+        "Traceback (most recent call last):\nMemoryError",
+    ],
+)
+def test_want_of_memory_is_told_from_other_errors(tail):
+    assert judged(1, tail=tail).reason == Reason.OUT_OF_MEMORY
+
+
+def test_words_about_memory_mean_nothing_when_the_trial_finished():
+    assert judged(0, tail="CUDA out of memory, so the batch was halved").reason == Reason.FINISHED
+
+
+def test_kill_is_want_of_memory_where_the_kernel_says_so():
+    assert judged(-9, oom_kills=1).reason == Reason.OUT_OF_MEMORY
+    assert judged(-9).reason == Reason.CRASHED
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
+def test_signals_that_a_program_causes_are_its_errors(number):
+    outcome = judged(-number, tail="Fatal Python error: Segmentation fault")
+
+    assert (outcome.reason, outcome.signal, outcome.exit_code) == (Reason.ERROR, number, None)
+    assert outcome.message.startswith(f"killed by {number.name}: Fatal Python error")
+
+
+def test_unknown_signal_is_told_by_its_number():
+    assert "signal 42" in judged(-42).message
+
+
+def test_end_that_was_asked_for_is_no_error():
+    assert judged(143, asked=Reason.KILLED).reason == Reason.KILLED
+    assert judged(-9, asked=Reason.PREEMPTED).reason == Reason.PREEMPTED
+    assert judged(None, asked=Reason.PREEMPTED).reason == Reason.PREEMPTED
+    assert judged(0, asked=Reason.PREEMPTED).reason == Reason.FINISHED
+
+
+def test_end_that_nobody_saw_is_a_crash():
+    outcome = judged(None, error="the process that watched over the trial has died")
+
+    assert outcome.reason == Reason.CRASHED
+    assert outcome.message == "the process that watched over the trial has died"
+
+
+def test_exit_code_without_words_is_told_as_such():
+    assert judged(3).message == "exit code 3"
