@@ -1,0 +1,163 @@
+"""The list of projects, and a project's sweeps and runs."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from sweepd.dash import queries
+from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.plain import digest, dump, parse, summary_number
+from sweepd.dash.runshape import listed_run
+from sweepd.dash.sweepshape import address, controls, progress
+from sweepd.dash.visit import Visit, html, json_text
+from sweepd.dash.words import sweep_badge, sweep_sentence
+from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.views import Account, RunView, SweepView
+from sweepd.spec import signed
+from sweepd.store import Tx
+
+__all__ = ["entity_data", "entity_page", "home", "project_data", "project_page"]
+
+_MOST_PROJECTS = 500
+_MOST_SWEEPS = 200
+_MOST_RUNS = 2000
+_MOST_METRICS = 4
+
+
+async def home(visit: Visit) -> Response:
+    """Go to the user's own projects."""
+    return RedirectResponse(f"/{visit.account.entity}", 303, headers=HEADERS)
+
+
+def list_entity(tx: Tx, *, actor: Account, entity: str) -> dict[str, Any]:
+    """Return an entity's projects with how much is in each, the last touched first."""
+    page = projects.list_projects(tx, actor=actor, entity=entity, first=_MOST_PROJECTS)
+    counts = queries.project_counts(tx, project_ids=[view.id for view in page.items])
+    stamp = digest(counts)
+    rows = [
+        {
+            "name": view.name,
+            "url": address(view.entity, view.name),
+            "created": view.created_at,
+            "description": view.description,
+            **asdict(counts[view.id]),
+        }
+        for view in page.items
+    ]
+    rows.sort(key=lambda row: -(row["touched_at"] or row["created"]))
+    return {
+        "now": tx.now,
+        "stamp": stamp,
+        "entity": entity,
+        "projects": rows,
+        "total": page.total or len(rows),
+    }
+
+
+async def entity_page(visit: Visit) -> Response:
+    """Show an entity's projects."""
+    entity = visit["entity"]
+    data = await visit.read(list_entity, actor=visit.account, entity=entity)
+    data["address"] = {
+        "data": address("-", "data", "entity", entity),
+        "feed": address("-", "feed", "entity", entity),
+    }
+    return html(render("projects.html", data=data, account=visit.account, entity=entity))
+
+
+async def entity_data(visit: Visit) -> Response:
+    """Answer with an entity's projects."""
+    found = await visit.read(list_entity, actor=visit.account, entity=visit["entity"])
+    return json_text(dump(found))
+
+
+def list_project(tx: Tx, *, actor: Account, entity: str, project: str) -> dict[str, Any]:
+    """Return a project's sweeps and runs, the newest first, and which numbers its runs logged."""
+    view = projects.get_project(tx, actor=actor, entity=entity, name=project)
+    found = sweeps.list_sweeps(tx, actor=actor, entity=entity, project=project, first=_MOST_SWEEPS)
+    objectives = queries.objectives(tx, sweep_ids=[one.id for one in found.items])
+    listed = runs.query_runs(
+        tx, actor=actor, project_id=view.id, order="-created_at", first=_MOST_RUNS
+    )
+    summaries = [_numbers(run) for run in listed.items]
+    often = Counter(key for summary in summaries for key in summary)
+    metrics = [key for key, _ in often.most_common(_MOST_METRICS)]
+    return {
+        "now": tx.now,
+        "stamp": digest(queries.project_counts(tx, project_ids=[view.id])),
+        "sweeps": [_sweep(one, objectives.get(one.id, [])) for one in found.items],
+        "n_sweeps": found.total or len(found.items),
+        "metrics": metrics,
+        "runs": [
+            {**listed_run(run), "summary": {key: summary.get(key) for key in metrics}}
+            for run, summary in zip(listed.items, summaries, strict=True)
+        ],
+        "n_runs": runs.count_runs(tx, actor=actor, project_id=view.id),
+    }
+
+
+def _numbers(run: RunView) -> dict[str, float]:
+    numbers = {key: summary_number(value) for key, value in parse(run.summary).items()}
+    return {
+        key: value
+        for key, value in numbers.items()
+        if value is not None and not key.startswith("_")
+    }
+
+
+def _sweep(view: SweepView, objectives: list[float]) -> dict[str, Any]:
+    best: list[float] = []
+    for objective in objectives:
+        best.append(min(objective, best[-1]) if best else objective)
+    return {
+        "id": view.name,
+        "title": view.display_name or view.name,
+        "url": address(view.entity, view.project, "sweeps", view.name),
+        "state": asdict(sweep_badge(view.state)),
+        "sentence": sweep_sentence(view),
+        "controls": controls(view.state),
+        "method": view.method,
+        "metric": view.metric,
+        "goal": view.goal,
+        "value": view.best_value,
+        "best_url": address(view.entity, view.project, "runs", view.best_run)
+        if view.best_run
+        else None,
+        "progress": progress(view),
+        "n_done": view.n_finished + view.n_failed,
+        "expected": view.expected,
+        "n_agents": view.n_agents,
+        "spark": [signed(objective, view.goal) for objective in best],
+        "created": view.created_at,
+        "user": view.user_name,
+    }
+
+
+async def project_page(visit: Visit) -> Response:
+    """Show a project's sweeps and runs."""
+    entity, project = visit["entity"], visit["project"]
+    data = await visit.read(list_project, actor=visit.account, entity=entity, project=project)
+    data["address"] = {
+        "data": address("-", "data", "project", entity, project),
+        "feed": address("-", "feed", "project", entity, project),
+        "compare": address(entity, project, "compare"),
+    }
+    page = render(
+        "project.html",
+        data=data,
+        account=visit.account,
+        entity=entity,
+        entity_url=f"/{entity}",
+        project=project,
+    )
+    return html(page)
+
+
+async def project_data(visit: Visit) -> Response:
+    """Answer with a project's sweeps and runs."""
+    found = await visit.read(
+        list_project, actor=visit.account, entity=visit["entity"], project=visit["project"]
+    )
+    return json_text(dump(found))

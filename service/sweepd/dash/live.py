@@ -1,0 +1,101 @@
+"""Server-sent events: a page is told that it has something new to fetch, never what."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response, StreamingResponse
+
+from sweepd.dash import queries
+from sweepd.dash.assets import HEADERS
+from sweepd.dash.plain import digest
+from sweepd.dash.visit import Visit
+from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.views import Account
+from sweepd.store import Store, Tx
+
+__all__ = ["entity_feed", "project_feed", "run_feed", "sweep_feed"]
+
+_LOOK_S = 2.0  # rows of runs outside a sweep make no event, so look this often
+_REST_S = 0.25  # at most four messages a second to one page
+_ALIVE_S = 15.0  # a comment this often keeps proxies from closing a silent stream
+
+Stamp = Callable[[Tx], Any]
+
+
+async def sweep_feed(visit: Visit) -> Response:
+    """Tell a sweep's page about changes."""
+
+    def find(tx: Tx, *, actor: Account) -> Stamp:
+        view = sweeps.get_sweep(
+            tx, actor=actor, entity=visit["entity"], project=visit["project"], name=visit["name"]
+        )
+        return partial(queries.sweep_stamp, sweep_id=view.id)
+
+    return await _feed(visit, find)
+
+
+async def run_feed(visit: Visit) -> Response:
+    """Tell a run's page, or a comparison's, about changes."""
+    names = visit["names"].split(",")
+
+    def find(tx: Tx, *, actor: Account) -> Stamp:
+        found = [
+            runs.get_run(
+                tx, actor=actor, entity=visit["entity"], project=visit["project"], name=name
+            ).id
+            for name in names[:100]
+        ]
+        return partial(queries.run_stamp, run_ids=found)
+
+    return await _feed(visit, find)
+
+
+async def project_feed(visit: Visit) -> Response:
+    """Tell a project's page about changes."""
+
+    def find(tx: Tx, *, actor: Account) -> Stamp:
+        view = projects.get_project(tx, actor=actor, entity=visit["entity"], name=visit["project"])
+        return partial(queries.project_counts, project_ids=[view.id])
+
+    return await _feed(visit, find)
+
+
+async def entity_feed(visit: Visit) -> Response:
+    """Tell the list of projects about changes."""
+
+    def find(tx: Tx, *, actor: Account) -> Stamp:
+        page = projects.list_projects(tx, actor=actor, entity=visit["entity"], first=200)
+        return partial(queries.project_counts, project_ids=[view.id for view in page.items])
+
+    return await _feed(visit, find)
+
+
+async def _feed(visit: Visit, find: Callable[..., Stamp]) -> Response:
+    stamp = await visit.read(find, actor=visit.account)
+    headers = {**HEADERS, "X-Accel-Buffering": "no"}
+    messages = changes(visit.services.store, stamp)
+    return StreamingResponse(messages, headers=headers, media_type="text/event-stream")
+
+
+async def changes(store: Store, stamp: Stamp) -> AsyncIterator[str]:
+    """Yield a message now and whenever `stamp` reads differently, until the store closes."""
+    last, spoke_at = "", 0.0
+    while True:
+        seen = store.newest_event
+        now = digest(await store.read(stamp))
+        if now != last:
+            last, spoke_at = now, time.monotonic()
+            yield f"event: change\ndata: {now}\n\n"
+        elif time.monotonic() - spoke_at > _ALIVE_S:
+            spoke_at = time.monotonic()
+            yield ": still here\n\n"
+        await asyncio.sleep(_REST_S)
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                if await store.wait_change(seen) == seen:
+                    return
+        except TimeoutError:
+            continue

@@ -1,0 +1,123 @@
+"""Signing in by key or one-time link, signing out, and making keys."""
+
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.visit import Visit, base_url, html, is_own, safe_path
+from sweepd.engine import accounts
+from sweepd.engine.services import Services
+from sweepd.engine.views import Account
+from sweepd.errors import Forbidden, InvalidInput
+from sweepd.store import Tx
+
+__all__ = ["form", "keys", "leave", "link", "new_key", "sign_in"]
+
+_LONGEST_FORM = 8192  # bytes
+
+
+async def form(request: Request, services: Services) -> Response:
+    """Show the sign-in form."""
+    return _form(request.query_params.get("next", "/"))
+
+
+def _form(target: str, problem: str | None = None, status: int = 200) -> Response:
+    return html(render("login.html", next=safe_path(target), problem=problem), status)
+
+
+async def sign_in(request: Request, services: Services) -> Response:
+    """Sign a browser in with a key."""
+    if not is_own(request):
+        raise Forbidden("only this service's own sign-in form may do this")
+    fields = await _fields(request)
+    target = safe_path(fields.get("next", "/"))
+    key = fields.get("key", "").strip()
+    account = await services.store.read(accounts.account_by_key, key=key) if key else None
+    if account is None:
+        return _form(target, "This service does not know that key.", 401)
+    reply = RedirectResponse(target, 303, headers=HEADERS)
+    return await _remember(reply, request, services, account)
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_FORM:
+            raise InvalidInput("this form is too long")
+    pairs = parse_qs(body.decode("utf-8", "replace"))
+    return {name: values[-1] for name, values in pairs.items()}
+
+
+async def link(request: Request, services: Services) -> Response:
+    """Sign a browser in with a one-time link. A HEAD request does not use it up."""
+    if request.method == "HEAD":
+        return html("")
+    token = request.path_params["token"]
+    account = await services.store.write(accounts.redeem_login_link, token=token)
+    if account is None:
+        return _form("/", "This link was used already, or is too old. Sign in with a key.", 401)
+    target = safe_path(request.query_params.get("next", "/"))
+    reply = html(render("opening.html", target=target, words="Signed in."))
+    return await _remember(reply, request, services, account)
+
+
+async def _remember(
+    reply: Response, request: Request, services: Services, account: Account
+) -> Response:
+    token = await services.store.write(accounts.open_session, account=account)
+    reply.set_cookie(
+        accounts.SESSION_COOKIE,
+        token,
+        max_age=int(accounts.SESSION_S),
+        httponly=True,
+        samesite="strict",
+        secure=_is_https(request, services),
+        path="/",
+    )
+    return reply
+
+
+def _is_https(request: Request, services: Services) -> bool:
+    """Return whether the browser came by the public address, and that is an https one."""
+    public = urlsplit(base_url(request, services))
+    return public.scheme == "https" and public.netloc == request.headers.get("host")
+
+
+async def leave(visit: Visit) -> Response:
+    """Sign a browser out."""
+    token = visit.request.cookies[accounts.SESSION_COOKIE]
+    await visit.write(accounts.close_session, token=token)
+    reply = RedirectResponse("/login", 303, headers=HEADERS)
+    reply.delete_cookie(accounts.SESSION_COOKIE, path="/")
+    return reply
+
+
+async def keys(visit: Visit) -> Response:
+    """Show a user's keys and offer to make one; the client's login prompt points here."""
+    return await _keys(visit, None)
+
+
+async def new_key(visit: Visit) -> Response:
+    """Make a key and show it, once."""
+    return await _keys(visit, await visit.write(_add_key, account=visit.account))
+
+
+def _add_key(tx: Tx, *, account: Account) -> str:
+    _, key = accounts.add_key(tx, account=account, description="browser")
+    return key
+
+
+async def _keys(visit: Visit, key: str | None) -> Response:
+    known = await visit.read(accounts.keys_of, account=visit.account)
+    return html(
+        render(
+            "authorize.html",
+            account=visit.account,
+            keys=known,
+            key=key,
+            base_url=visit.base_url,
+        )
+    )

@@ -1,0 +1,98 @@
+"""The addresses of the pages. `/-/` is ours: no entity's name begins with a dash."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sweepd.dash import assets, comparepage, listings, live, login, runpage, sweeppage
+from sweepd.dash.sweepshape import address
+from sweepd.dash.visit import Guard, Visit
+from sweepd.engine.services import Services
+from sweepd.errors import NotFound
+
+__all__ = ["routes"]
+
+
+def routes(services: Services) -> Sequence[BaseRoute]:
+    """Return the pages' routes for an open store; mount them after the protocol's."""
+    guard = Guard(services)
+    return [*_open(guard), *_data(guard), *_actions(guard), *_pages(guard)]
+
+
+def _open(guard: Guard) -> list[BaseRoute]:
+    async def static(request: Request, _: Services) -> Response:
+        return await assets.static(request)
+
+    return [
+        Route("/favicon.ico", assets.favicon),
+        Route("/-/static/{version}/{path:path}", guard.open(static)),
+        Route("/login", guard.open(login.form), methods=["GET"]),
+        Route("/login", guard.open(login.sign_in), methods=["POST"]),
+        Route("/login/{token}", guard.open(login.link), methods=["GET"]),
+    ]
+
+
+def _data(guard: Guard) -> list[BaseRoute]:
+    run = "/-/data/run/{entity}/{project}/{name}"
+    compare = "/-/data/compare/{entity}/{project}"
+    table = {
+        "/-/data/entity/{entity}": listings.entity_data,
+        "/-/data/project/{entity}/{project}": listings.project_data,
+        "/-/data/sweep/{entity}/{project}/{name}": sweeppage.data,
+        f"{run}/series": runpage.series,
+        f"{run}/media": runpage.media,
+        f"{run}/log": runpage.log,
+        f"{run}/output.log": runpage.log_file,
+        run: runpage.data,
+        f"{compare}/curves": comparepage.curves,
+        compare: comparepage.data,
+        "/-/feed/entity/{entity}": live.entity_feed,
+        "/-/feed/project/{entity}/{project}": live.project_feed,
+        "/-/feed/sweep/{entity}/{project}/{name}": live.sweep_feed,
+        "/-/feed/runs/{entity}/{project}/{names}": live.run_feed,
+    }
+    return [Route(path, guard.data(handler), methods=["GET"]) for path, handler in table.items()]
+
+
+def _actions(guard: Guard) -> list[BaseRoute]:
+    sweep = "/-/sweep/{entity}/{project}/{name}/{action}"
+    run = "/-/run/{entity}/{project}/{name}/stop"
+    return [
+        Route(sweep, guard.action(sweeppage.control), methods=["POST"]),
+        Route(run, guard.action(runpage.stop), methods=["POST"]),
+        Route("/authorize", guard.form(login.new_key), methods=["POST"]),
+        Route("/logout", guard.form(login.leave), methods=["POST"]),
+    ]
+
+
+def _pages(guard: Guard) -> list[BaseRoute]:
+    project = "/{entity}/{project}"
+    table = {
+        "/authorize": login.keys,
+        "/": listings.home,
+        "/{entity}": listings.entity_page,
+        project: listings.project_page,
+        f"{project}/compare": comparepage.page,
+        f"{project}/sweeps/{{name}}": sweeppage.page,
+        f"{project}/runs/{{name}}": runpage.page,
+    }
+    pages: list[BaseRoute] = [
+        Route(path, guard.page(handler), methods=["GET"]) for path, handler in table.items()
+    ]
+    # W&B's own listings live a level down; its links lead to the same place here.
+    pages += [
+        Route(f"{project}/{name}", _to_project, methods=["GET"])
+        for name in ("runs", "sweeps", "workspace", "overview")
+    ]
+    return [*pages, Route("/{path:path}", guard.page(_nothing), methods=["GET"])]
+
+
+async def _nothing(visit: Visit) -> Response:
+    raise NotFound(f"there is no page {visit.request.url.path}")
+
+
+async def _to_project(request: Request) -> Response:
+    params = request.path_params
+    return RedirectResponse(address(params["entity"], params["project"]), 303)

@@ -1,0 +1,214 @@
+"""A run's page: its data, curves, media, console and files."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from starlette.responses import Response
+
+from sweepd.dash import queries
+from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.plain import digest, dump
+from sweepd.dash.runshape import attempt_data, files_data, histogram, images, run_data
+from sweepd.dash.sweepshape import address
+from sweepd.dash.visit import Visit, html, json_text
+from sweepd.engine import files, history, links, runs, sweeps
+from sweepd.engine.views import RunView
+from sweepd.errors import InvalidInput
+from sweepd.store import Tx
+
+__all__ = ["data", "log", "log_file", "media", "page", "series", "series_data", "stop"]
+
+_LINK_S = 24 * 3600.0
+_MOST_FILES = 1000
+_MOST_KEYS = 80
+_MOST_POINTS = 2000
+_LOG_PAGE = 1000
+_MOST_IMAGES = 24
+
+
+def find(tx: Tx, visit: Visit) -> RunView:
+    """Return the run that an address names."""
+    return runs.get_run(
+        tx,
+        actor=visit.account,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+    )
+
+
+def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
+    """Return what a run's page shows, its curves and console aside."""
+    run = find(tx, visit)
+    listed = files.list_files(tx, run_id=run.id, first=_MOST_FILES)
+    own = [_link(visit, tx, run.id, file.name) for file in listed.items]
+    shown = run_data(run, history.keys_by_kind(run), tx.now)
+    shown["stamp"] = digest(queries.run_stamp(tx, run_ids=[run.id]))
+    shown["attempts"], shown["metric"] = [], None
+    if run.sweep_id is not None:
+        view = sweeps.sweep_by_id(tx, actor=visit.account, sweep_id=run.sweep_id)
+        shown["metric"] = view.metric
+    if run.trial is not None:
+        found = queries.attempts(tx, trial_id=run.trial.id)
+        shown["attempts"] = [attempt_data(attempt) for attempt in found]
+    shown["files"] = files_data(listed.items, own)
+    shown["n_files"] = files.count_files(tx, run_id=run.id)
+    shown["pruned"] = files.pruned_notice(tx, run_id=run.id)
+    shown["system"] = history.event_keys(tx, run_id=run.id)
+    return shown
+
+
+def _link(visit: Visit, tx: Tx, run_id: int, name: str) -> str:
+    secret = visit.services.store.secret
+    # To the whole hour, so that a page's data only change when something did.
+    expires_at = tx.now // 3600 * 3600 + _LINK_S
+    return links.sign(secret, f"/storage/{run_id}/{name}", expires_at=expires_at, method="GET")
+
+
+async def page(visit: Visit) -> Response:
+    """Show a run."""
+    shown = await visit.read(gather, visit)
+    entity, project, name = visit["entity"], visit["project"], visit["name"]
+    run = shown["run"]
+    shown["address"] = {
+        "data": address("-", "data", "run", entity, project, name),
+        "feed": address("-", "feed", "runs", entity, project, name),
+        "stop": address("-", "run", entity, project, name, "stop"),
+    }
+    return html(
+        render(
+            "run.html",
+            data=shown,
+            account=visit.account,
+            entity=entity,
+            entity_url=f"/{entity}",
+            project=project,
+            project_url=address(entity, project),
+            sweep=run["sweep"],
+            sweep_url=run["sweep_url"],
+            title=run["title"],
+        )
+    )
+
+
+async def data(visit: Visit) -> Response:
+    """Answer with what a run's page shows, its curves and console aside."""
+    return json_text(dump(await visit.read(gather, visit)))
+
+
+def series_data(
+    tx: Tx, run: RunView, *, keys: list[str], x: str, stream: str, max_points: int
+) -> dict[str, Any]:
+    """Return curves by key: x, the last, lowest and highest value of each bucket, and counts."""
+    found = history.series(tx, run_id=run.id, keys=keys, max_points=max_points, x=x, stream=stream)
+    return {
+        key: {
+            "x": one.x,
+            "y": one.last,
+            **({"lo": one.low, "hi": one.high} if one.n > len(one.x) else {}),
+            "n": one.n,
+            "n_bad": one.n_bad,
+        }
+        for key, one in found.items()
+    }
+
+
+def _series(tx: Tx, visit: Visit) -> str:
+    query = visit.request.query_params
+    keys = query.getlist("key")[:_MOST_KEYS]
+    stream = query.get("stream", "history")
+    if stream not in ("history", "events"):
+        raise InvalidInput(f"stream: must be history or events, not {stream!r}")
+    points = query.get("points", "600")
+    if not points.isascii() or not points.isdecimal():
+        raise InvalidInput(f"points: must be a whole number, not {points!r}")
+    found = series_data(
+        tx,
+        find(tx, visit),
+        keys=keys,
+        x=query.get("x", "_step"),
+        stream=stream,
+        max_points=max(2, min(int(points[:6]), _MOST_POINTS)),
+    )
+    return dump(found)
+
+
+async def series(visit: Visit) -> Response:
+    """Answer with some of a run's curves."""
+    return json_text(await visit.read(_series, visit))
+
+
+def _media(tx: Tx, visit: Visit) -> str:
+    run, key = find(tx, visit), visit.request.query_params.get("key", "")
+    objects = queries.logged_objects(tx, run_id=run.id, key=key)
+    bars = [one for step, text in objects if (one := histogram(step, text)) is not None]
+    shots = [
+        {"step": step, "caption": one["caption"], "link": _link(visit, tx, run.id, one["path"])}
+        for step, text in objects
+        for one in images(text)
+    ]
+    return dump({"histograms": bars, "images": shots[-_MOST_IMAGES:], "n_images": len(shots)})
+
+
+async def media(visit: Visit) -> Response:
+    """Answer with a key's histograms or images over the steps."""
+    return json_text(await visit.read(_media, visit))
+
+
+def _log(tx: Tx, visit: Visit) -> str:
+    query = visit.request.query_params
+    run = find(tx, visit)
+    if "after" in query:
+        found = history.log_lines(tx, run_id=run.id, first=_LOG_PAGE, after=query["after"] or None)
+    else:
+        found = history.log_lines(
+            tx, run_id=run.id, last=_LOG_PAGE, before=query.get("before") or None
+        )
+    return dump(
+        {
+            "total": run.log_lines,
+            "start": found.cursors[0] if found.cursors else None,
+            "end": found.end,
+            "has_more": found.has_next,
+            "lines": [[line.number, line.text, line.timestamp, line.level] for line in found.items],
+        }
+    )
+
+
+async def log(visit: Visit) -> Response:
+    """Answer with console lines: the last ones, those before a cursor, or those after one."""
+    return json_text(await visit.read(_log, visit))
+
+
+def _whole_log(tx: Tx, visit: Visit) -> bytes:
+    run = find(tx, visit)
+    return "".join(_lines(tx, run.id)).encode("utf-8", "replace")
+
+
+def _lines(tx: Tx, run_id: int) -> Iterator[str]:
+    after = None
+    while True:
+        found = history.log_lines(tx, run_id=run_id, first=5000, after=after)
+        for line in found.items:
+            yield f"{line.text}\n"
+        after = found.end
+        if not found.has_next or after is None:
+            return
+
+
+async def log_file(visit: Visit) -> Response:
+    """Send the whole console as a text file."""
+    headers = {**HEADERS, "Content-Disposition": 'attachment; filename="output.log"'}
+    return Response(await visit.read(_whole_log, visit), headers=headers, media_type="text/plain")
+
+
+def _stop(tx: Tx, visit: Visit) -> None:
+    run = find(tx, visit)
+    why = f"stopped by {visit.account.name}"
+    runs.request_stop(tx, actor=visit.account, run_id=run.id, why=why)
+
+
+async def stop(visit: Visit) -> Response:
+    """Ask a run's process to stop."""
+    await visit.write(_stop, visit)
+    return json_text("{}")

@@ -1,0 +1,208 @@
+// A run's page.
+
+import { runColor } from "./color.js";
+import { h, icon, pageData, put, stateBadge, tabs } from "./dom.js";
+import { bytes, keepTimes, lasting, number, setNow, value, when } from "./format.js";
+import { HeatMap } from "./heatmap.js";
+import { live } from "./live.js";
+import { LogView } from "./logview.js";
+import { getJson, Panels, panelTools, sectionsOf, withKeys } from "./panels.js";
+import { act, banners } from "./shared.js";
+import { inOrder, systemTitle } from "./system.js";
+
+const $ = (id) => document.getElementById(id);
+const data = pageData();
+const color = runColor(data.run.id);
+$("dot").style.background = color;
+
+const curvesOf = (stream) => async (keys, x) => {
+  const found = await getJson(withKeys(`${data.address.data}/series`, keys, { x, stream }));
+  return found && Object.fromEntries(Object.entries(found).map(([key, one]) => [key, [{ id: key, label: key, color, ...one }]]));
+};
+
+const charts = new Panels($("panels"), {
+  load: curvesOf("history"),
+  xOf: (key) => data.steps[key] ?? null,
+  emptyText: "Numbers that the run gives to wandb.log are drawn here.",
+});
+const system = new Panels($("system"), {
+  load: curvesOf("events"),
+  title: "System",
+  few: Infinity,
+  titleOf: systemTitle,
+  emptyText: "The client sends CPU, memory, disk, network and GPU figures some seconds after the start.",
+});
+system.x = "_runtime";
+const log = new LogView(`${data.address.data}/log`);
+
+// --- histograms and images
+
+const media = { heat: new Map(), shots: new Map() };
+
+async function drawMedia() {
+  const kinds = [["histogram", "Histograms"], ["image", "Images"]];
+  for (const [kind, title] of kinds) {
+    const keys = data.keys[kind] ?? [];
+    let box = $(`media-${kind}`);
+    if (!keys.length) continue;
+    if (!box || box.dataset.keys !== JSON.stringify(keys)) {
+      box?.remove();
+      box = h("div", { class: "stack", id: `media-${kind}`, data: { keys: JSON.stringify(keys) } });
+      $("tab-charts").append(box);
+      for (const [section, some] of sectionsOf(keys, title)) {
+        box.append(h("div", { class: "section" }, h("h2", {}, section), h("span", { class: "faint num" }, some.length)), h("div", { class: "panels" }, some.map((key) => mediaPanel(kind, key))));
+      }
+    }
+    for (const key of keys) (kind === "histogram" ? media.heat : media.shots).get(key)?.refresh();
+  }
+}
+
+/** A panel that fetches when it is in sight. */
+function mediaPanel(kind, key) {
+  const place = h("div", { class: kind === "image" ? "shots" : null });
+  const note = h("span", { class: "now" });
+  const card = h("section", { class: "card panel", data: { key }, "aria-label": key }, h("header", {}, h("h2", { title: key }, key), note), place);
+  const heat = kind === "histogram" ? new HeatMap(place, { label: `${key} over steps` }) : null;
+  let isSeen = false;
+  let isStale = true;
+  let last = "";
+  const load = async () => {
+    if (!isSeen || !isStale) return;
+    isStale = false;
+    const found = await getJson(withKeys(`${data.address.data}/media`, [key]));
+    if (!found) { isStale = true; return; }
+    if (heat) heat.set(found);
+    else if (JSON.stringify(found) !== last) {
+      last = JSON.stringify(found);
+      put(place, found.images.slice(-8).map((one) => h("figure", {}, h("a", { href: one.link }, h("img", { src: one.link, alt: one.caption ?? `${key} at step ${one.step}`, loading: "lazy" })), h("figcaption", {}, `step ${number(one.step)}${one.caption ? ` · ${one.caption}` : ""}`))));
+      put(note, found.n_images > 8 ? `the last 8 of ${found.n_images}` : "");
+    }
+  };
+  new IntersectionObserver(([entry]) => { isSeen = entry.isIntersecting; load(); }, { rootMargin: "240px" }).observe(card);
+  (kind === "histogram" ? media.heat : media.shots).set(key, { refresh: () => { isStale = true; load(); } });
+  return card;
+}
+
+// --- the head and the overview
+
+function head({ run, pruned, attempts }) {
+  put($("state"), stateBadge(run.state, { pill: true }));
+  put($("facts"),
+    run.sweep ? h("span", {}, "trial ", run.trial ?? "", " of sweep ", h("a", { href: run.sweep_url }, run.sweep)) : null,
+    h("span", {}, run.ended ? "took " : "for ", lasting(run.started, run.ended)),
+    h("span", {}, "made ", when(run.created), run.user ? ` by ${run.user}` : ""),
+    run.host ? h("span", {}, run.host) : null,
+    run.last_step !== null ? h("span", {}, `step ${number(run.last_step)}`) : null,
+    run.tags.map((tag) => h("span", { class: "state pill" }, tag)));
+  document.title = `${run.title} · ${run.state.word}`;
+  const isStopping = run.is_live && run.stop_requested;
+  const key = JSON.stringify([run.is_live, run.stop_requested]);
+  if (head.key !== key) {
+    head.key = key;
+    put($("controls"), run.is_live ? h("button", { class: "btn", type: "button", disabled: Boolean(isStopping), title: "ask its process to stop", data: { control: "stop" }, onclick: stop }, icon("stop"), isStopping ? "Stopping…" : "Stop run") : null);
+  }
+  const items = [];
+  if (run.state.why && run.state.tone !== "run" && run.state.tone !== "good") items.push({ tone: run.state.tone, icon: run.state.icon, text: run.state.why, more: run.log_lines ? { href: "#logs", text: "See the logs" } : null });
+  if (isStopping) items.push({ tone: "quiet", icon: "info", text: `Asked to stop: ${run.stop_requested}` });
+  if (pruned) items.push({ tone: "quiet", icon: "info", text: pruned });
+  if (attempts.length > 1) items.push({ tone: "quiet", icon: "info", text: `Attempt ${attempts.length}: see the Overview for how the ones before ended.` });
+  const text = JSON.stringify(items);
+  if (head.items !== text) { head.items = text; banners($("banners"), items, icon); }
+}
+
+async function stop(event) {
+  event.currentTarget.disabled = true;
+  if (await act(data.address.stop)) await refresh();
+}
+
+const pair = (name, content) => (content === null || content === undefined || content === "" ? null : [h("dt", {}, name), h("dd", {}, content)]);
+
+function about({ run }) {
+  put($("about"),
+    pair("State", stateBadge(run.state)), pair("Id", h("code", {}, run.name)),
+    pair("Sweep", run.sweep ? h("a", { href: run.sweep_url }, run.sweep) : null),
+    pair("Suggested by", { initial: "the definition's initial configurations", search: "the search", filler: "a space-filling point, since the search was not ready", enqueued: "a person" }[run.origin] ?? run.origin),
+    pair("Started", run.started ? when(run.started) : null), pair("Duration", lasting(run.started, run.ended)),
+    pair("Exit code", run.exit_code), pair("Host", run.host), pair("Program", run.program ? h("code", {}, run.program) : null),
+    pair("Group", run.group), pair("Job type", run.job_type), pair("Description", run.description), pair("Notes", run.notes),
+    pair("Git", run.repo || run.commit ? h("code", {}, [run.repo, run.commit].filter(Boolean).join(" @ ")) : null),
+    pair("Rows logged", run.history_lines.toLocaleString()), pair("User", run.user));
+}
+
+function attempts({ attempts: list }) {
+  $("attempts-card").hidden = list.length === 0;
+  put($("attempts"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, ["#", "State", "Agent", "Host", "Handed out", "Took", "Ended with"].map((text) => h("th", { scope: "col" }, text)))),
+    h("tbody", {}, list.map((one) => h("tr", {},
+      h("td", {}, one.number), h("td", {}, stateBadge(one.state)), h("td", { class: "clip", title: one.agent }, one.agent), h("td", {}, [one.host, one.device].filter(Boolean).join(" · ") || "–"),
+      h("td", {}, when(one.issued)), h("td", {}, one.started ? lasting(one.started, one.ended) : "–"),
+      h("td", { class: "clip", title: one.message }, [one.message, one.signal ? `signal ${one.signal}` : null, one.exit_code !== null ? `exit ${one.exit_code}` : null].filter(Boolean).join(" · ") || "–")))))));
+}
+
+function pairs(id, object, needle) {
+  const shown = Object.entries(object).filter(([key, item]) => key !== "_timestamp" && (!needle || key.toLowerCase().includes(needle) || value(item).toLowerCase().includes(needle))).sort(([a], [b]) => a.localeCompare(b));
+  put($(id), shown.length ? shown.map(([key, item]) => [h("dt", { class: "mono" }, key), h("dd", { class: "mono" }, summaryText(item))]) : h("dt", {}, needle ? "nothing matches" : "nothing here"));
+}
+
+function summaryText(item) {
+  if (item !== null && typeof item === "object" && typeof item._type === "string") return `(${item._type})`;
+  return typeof item === "number" ? String(item) : value(item);
+}
+
+const needles = { config: "", summary: "" };
+for (const id of ["config", "summary"]) {
+  $(`${id}-filter`).addEventListener("input", (event) => { needles[id] = event.target.value.trim().toLowerCase(); pairs(id, data[id], needles[id]); });
+}
+
+// --- files
+
+const SHOWN_TYPES = /^(image\/(png|jpeg|gif|webp)|text\/plain|application\/json)$/;
+
+function files({ files: list, n_files: total }) {
+  $("n-files").textContent = String(total);
+  $("files-note").textContent = list.length ? `${bytes(list.reduce((sum, one) => sum + one.size, 0))}${list.length < total ? `, showing ${list.length} of ${total}` : ""}` : "";
+  if (list.length === 0) {
+    put($("files"), h("div", { class: "empty" }, icon("file"), h("h3", {}, "No files yet"), h("p", {}, "What the run gives to ", h("code", {}, "wandb.save"), " appears here.")));
+    return;
+  }
+  put($("files"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, ["Name", "Kind", "Size", "Changed", ""].map((text, i) => h("th", { scope: "col", class: i === 2 ? "right" : null }, text)))),
+    h("tbody", {}, list.map((one) => h("tr", {},
+      h("td", {}, h("span", { class: "run-name" }, icon("file", { width: 14, height: 14, class: "faint" }), h("a", { href: one.link, target: SHOWN_TYPES.test(one.type) ? "_blank" : null, rel: "noopener" }, one.name))),
+      h("td", { class: "dim" }, one.name.endsWith(".onnx") ? "ONNX model" : one.type), h("td", { class: "right" }, bytes(one.size)), h("td", {}, when(one.updated)),
+      h("td", { class: "right" }, h("a", { class: "btn small", href: one.link, download: one.name.split("/").pop() }, icon("download"), "Download"))))))));
+}
+
+// --- everything
+
+let open = "charts";
+
+function draw(fresh) {
+  Object.assign(data, fresh, { address: data.address });
+  head(data);
+  about(data);
+  attempts(data);
+  pairs("config", data.config, needles.config);
+  pairs("summary", data.summary, needles.summary);
+  files(data);
+  $("n-logs").textContent = data.run.log_lines.toLocaleString();
+  fill();
+}
+
+/** Fetch what the open tab shows. */
+function fill() {
+  if (open === "charts") {
+    const first = (key) => Number(key !== data.metric);
+    charts.keys((data.keys.scalar ?? []).filter((key) => !key.startsWith("_")).sort((a, b) => first(a) - first(b)));
+    drawMedia();
+  }
+  if (open === "system") system.keys(inOrder(data.system));
+  if (open === "logs") log.refresh();
+}
+
+setNow(data.now);
+panelTools(charts);
+tabs($("tabs"), (name) => { open = name; fill(); });
+draw(data);
+keepTimes();
+const refresh = live({ feed: data.address.feed, data: data.address.data, stamp: data.stamp, onData: draw });

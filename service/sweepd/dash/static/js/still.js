@@ -1,0 +1,5 @@
+// Pages that do not change by themselves: their times only.
+
+import { keepTimes } from "./format.js";
+
+keepTimes();

@@ -1,0 +1,243 @@
+// A sweep's page.
+
+import { BestSoFar } from "./bestsofar.js";
+import { runColor } from "./color.js";
+import { copyText, h, icon, pageData, put, s, stateBadge, tabs } from "./dom.js";
+import { Focus, view } from "./focus.js";
+import { duration, fixed, keepTimes, lasting, number, setNow, value, when } from "./format.js";
+import { LineChart } from "./linechart.js";
+import { live } from "./live.js";
+import { Parallel } from "./parallel.js";
+import { act, banners, choose, progressBar, toggle, watchFilter, watchPicks } from "./shared.js";
+import { nameCell, RunsTable, stateCell } from "./table.js";
+import { paintYaml } from "./yaml.js";
+
+const $ = (id) => document.getElementById(id);
+const data = pageData();
+const focus = new Focus();
+const byId = new Map();
+const goTo = (run) => { location.href = byId.get(typeof run === "string" ? run : run.id).url; };
+const metricKey = () => `metric:${data.sweep.metric}`;
+
+// --- the head
+
+const CONTROLS = {
+  pause: { label: "Pause", icon: "pause", hint: "hand out nothing new; running trials go on" },
+  resume: { label: "Resume", icon: "play", hint: "hand out trials again", cls: "main" },
+  stop: { label: "Stop", icon: "stop", hint: "finish: running trials end by themselves, nothing new starts" },
+  cancel: { label: "Cancel", icon: "x", hint: "kill running trials and end the sweep", cls: "risky" },
+};
+
+async function control(name, button) {
+  if (name === "cancel") {
+    const ask = $("ask");
+    ask.showModal();
+    await new Promise((done) => { ask.addEventListener("close", done, { once: true }); });
+    if (ask.returnValue !== "yes") return;
+  }
+  button.disabled = true;
+  if (await act(`${data.address.control}/${name}`)) await refresh();
+  button.disabled = false;
+}
+
+function head({ sweep }) {
+  const state = JSON.stringify([sweep.state, sweep.controls]);
+  if (head.state !== state) {
+    head.state = state;
+    put($("state"), stateBadge(sweep.state, { pill: true }));
+    put($("controls"), sweep.controls.map((name) => {
+      const { label, icon: sign, hint, cls } = CONTROLS[name];
+      return h("button", { class: `btn ${cls ?? ""}`, type: "button", title: hint, data: { control: name }, onclick: (event) => control(name, event.currentTarget) }, icon(sign), label);
+    }));
+  }
+  const ends = sweep.ends ? ` Ends about ${clock(sweep.ends, data.now)}.` : "";
+  const sentence = sweep.sentence + ends;
+  if ($("sentence").textContent !== sentence) $("sentence").textContent = sentence;
+  document.title = `${sweep.expected ? `${sweep.n_done}/${sweep.expected} ` : ""}${sweep.title} · sweepd`;
+  put($("facts"),
+    h("span", {}, sweep.method, sweep.stopping ? ` with ${sweep.stopping}` : ""),
+    sweep.metric ? h("span", {}, `${sweep.goal} `, h("b", { class: "strong" }, sweep.metric)) : h("span", {}, "no metric"),
+    h("span", {}, "made ", when(sweep.created), sweep.user ? ` by ${sweep.user}` : ""),
+    sweep.description ? h("span", {}, sweep.description) : null);
+  const items = [];
+  if (sweep.stop_reason) items.push({ tone: sweep.state.tone === "bad" ? "bad" : sweep.state.tone === "good" ? "good" : "quiet", icon: sweep.state.tone === "bad" ? "failed" : "info", text: sweep.stop_reason });
+  if (sweep.notice) items.push({ tone: "warn", icon: "crashed", text: sweep.notice });
+  const key = JSON.stringify(items);
+  if (head.items !== key) { head.items = key; banners($("banners"), items, icon); }
+}
+
+function clock(at, now) {
+  const date = new Date(at * 1000);
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return at - now < 12 * 3600 ? time : `${date.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
+}
+
+function figures({ sweep, runs }) {
+  const best = sweep.best;
+  const gain = best?.gain ? `${best.gain > 0 ? "+" : "−"}${Number(Math.abs(best.gain).toPrecision(2))} on the one before` : "";
+  put($("figures"),
+    h("div", {}, h("dt", {}, sweep.metric ? `Best ${sweep.metric}` : "Best"),
+      h("dd", {}, best ? number(best.value) : "–"),
+      h("dd", { class: "sub" }, best ? [h("a", { href: best.url }, best.title), gain ? ` · ${gain}` : ""] : sweep.metric ? "no trial has a value yet" : "the definition names no metric")),
+    h("div", { class: "wide" }, h("dt", {}, "Progress"),
+      progressBar(sweep.progress),
+      h("dd", { class: "sub" }, sweep.progress.map((part) => `${part.count} ${part.word}`).join(" · ") || "nothing handed out yet")),
+    h("div", {}, h("dt", {}, "Compute time"), h("dd", {}, duration(sweep.compute_s)), h("dd", { class: "sub" }, "over all trials")),
+    h("div", {}, h("dt", {}, sweep.ended ? "Took" : "Running for"), h("dd", {}, lasting(runs[0]?.created ?? null, sweep.ended)), h("dd", { class: "sub" }, sweep.ended ? ["ended ", when(sweep.ended)] : "since the first trial")),
+    h("div", {}, h("dt", {}, "Agents"), h("dd", {}, String(sweep.n_agents)), h("dd", { class: "sub" }, sweep.n_running ? `${sweep.n_running} ${sweep.n_running === 1 ? "trial" : "trials"} at work` : "none at work")));
+}
+
+// --- the panels
+
+const bestChart = new BestSoFar($("best"), { focus, open: goTo });
+choose($("best-axis"), "axis", (axis) => { bestChart.axis = axis; bestChart.draw(); });
+const legend = (name, word, color) => h("span", {}, s("svg", { viewBox: "-8 -8 16 16" }, s("path", { d: name, style: color })), word);
+put($("best-legend"),
+  legend("M4.5 0A4.5 4.5 0 1 1 -4.5 0A4.5 4.5 0 1 1 4.5 0Z", "finished", { fill: "var(--text-3)" }),
+  legend("M4.5 0A4.5 4.5 0 1 1 -4.5 0A4.5 4.5 0 1 1 4.5 0Z", "running", { fill: "none", stroke: "var(--text-3)", "stroke-width": "2" }),
+  legend("M-4 -4.5L5 0L-4 4.5Z", "stopped early", { fill: "var(--text-3)" }),
+  legend("M-4 -4L4 4M4 -4L-4 4", "failed", { stroke: "var(--bad)", "stroke-width": "2" }),
+  legend("M-8 0H8", "best so far", { stroke: "var(--accent)", "stroke-width": "2" }));
+
+const curves = new LineChart($("curves"), { height: 290, focus, open: goTo, label: "learning curves of the metric" });
+toggle($("curves-log"), (isLog) => curves.set({ isLog }));
+
+const parallel = new Parallel($("parallel"), {
+  focus,
+  open: goTo,
+  onOrder: (names) => view.set("axes", names.map(encodeURIComponent).join(" ")),
+  onBrush: (ids, chips, dumped) => {
+    view.set("brush", dumped.map(([name, texts]) => [name, ...texts].map(encodeURIComponent).join("*")).join(" "));
+    focus.brush(ids);
+    put($("chips"),
+      chips.length ? h("span", { class: "strong num", id: "brushed" }, `${ids.size} of ${data.runs.length} runs`) : null,
+      chips.map((chip) => h("span", { class: "chip" }, chip.text, h("button", { type: "button", "aria-label": `clear ${chip.text}`, onclick: () => parallel.clear(chip.name, chip.index) }, "×"))),
+      chips.length ? h("button", { class: "btn small plain", type: "button", id: "clear", onclick: () => parallel.clear() }, "Clear all") : null);
+  },
+});
+
+function brushesOfAddress() {
+  const items = (view.get("brush") ?? "").split(" ").filter(Boolean).map((one) => one.split("*").map(safeDecode));
+  return new Map(items.map(([name, ...texts]) => [name, texts]));
+}
+
+function safeDecode(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
+/** Return where a value stands between worst (0) and best (1), on the metric's axis. */
+function rankOf(axes, goal) {
+  const axis = axes.find((one) => one.role === "metric");
+  return (run) => {
+    if (!axis || typeof run.value !== "number") return null;
+    const t = (run.value - axis.lo) / (axis.hi - axis.lo || 1);
+    return Math.min(1, Math.max(0, goal === "maximize" ? t : 1 - t));
+  };
+}
+
+// --- the table
+
+function columns({ sweep, axes }) {
+  const rule = sweep.rule === "best" ? "best" : sweep.rule;
+  const parameters = axes.filter((axis) => axis.role === "parameter");
+  return [
+    { key: "title", label: "Name", cls: "clip pin", get: (run) => run.title, show: nameCell },
+    { key: "state", label: "State", get: (run) => run.state.word, show: stateCell },
+    ...(sweep.metric ? [
+      { key: "value", label: `${sweep.metric} (${rule})`, title: "what the search goes by", right: true, cls: "metric", downFirst: sweep.goal === "maximize", get: (run) => run.value, show: (run) => fixed(run.value) },
+      ...(sweep.rule === "last" ? [] : [{ key: "last", label: "last", right: true, downFirst: sweep.goal === "maximize", get: (run) => run.last, show: (run) => fixed(run.last) }]),
+    ] : []),
+    ...parameters.map((axis) => ({ key: `p:${axis.name}`, label: axis.name, right: axis.kind !== "band" || typeof axis.values[0] === "number", get: (run) => sortable(run.config[axis.name]), show: (run) => h("span", { title: value(run.config[axis.name]) }, value(run.config[axis.name])) })),
+    { key: "number", label: "Trial", right: true, get: (run) => run.number, show: (run) => run.number },
+    { key: "time", label: "Duration", right: true, get: (run) => (run.started ? (run.ended ?? data.now) - run.started : null), show: (run) => lasting(run.started, run.ended) },
+    { key: "created", label: "Made", downFirst: true, get: (run) => run.created, show: (run) => when(run.created) },
+    { key: "why", label: "Note", cls: "clip", get: (run) => run.state.why, show: (run) => h("span", { class: "dim", title: run.state.why }, run.state.why ?? "") },
+  ];
+}
+
+const sortable = (item) => (item !== null && typeof item === "object" ? JSON.stringify(item) : item);
+
+function firstSort() {
+  const text = view.get("sort");
+  if (text) return { key: text.replace(/^-/, ""), isDown: text.startsWith("-") };
+  return data.sweep.metric ? { key: "value", isDown: data.sweep.goal === "maximize" } : { key: "number", isDown: true };
+}
+
+const isBestFirst = (sort) => sort.key === "value" && sort.isDown === (data.sweep.goal === "maximize");
+const table = new RunsTable($("runs"), {
+  focus,
+  columns: columns(data),
+  sort: firstSort(),
+  orderWords: (sort) => (isBestFirst(sort) ? ", best first" : ""),
+  onSort: (sort) => view.set("sort", isBestFirst(sort) ? null : `${sort.isDown ? "-" : ""}${sort.key}`),
+});
+watchFilter($("filter"), (text) => table.filter(text));
+watchPicks($("compare"), focus, data.address.compare);
+$("best-pick").addEventListener("click", () => focus.pickOnly(bestFirst().slice(0, 3).map((run) => run.id)));
+
+function bestFirst() {
+  const sign = data.sweep.goal === "maximize" ? -1 : 1;
+  return [...byId.values()].filter((run) => typeof run.value === "number" && focus.passes(run.id)).sort((a, b) => sign * (a.value - b.value));
+}
+
+// --- agents and definition
+
+function agents({ agents: list }) {
+  $("n-agents").textContent = String(list.length);
+  if (list.length === 0) {
+    put($("agents"), h("div", { class: "empty" }, h("h3", {}, "No agent has connected yet"), h("p", {}, "Run the command above on any machine that reaches this service.")));
+    return;
+  }
+  const heads = ["Agent", "State", "Host", "Current run", "Runs", "Last heartbeat", "Connected"];
+  put($("agents"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
+    h("tbody", {}, list.map((one) => h("tr", {},
+      h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", { class: "clip" }, one.host),
+      h("td", { class: "clip" }, one.run ? h("a", { href: one.run_url }, byId.get(one.run)?.title ?? one.run) : h("span", { class: "faint" }, "–")),
+      h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created))))))));
+}
+
+put($("agent-kind"), data.commands.map((one, i) => h("button", { type: "button", data: { name: one.name }, "aria-pressed": String(i === 0) }, `${one.name} agent`)));
+const showCommand = (name) => { $("command").textContent = data.commands.find((one) => one.name === name).text; };
+choose($("agent-kind"), "name", showCommand);
+showCommand(data.commands[0].name);
+$("copy").addEventListener("click", (event) => copyText(event.currentTarget, $("command").textContent));
+const yaml = $("yaml").textContent;
+paintYaml($("yaml"), yaml);
+$("copy-yaml").addEventListener("click", (event) => copyText(event.currentTarget, yaml));
+
+// --- everything
+
+function draw(fresh, first = null) {
+  Object.assign(data, fresh, { address: data.address });
+  const rank = rankOf(data.axes, data.sweep.goal);
+  byId.clear();
+  for (const run of data.runs) byId.set(run.id, Object.assign(run, { color: runColor(run.id), rank: rank(run) }));
+  head(data);
+  figures(data);
+  bestChart.set({ runs: data.runs, goal: data.sweep.goal, metric: data.sweep.metric ?? "value", start: data.runs[0]?.created ?? data.sweep.created });
+  $("best-note").textContent = data.sweep.metric ? `${data.sweep.metric}, ${data.sweep.goal === "maximize" ? "higher" : "lower"} is better` : "";
+  const best = new Set(bestFirst().slice(0, 8).map((run) => run.id));
+  const shown = Object.entries(data.curves).map(([id, { x, y }]) => {
+    const run = byId.get(id);
+    return { id, label: run.title, color: run.color, x, y, back: data.runs.length > 12 && !best.has(id) && run.state.icon !== "running" };
+  });
+  curves.set({ series: shown });
+  $("curves-note").textContent = !data.sweep.metric ? "" : shown.length < data.n_curves ? `${data.sweep.metric}: ${shown.length} of ${data.n_curves} runs, best first` : data.sweep.metric;
+  parallel.set({
+    axes: data.axes,
+    runs: data.runs.map((run) => ({ ...run, isBad: run.state.tone === "bad", values: { ...run.config, [metricKey()]: run.value } })),
+    ...first,
+  });
+  $("empty").hidden = data.runs.length > 0;
+  $("tab-workspace").toggleAttribute("data-empty", data.runs.length === 0);
+  table.set({ runs: data.runs, columns: columns(data), bestId: data.sweep.best?.run });
+  $("rule").textContent = data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
+  agents(data);
+}
+
+setNow(data.now);
+draw(data, { brushes: brushesOfAddress(), order: view.get("axes")?.split(" ").map(safeDecode) });
+keepTimes();
+tabs($("tabs"));
+const refresh = live({ feed: data.address.feed, data: data.address.data, stamp: data.stamp, onData: draw });

@@ -1,0 +1,110 @@
+"""A sweep's page, its data, and what its buttons do."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from sweepd.dash import queries
+from sweepd.dash.assets import render
+from sweepd.dash.plain import digest, dump
+from sweepd.dash.sweepshape import address, curve_runs, sweep_data
+from sweepd.dash.visit import Visit, html, json_text
+from sweepd.engine import agents, sweeps
+from sweepd.engine.views import Account, SweepView
+from sweepd.errors import NotFound
+from sweepd.states import SweepState
+from sweepd.store import Tx
+
+__all__ = ["control", "data", "page"]
+
+_ACTIONS = {
+    "pause": SweepState.PAUSED,
+    "resume": SweepState.RUNNING,
+    "stop": SweepState.FINISHED,
+    "cancel": SweepState.CANCELED,
+}
+
+
+def gather(
+    tx: Tx, *, actor: Account, entity: str, project: str, name: str, base_url: str
+) -> tuple[SweepView, dict[str, Any]]:
+    """Return a sweep and everything that its page draws."""
+    view = sweeps.get_sweep(tx, actor=actor, entity=entity, project=project, name=name)
+    definition = sweeps.definition_of(view)
+    rows = queries.trial_rows(tx, sweep_id=view.id)
+    drawn = [row.trial.run_id for row in curve_runs(rows, definition)]
+    shown = sweep_data(
+        view,
+        definition,
+        rows=rows,
+        curves=queries.curves(tx, run_ids=drawn),
+        agents=agents.list_agents(tx, actor=actor, sweep_id=view.id),
+        base_url=base_url,
+        now=tx.now,
+    )
+    shown["stamp"] = digest(queries.sweep_stamp(tx, sweep_id=view.id))
+    return view, shown
+
+
+async def _gather(visit: Visit) -> tuple[SweepView, dict[str, Any]]:
+    return await visit.read(
+        gather,
+        actor=visit.account,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+        base_url=visit.base_url,
+    )
+
+
+async def page(visit: Visit) -> Response:
+    """Show a sweep."""
+    view, shown = await _gather(visit)
+    place = (view.entity, view.project, view.name)
+    shown["address"] = {
+        "data": address("-", "data", "sweep", *place),
+        "feed": address("-", "feed", "sweep", *place),
+        "control": address("-", "sweep", *place),
+        "compare": address(view.entity, view.project, "compare"),
+    }
+    return html(
+        render(
+            "sweep.html",
+            data=shown,
+            account=visit.account,
+            entity=view.entity,
+            entity_url=f"/{view.entity}",
+            project=view.project,
+            project_url=address(view.entity, view.project),
+            title=shown["sweep"]["title"],
+            sentence=shown["sweep"]["sentence"],
+            yaml=view.definition,
+        )
+    )
+
+
+async def data(visit: Visit) -> Response:
+    """Answer with what a sweep's page draws."""
+    _, shown = await _gather(visit)
+    return json_text(dump(shown))
+
+
+def change(tx: Tx, *, actor: Account, entity: str, project: str, name: str, action: str) -> None:
+    """Pause, resume, stop or cancel a sweep."""
+    if action not in _ACTIONS:
+        raise NotFound(f"a sweep can be paused, resumed, stopped and cancelled, not {action!r}")
+    view = sweeps.get_sweep(tx, actor=actor, entity=entity, project=project, name=name)
+    sweeps.set_state(tx, actor=actor, sweep_id=view.id, state=_ACTIONS[action])
+
+
+async def control(visit: Visit) -> Response:
+    """Do what a button of a sweep's page says."""
+    await visit.write(
+        change,
+        actor=visit.account,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+        action=visit["action"],
+    )
+    return json_text("{}")

@@ -1,0 +1,45 @@
+"""Server-sent events: one at once, one per change, and an end with the store."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sweepd.dash.live import changes
+from sweepd.engine import events
+from sweepd.store import Store, Tx
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def record(tx: Tx) -> int:
+    return events.record(tx, actor="test", kind="test.happened")
+
+
+def test_page_is_told_at_once_and_after_each_change_until_the_store_closes(store: Store) -> None:
+    seen: list[int] = [0]
+
+    async def watch() -> list[str]:
+        told = []
+        async with asyncio.timeout(20):
+            async for message in changes(store, lambda tx: seen[0]):
+                told.append(message)
+                if len(told) == 1:
+                    seen[0] = 1
+                    await store.write(record)
+                else:
+                    asyncio.get_running_loop().call_later(0.4, store.close)
+        return told
+
+    with ThreadPoolExecutor(1) as thread:  # a loop of its own, whatever runs in this thread
+        told = thread.submit(asyncio.run, watch()).result()
+
+    assert [message.split("\n")[0] for message in told] == ["event: change"] * 2
+    assert told[0] != told[1]
