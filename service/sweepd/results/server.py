@@ -8,7 +8,13 @@ from typing import Any
 
 import wandb
 
-from sweepd.errors import ExportError, NotFound, ServerUnreachable, Unauthorized
+from sweepd.errors import (
+    ExportError,
+    NotFound,
+    ServerUnreachable,
+    SweepdError,
+    Unauthorized,
+)
 
 __all__ = ["download", "in_words", "open_api"]
 
@@ -17,14 +23,15 @@ def open_api() -> Any:
     """Return a `wandb.Api()` on the server that the environment names.
 
     Raises:
-        Unauthorized: no key is known for it.
+        Unauthorized: no key is known for it, or it refuses the key.
+        ServerUnreachable: it did not answer.
     """
     try:
         return wandb.Api()
-    except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+    except wandb.errors.UsageError as error:
         raise Unauthorized(f"no key for the W&B server: {_first_line(error)}") from error
     except wandb.Error as error:
-        raise ServerUnreachable(f"the W&B server did not answer: {_first_line(error)}") from error
+        raise _translated(error, "the W&B server") from error
 
 
 @contextmanager
@@ -40,12 +47,8 @@ def in_words(what: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise NotFound(f"{what}: {_first_line(error)}") from error
-    except wandb.errors.AuthenticationError as error:
-        raise Unauthorized(f"{what}: {_first_line(error)}") from error
     except wandb.Error as error:
-        if "could not find" in str(error).lower():
-            raise NotFound(f"{what}: {_first_line(error)}") from error
-        raise ServerUnreachable(f"{what}: {_first_line(error)}") from error
+        raise _translated(error, what) from error
 
 
 def download(run: Any, name: str, folder: Path) -> Path:
@@ -73,6 +76,16 @@ def download(run: Any, name: str, folder: Path) -> Path:
                 f"the server says {files[name].size}"
             )
         return arrived.replace(folder / Path(name).name)
+
+
+def _translated(error: wandb.Error, what: str) -> SweepdError:
+    """Return the client's failure as ours; it calls a server that is silent unauthorised too."""
+    text = f"{what}: {_first_line(error)}"
+    if isinstance(error, wandb.errors.AuthenticationError):
+        has_answered = getattr(error.__cause__, "response", None) is not None
+        return Unauthorized(text) if has_answered else ServerUnreachable(text)
+    is_absent = "could not find" in str(error).lower()
+    return NotFound(text) if is_absent else ServerUnreachable(text)
 
 
 def _first_line(error: BaseException) -> str:
