@@ -323,9 +323,8 @@ def _key(row: Values) -> tuple[Any, ...]:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line]
 
 
 def measure(path: Path, *, engines: Sequence[str], seeds: int, n_trials: int) -> None:
@@ -420,14 +419,13 @@ def write_docs(path: Path, tables: str) -> None:
     """Put the tables between the marks of a documentation page."""
     text = path.read_text()
     start, end = "<!-- bench/search.py -->\n", "<!-- end -->"
-    before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
-    path.write_text(before + start + tables + end + after)
+    before, rest = text.split(start)
+    path.write_text(before + start + tables + end + rest.split(end)[1])
 
 
 def smoke() -> int:
     """Return 0 if `bayes` beats random search on a few short searches, 1 if not."""
-    wins, total = 0.0, 0
+    wins, total = 0, 0
     for problem in PROBLEMS:
         for parallel in PARALLEL:
             for seed in range(3):
@@ -438,7 +436,7 @@ def smoke() -> int:
                     regret[name] = problem.regret(lows[-1])
                 wins, total = wins + (regret["bayes"] < regret["random"]), total + 1
                 print(f"{problem.name:10} P={parallel} seed {seed}: {regret}", flush=True)
-    print(f"bayes beat random search in {wins:.0f} of {total} searches")
+    print(f"bayes beat random search in {wins} of {total} searches")
     return 0 if wins >= 0.8 * total else 1
 
 

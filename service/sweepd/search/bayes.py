@@ -29,6 +29,8 @@ _MOST_TRIALS = 250
 _MOST_FREE = 1500
 #: Best trials around which candidates are made, and candidates that may turn out to be taken.
 _N_AROUND, _MOST_TRIED = 6, 300
+#: Every so many suggestions are made with length scales times this: see `_doubting`.
+_DOUBT_EVERY, _DOUBT = 3, 0.5
 #: Beside so many unfinished trials, the next one keeps this far (in length scales) from all of
 #: them: so a large batch spreads out, at no cost in regret.
 _CROWD, _ELBOW_ROOM = 8, 0.1
@@ -76,7 +78,8 @@ class Bayes:
         for out in range(len(trials) + len(pending), len(trials) + len(pending) + n):
             config = None
             if posterior is not None and out >= _N_INITIAL:
-                config = _best(posterior, encoder=encoder, taken=taken, rng=rng)
+                judge = _doubting(posterior) if out % _DOUBT_EVERY == 0 else posterior
+                config = _best(judge, encoder=encoder, taken=taken, rng=rng)
             if config is None:
                 config = fresh(spread(space, start=out, seed=seed), taken, start=out)
             if config is None:
@@ -145,6 +148,19 @@ def _believing(posterior: Posterior, points: Array) -> Posterior | None:
         return posterior.believe(points) if len(points) else posterior
     except FitFailed:
         return None
+
+
+def _doubting(posterior: Posterior) -> Posterior:
+    """Return a posterior that trusts the fit less, or the same one if there is none.
+
+    A fit to trials around one place can be sure, and wrong, about parameters that hardly moved
+    there; it then asks for ever smaller steps, or for far corners. With shorter length scales the
+    neighbourhood in between is worth a look.
+    """
+    try:
+        return posterior.rescale(_DOUBT)
+    except FitFailed:
+        return posterior
 
 
 def _data(encoder: Encoder, told: Sequence[Trial]) -> tuple[Array, Array]:

@@ -256,6 +256,15 @@ class Posterior:
             n_believed=self.n_believed + len(points),
         )
 
+    def rescale(self, factor: float) -> "Posterior":
+        """Return the posterior with every ℓ times `factor`; what was believed is believed anew."""
+        n = len(self.y) - self.n_believed
+        theta = self.theta.copy()
+        theta[:-1] += np.log(factor)
+        known = Design(self.design.x[:n], self.design.is_category)
+        rescaled = Posterior(known, self.y[:n], theta=theta, prior=self.prior)
+        return rescaled.believe(self.design.x[n:]) if self.n_believed else rescaled
+
     def distance_to_believed(self, points: Array) -> Array:
         """Return r from each of the points (m, d) to the nearest believed one: shape (m,)."""
         believed = self.design.x[len(self.design.x) - self.n_believed :]

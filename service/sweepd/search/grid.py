@@ -3,14 +3,14 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from sweepd.search.protocols import Memo, Trial
-from sweepd.spec import Config, Distribution, Space, canonical
+from sweepd.spec import Config, Space, canonical
 
 __all__ = ["Grid"]
 
@@ -48,44 +48,41 @@ class _Points:
     """The points of a grid by their number."""
 
     def __init__(self, space: Space) -> None:
-        self._laws = {item.name: item.distribution for item in space.parameters}
-        self.count = math.prod(len(_values(law)) for law in self._laws.values())
+        self._axes = {item.name: _Axis(item.distribution.grid()) for item in space.parameters}
+        self.count = math.prod(len(axis.values) for axis in self._axes.values())
 
     def config(self, number: int) -> Config:
         """Return the point with this number."""
         rest, found = number, {}
-        for name, law in reversed(self._laws.items()):
-            values = _values(law)
-            rest, place = divmod(rest, len(values))
-            found[name] = copy.deepcopy(values[place])
-        return {name: found[name] for name in self._laws}
+        for name, axis in reversed(self._axes.items()):
+            rest, place = divmod(rest, len(axis.values))
+            found[name] = copy.deepcopy(axis.values[place])
+        return {name: found[name] for name in self._axes}
 
     def number(self, config: Mapping[str, Any]) -> int | None:
         """Return the number of the point with this config, None if it is not on the grid."""
         number = 0
-        for name, law in self._laws.items():
-            place = _place(law, config[name]) if name in config else None
+        for name, axis in self._axes.items():
+            place = axis.place(config[name]) if name in config else None
             if place is None:
                 return None
-            number = number * len(_values(law)) + place
+            number = number * len(axis.values) + place
         return number
 
 
-@lru_cache(maxsize=256)
-def _values(law: Distribution) -> Sequence[Any]:
-    """Return the values of one parameter in W&B's order."""
-    return law.grid()
+class _Axis:
+    """The values of one parameter in W&B's order."""
 
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
 
-@lru_cache(maxsize=256)
-def _places(law: Distribution) -> dict[str, int]:
-    return {canonical(value): place for place, value in enumerate(_values(law))}
+    def place(self, value: Any) -> int | None:
+        """Return which of the values this is, None if it is none of them."""
+        if isinstance(self.values, range):  # may be millions: no table
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return self.values.index(int(value)) if is_number and value in self.values else None
+        return self._places.get(canonical(value))
 
-
-def _place(law: Distribution, value: Any) -> int | None:
-    """Return which of the law's values this is, None if it is none of them."""
-    values = _values(law)
-    if isinstance(values, range):  # may be millions: no table
-        is_whole = isinstance(value, int | float) and not isinstance(value, bool)
-        return values.index(int(value)) if is_whole and value in values else None
-    return _places(law).get(canonical(value))
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {canonical(value): place for place, value in enumerate(self.values)}

@@ -9,6 +9,7 @@ import pytest
 
 from sweepd.search import Trial
 from sweepd.search.bayes import Bayes, fit_points
+from sweepd.search.gp import Prior
 
 CUBE = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
 MIXED = {
@@ -231,3 +232,15 @@ def test_fits_are_due_at_fixed_numbers_of_trials():
     assert all(1.04 < b / a < 1.06 for a, b in pairwise(points[60:]))
     assert fit_points(7, 9) == [8, 9]
     assert fit_points(points[-1], 1000) == []
+
+
+def test_model_that_fails_leaves_space_filling_points(space_of, tried):
+    space = space_of(CUBE)
+    trials = tried(space, 6, lambda config: config["x0"])
+    exact = Bayes(Prior(noise=-90.0, noise_bounds=(-99.0, -80.0)))  # one config twice is too much
+
+    for told, pending in (([*trials, trials[0]], []), (trials, [trials[0].config])):
+        configs, _ = exact.suggest(space, told, pending, 2, np.random.default_rng(0), {"seed": 1})
+
+        assert len(configs) == 2
+        assert all(space.contains(config) for config in configs)

@@ -123,3 +123,14 @@ def test_model_that_cannot_be_is_said_so(design, y):
         Posterior(design, y, theta=broken, prior=PRIOR)
     with pytest.raises(FitFailed):
         fit(design, y * np.nan, prior=PRIOR, starts=[PRIOR.theta(D)])
+
+
+def test_rescaled_posterior_is_that_of_other_length_scales(design, y):
+    theta, points = PRIOR.theta(D), np.array([[0.5, 0.5, 0.0], [0.9, 0.9, 2.0]])
+    shorter = np.append(theta[:D] - np.log(2.0), theta[D])
+
+    rescaled = Posterior(design, y, theta=theta, prior=PRIOR).believe(points).rescale(0.5)
+
+    expected = Posterior(design, y, theta=shorter, prior=PRIOR).believe(points)
+    elsewhere = np.random.default_rng(3).random((5, D))
+    np.testing.assert_allclose(rescaled.predict(elsewhere), expected.predict(elsewhere))

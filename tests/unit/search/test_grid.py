@@ -104,3 +104,10 @@ def test_enormous_grid_starts_at_once(space_of):
 def test_continuous_parameter_has_no_grid(space_of):
     with pytest.raises(InvalidInput):
         Grid().suggest(space_of({"a": {"min": 0.0, "max": 1.0}}), [], [], 1, RNG, {})
+
+
+def test_values_keep_their_type_beside_a_sweep_with_equal_ones(space_of):
+    whole, real = space_of({"a": {"values": [1, 2]}}), space_of({"a": {"values": [1.0, 2.0]}})
+
+    assert [repr(config["a"]) for config in _walk(whole)] == ["1", "2"]
+    assert [repr(config["a"]) for config in _walk(real)] == ["1.0", "2.0"]
