@@ -31,6 +31,7 @@ class FakeServer:
     args: dict[str, Any] = field(default_factory=lambda: {"lr": 0.1})
     stop: set[str] = field(default_factory=set)
     is_deleted: bool = False
+    state: str = "RUNNING"
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     issued: list[str] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +73,8 @@ class FakeServer:
         self.requests.append((name, variables))
         if self.status is not None:
             return self.status, {"errors": [{"message": f"made to answer {self.status}"}]}
+        if name == "CreateAgent" and self.state != "RUNNING":
+            return 422, {"errors": [{"message": "sweep sw1 has ended"}]}
         data = getattr(self, f"on_{name}")(variables)
         if data is None:
             return 404, {"errors": [{"message": "it was deleted"}]}
@@ -85,7 +88,7 @@ class FakeServer:
         return {"viewer": {"id": "1", "entity": "alice"}}
 
     def on_GetSweep(self, variables):
-        sweep = {"id": "S", "name": "sw1", "state": "RUNNING", "config": json.dumps(self.config)}
+        sweep = {"id": "S", "name": "sw1", "state": self.state, "config": json.dumps(self.config)}
         return {"project": {"sweep": sweep if variables["name"] == "sw1" else None}}
 
     def on_SweepdFindSweep(self, variables):

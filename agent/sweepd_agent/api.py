@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweepd.errors import InvalidInput, NotFound, ProtocolError, Reason
+from sweepd.states import SweepState, is_terminal
 from sweepd_agent.client import Client
 from sweepd_agent.options import SweepPath
 
@@ -13,6 +14,7 @@ __all__ = ["OURS", "AgentApi", "Command", "Outcome", "Sweep"]
 
 #: The server feature that tells our service from W&B's.
 OURS = "SWEEPD_V1"
+_OVER = {str(state) for state in SweepState if is_terminal(state)}
 
 _FEATURES = "query ServerFeaturesQuery { serverInfo { features { name isEnabled } } }"
 _VIEWER = "query Viewer { viewer { id entity } }"
@@ -124,6 +126,13 @@ class AgentApi:
         if not found:
             raise NotFound(f"there is no sweep {entity}/{project}/{path.name} on {self.client.url}")
         return _sweep(str(entity), project, found)
+
+    def has_ended(self, sweep: Sweep) -> bool:
+        """Return whether a sweep is over, so that it takes no more agents."""
+        variables = {"name": sweep.name, "project": sweep.project, "entity": sweep.entity}
+        home = self.client.execute(_SWEEP, variables).get("project") or {}
+        state = (home.get("sweep") or {}).get("state") or ""
+        return state.upper() in _OVER
 
     def register(self, sweep: Sweep, *, host: str) -> str:
         """Register one agent and return its id."""

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sweepd.errors import NotFound, ProcessDied, Reason, ServerUnreachable, SweepdError
+from sweepd.errors import (
+    NotFound,
+    ProcessDied,
+    ProtocolError,
+    Reason,
+    ServerUnreachable,
+    SweepdError,
+)
 from sweepd_agent.api import AgentApi, Command, Outcome
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
@@ -127,8 +134,15 @@ class SlotWorker(threading.Thread):
 
     def _beat(self) -> list[Command]:
         """Send a heartbeat of an idle slot; register first if it has not been done."""
+        sweep = self._crew.place.sweep
         if self._agent is None:
-            self._agent = self._api.register(self._crew.place.sweep, host=self._crew.host)
+            try:
+                self._agent = self._api.register(sweep, host=self._crew.host)
+            except ProtocolError as error:
+                if not self._api.has_ended(sweep):
+                    raise
+                self._crew.leave(str(error))
+                return []
         return self._api.heartbeat(self._agent, running=())
 
     def _take(self, commands: Iterable[Command], running: _Running | None = None) -> None:

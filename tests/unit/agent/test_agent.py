@@ -290,6 +290,19 @@ while not os.path.exists("go.txt"):
     assert len(server.issued) == 1
 
 
+def test_agent_that_comes_after_the_end_of_its_sweep_leaves_in_peace(
+    make_server, make_agent, write_program
+):
+    write_program("")
+    server = make_server(config={"program": "train.py"}, state="FINISHED")
+
+    agent = make_agent(server)
+
+    assert agent.wait() == 0
+    assert server.issued == []
+    assert [event for event in agent.of(EventKind.NOTICE) if "has ended" in event.text]
+
+
 def test_sweep_that_does_not_exist_is_said(make_server, make_agent):
     with pytest.raises(NotFound, match="there is no sweep alice/toy/none"):
         make_agent(make_server(), sweep="alice/toy/none").wait()
