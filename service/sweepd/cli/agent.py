@@ -1,0 +1,78 @@
+"""`sweep agent`: runs trials of a sweep on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sweepd.cli.console import echo_json, say
+from sweepd.cli.options import Seconds, as_json, check_mode, data_folder, server_choice
+
+if TYPE_CHECKING:
+    from sweepd_agent import AgentEvent
+
+__all__ = ["agent"]
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--gpus", default="all", show_default=True, help="all, none, or their numbers: 0,1.")
+@click.option("--per-gpu", type=click.IntRange(1), help="Trials at once on one GPU, or on the CPU.")
+@click.option("--slots", type=click.IntRange(1), help="Trials at once in all.")
+@click.option("--count", type=click.IntRange(1), help="Leave after this many trials.")
+@click.option("--name", help="This machine's name on the server; else its host name.")
+@click.option(
+    "--term-timeout",
+    type=Seconds(),
+    default=30.0,
+    show_default=True,
+    help="Seconds that trials have between SIGTERM and SIGKILL when the agent is ended.",
+)
+@server_choice
+@data_folder
+@as_json
+def agent(
+    *,
+    sweep: str,
+    gpus: str,
+    per_gpu: int | None,
+    slots: int | None,
+    count: int | None,
+    name: str | None,
+    term_timeout: float,
+    server: str | None,
+    data: Path,
+    as_json: bool,
+) -> int:
+    """Run trials of SWEEP on this machine until it ends.
+
+    Every trial is a process of its own, pinned to its GPU. SIGTERM or Ctrl-C once ends the agent
+    and its trials with a chance to save; twice ends them now.
+    """
+    from sweepd.cli.api import parse_target, path_of
+    from sweepd.cli.server import find_server
+    from sweepd_agent import Options, run_agent
+
+    check_mode()
+    target = parse_target(sweep)
+    found = find_server(server or target.base_url, data)
+    click.echo(f"using {found}", err=True)
+    options = Options(
+        sweep=path_of(target),
+        base_url=found.url,
+        api_key=found.api_key,
+        gpus=gpus,
+        per_gpu=per_gpu,
+        slots=slots,
+        count=count,
+        name=name,
+        term_timeout_s=term_timeout,
+    )
+
+    def show(event: "AgentEvent") -> None:
+        if as_json:
+            echo_json(event.as_json())
+        else:
+            say(event.text)
+
+    return run_agent(options, report=show)

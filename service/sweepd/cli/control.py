@@ -1,0 +1,276 @@
+"""`sweep ls`, `status`, `watch`, `pause`, `resume`, `stop`, `cancel` and `rm`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweepd.cli.console import (
+    echo_json,
+    format_duration,
+    format_number,
+    plain_json,
+    print_table,
+    say,
+)
+from sweepd.cli.options import Seconds, as_json, data_folder, server_choice
+from sweepd.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from sweepd.cli.api import Api
+    from sweepd_agent.options import SweepPath
+
+__all__ = [
+    "ENDED",
+    "cancel",
+    "in_words",
+    "ls",
+    "pause",
+    "resume",
+    "rm",
+    "status",
+    "stop",
+    "summarise",
+    "watch",
+]
+
+#: States, on any W&B server, in which a sweep hands out nothing more.
+ENDED = frozenset({"FINISHED", "STOPPED", "CANCELED", "FAILED", "CRASHED"})
+
+
+@contextmanager
+def _connect(server: str | None, data: Path) -> Iterator["Api"]:
+    """Open the server that the options mean, for the length of a command."""
+    from sweepd.cli.api import Api
+    from sweepd.cli.server import find_server
+
+    api = Api(find_server(server, data))
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+@contextmanager
+def _open(target: str, server: str | None, data: Path) -> Iterator[tuple["Api", "SweepPath"]]:
+    """Open the server that the options mean, or the one whose page TARGET is the address of."""
+    from sweepd.cli.api import parse_target
+
+    reference = parse_target(target)
+    with _connect(server or reference.base_url, data) as api:
+        yield api, reference
+
+
+def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sweep's progress as flat JSON: what `--json` prints."""
+    status = sweep.get("sweepdStatus") or {}
+    agents = sweep.get("sweepdAgents")
+    project = sweep["project"]
+    return {
+        "sweep": f"{project['entityName']}/{project['name']}/{sweep['name']}",
+        "state": sweep["state"].upper(),
+        "method": sweep.get("method"),
+        "issued": status.get("issued"),
+        "running": status.get("running"),
+        "finished": status.get("finished"),
+        "failed": status.get("failed"),
+        "queued": status.get("queued"),
+        "expected": status.get("expected"),
+        "agents": status.get("agents"),
+        "hosts_seen": len({a["host"] for a in agents}) if agents is not None else None,
+        "metric": status.get("metric"),
+        "goal": status.get("goal"),
+        "best": status.get("bestValue"),
+        "best_run": status.get("bestRunName"),
+        "stop_reason": status.get("stopReason"),
+        "notice": status.get("notice"),
+        "seconds_left": status.get("secondsLeft"),
+        "url": status.get("url"),
+    }
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """Return one line on a sweep's progress."""
+    expected = f"/{facts['expected']}" if facts["expected"] is not None else ""
+    parts = [f"{facts['state'].lower()}: {facts['finished'] or 0}{expected} finished"]
+    if facts["running"]:
+        parts.append(f"{facts['running']} running")
+    if facts["failed"]:
+        parts.append(f"{facts['failed']} failed")
+    if facts["queued"]:
+        parts.append(f"{facts['queued']} waiting for another attempt")
+    if facts["best"] is not None:
+        parts.append(f"best {facts['metric'] or 'value'} {format_number(facts['best'])}")
+    if facts["seconds_left"]:
+        parts.append(f"about {format_duration(facts['seconds_left'])} left")
+    return ", ".join(parts)
+
+
+@click.command()
+@click.option("--project", help="Only this project's sweeps.")
+@click.option("--entity", help="Only this entity's sweeps.")
+@server_choice
+@data_folder
+@as_json
+def ls(
+    *, project: str | None, entity: str | None, server: str | None, data: Path, as_json: bool
+) -> None:
+    """List the sweeps, newest first."""
+    with _connect(server, data) as api:
+        rows = [summarise(sweep) for sweep in api.list_sweeps(entity, project)]
+    if as_json:
+        echo_json(rows)
+    elif not rows:
+        where = "/".join(part for part in (entity, project) if part)
+        say(
+            f"no sweeps in {where}"
+            if where
+            else "no sweeps yet; make one with `sweep create DEFINITION`"
+        )
+    else:
+        columns = ["sweep", "state", "method", "finished", "running", "failed", "metric", "best"]
+        print_table(columns, [[row[column] for column in columns] for row in rows])
+
+
+@click.command()
+@click.argument("sweep")
+@server_choice
+@data_folder
+@as_json
+def status(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None:
+    """Say how SWEEP is doing."""
+    with _open(sweep, server, data) as (api, reference):
+        facts = summarise(api.find_sweep(reference))
+    if as_json:
+        echo_json(facts)
+        return
+    say(f"{click.style(facts['sweep'], bold=True)} is {in_words(facts)}")
+    for name in ("stop_reason", "notice", "url"):
+        if facts[name]:
+            say(f"  {facts[name]}")
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--interval", type=Seconds(0.2), default=1.0, show_default=True, help="Seconds between looks."
+)
+@server_choice
+@data_folder
+@as_json
+def watch(*, sweep: str, interval: float, server: str | None, data: Path, as_json: bool) -> None:
+    """Follow SWEEP until it ends; with --json, one object a line."""
+    import time
+
+    with _open(sweep, server, data) as (api, reference):
+        last = None
+        while True:
+            facts = summarise(api.find_sweep(reference))
+            seen = plain_json(facts) if as_json else in_words(facts)
+            if seen != last:
+                (echo_json if as_json else say)(seen)
+                last = seen
+            if facts["state"] in ENDED and not facts["running"]:
+                break
+            time.sleep(interval)
+        if not as_json and facts["stop_reason"]:
+            say(facts["stop_reason"])
+
+
+def _state_command(name: str, state: str, told: str, text: str) -> click.Command:
+    @click.command(name, help=text)
+    @click.argument("sweep")
+    @server_choice
+    @data_folder
+    @as_json
+    def command(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None:
+        with _open(sweep, server, data) as (api, reference):
+            api.set_sweep_state(api.find_sweep(reference), state)
+            facts = summarise(api.find_sweep(reference))
+        if as_json:
+            echo_json(facts)
+        else:
+            say(f"{facts['sweep']}: {told}")
+
+    return command
+
+
+pause = _state_command(
+    "pause", "PAUSED", "paused; running trials go on", "Start no new trials until SWEEP is resumed."
+)
+resume = _state_command("resume", "RUNNING", "running again", "Go on with a paused SWEEP.")
+stop = _state_command(
+    "stop",
+    "FINISHED",
+    "stopped; running trials finish",
+    "End SWEEP; trials that are running finish.",
+)
+cancel = _state_command(
+    "cancel",
+    "CANCELED",
+    "canceled; running trials are told to stop",
+    "End SWEEP now; trials that are running are stopped.",
+)
+
+
+@click.command()
+@click.argument("target", metavar="SWEEP|RUN")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@server_choice
+@data_folder
+@as_json
+def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool) -> None:
+    """Delete a sweep with its runs, or one run.
+
+    Rows and files go with them, and their space is free again.
+    """
+    from sweepd.cli.api import path_of
+
+    with _open(target, server, data) as (api, reference):
+        found, kind = _find_either(api, reference)
+        path = path_of(found)
+        if not yes:
+            _ask(f"delete the {kind} {path}{_size(found)}?")
+        (api.delete_sweep if kind == "sweep" else api.delete_run)(found)
+    if as_json:
+        echo_json({"deleted": path, "kind": kind})
+    else:
+        say(f"deleted the {kind} {path}")
+
+
+def _find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str]:
+    from sweepd.cli.api import path_of
+
+    try:
+        return api.find_sweep(reference), "sweep"
+    except NotFound:
+        run = api.find_run(reference) if reference.project else None
+        if run is None:
+            raise NotFound(
+                f"there is no sweep and no run {path_of(reference)} on {api.server.url}; "
+                "name a run as entity/project/run"
+            ) from None
+        return run, "run"
+
+
+def _size(found: Mapping[str, Any]) -> str:
+    issued = (found.get("sweepdStatus") or {}).get("issued")
+    return f" with its {issued} run{'s' if issued > 1 else ''}" if issued else ""
+
+
+def _ask(question: str) -> None:
+    """Leave if the answer is not yes.
+
+    Raises:
+        InvalidInput: if there is nobody to ask.
+    """
+    try:
+        is_sure = click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        raise InvalidInput("no answer, so nothing is deleted; --yes does not ask") from None
+    if not is_sure:
+        click.echo("nothing is deleted", err=True)
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,199 @@
+"""`sweep run`: everything, in one terminal."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweepd.cli.console import echo_json, format_duration, say
+from sweepd.cli.options import (
+    allow_unknown,
+    as_json,
+    check_mode,
+    check_place,
+    data_folder,
+    server_choice,
+)
+from sweepd.errors import InvalidInput, SweepdError
+
+if TYPE_CHECKING:
+    from sweepd.cli.api import Api
+    from sweepd.spec import Definition
+
+__all__ = ["run"]
+
+#: The shared training program, by the name that definitions give it; it ships in the wheel.
+_TRAINER = Path("trainer/train.py")
+
+
+@click.command()
+@click.argument("definition")
+@click.option(
+    "--agents",
+    type=click.IntRange(1, 256),
+    help="Trials at once; else one per GPU, or one per core up to 4.",
+)
+@click.option("--gpus", help="all, none, or their numbers: 0,1.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for model.onnx; a folder of the sweep's id is made in it.",
+)
+@click.option("--project", help="The project it goes to.")
+@click.option("--entity", help="The entity it goes to.")
+@allow_unknown
+@server_choice
+@data_folder
+@as_json
+def run(
+    *,
+    definition: str,
+    agents: int | None,
+    gpus: str | None,
+    out: Path,
+    project: str | None,
+    entity: str | None,
+    allow_unknown: bool,
+    server: str | None,
+    data: Path,
+    as_json: bool,
+) -> int:
+    """Run DEFINITION from start to model.onnx in one terminal.
+
+    Starts the service unless a server is configured, registers the sweep, runs agents, prints the
+    five best runs, and exports the best one's model. Of a program of your own that saves no
+    checkpoint.pt with its runs there is nothing to export: it says so, and that is no failure.
+
+    Ctrl-C once ends the sweep, lets running trials finish and still reports; twice ends these too.
+    """
+    from sweepd.cli.api import Api
+    from sweepd.cli.define import find_definition, load_definition, register
+    from sweepd.cli.drive import Plan, drive, leave_on_signals
+    from sweepd.cli.embedded import service_for
+
+    path = find_definition(definition)
+    parsed = load_definition(path, allow_unknown=allow_unknown)
+    _check(parsed.definition, out=out, gpus=gpus, agents=agents)
+    with leave_on_signals(), service_for(server, data) as service:
+        started = " (started for this command)" if service.is_started else ""
+        click.echo(f"using {service.server}{started}", err=True)
+        api = Api(service.server)
+        try:
+            api.check()
+            sweep = register(parsed, service.server, project=project, entity=entity)
+            _announce(api, sweep)
+            plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition.program, data))
+            facts, code = drive(api, service, plan)
+            report = _report(api, facts, parsed.definition, out=out, as_json=as_json)
+        finally:
+            api.close()
+    if service.is_started and not as_json:
+        say("the results stay: `sweep serve` shows them again", is_dim=True)
+    return code or report
+
+
+def _check(definition: "Definition", *, out: Path, gpus: str | None, agents: int | None) -> None:
+    """Refuse what cannot work before anything is started or created."""
+    import os
+
+    from sweepd_agent.devices import make_slots
+
+    if definition.program is None and definition.command is None:
+        raise InvalidInput(
+            "the definition names no program, so there is nothing to run; add program: FILE.py"
+        )
+    check_mode()
+    check_place(out)
+    make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
+
+
+def _workdir(path: Path, program: str | None, data: Path) -> Path:
+    """Return the folder that the definition's program is found from.
+
+    A sample's program ships inside the wheel: without a clone it is laid out beside the data.
+    """
+    here = Path.cwd()
+    if not program or (here / program).exists():
+        return here
+    for root in (path.resolve().parent, path.resolve().parent.parent):
+        if (root / program).exists():
+            return root
+    packaged = Path(__file__).parents[2] / "sweepd_trainer" / _TRAINER.name
+    if Path(program) == _TRAINER and packaged.is_file():
+        folder = data.absolute() / "samples"
+        copy = folder / program
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(packaged.read_bytes())
+        return folder
+    return here
+
+
+def _announce(api: "Api", sweep: str) -> None:
+    entity, project, name = sweep.split("/")
+    address = f"{api.server.page_url}/{entity}/{project}/sweeps/{name}"
+    click.echo(f"sweep {sweep}\n  page     {address}", err=True)
+    if api.is_ours:
+        click.echo(f"  sign in  {api.create_login_link()}", err=True)
+
+
+def _report(
+    api: "Api", facts: Mapping[str, Any], definition: "Definition", *, out: Path, as_json: bool
+) -> int:
+    """Print how the sweep ended, its best runs, and export the best; return an exit code."""
+    if facts["stop_reason"]:
+        click.echo(f"the sweep ended: {facts['stop_reason']}", err=True)
+    if facts["notice"] and not (facts["stop_reason"] or "").endswith(_cause(facts["notice"])):
+        click.echo(f"notice: {facts['notice']}", err=True)
+    told: dict[str, Any] = {"sweep": facts, "selection": None, "export": None}
+    code = 0
+    try:
+        if not facts["finished"]:
+            code = 1
+            click.echo("no trial finished, so there is no best run to export", err=True)
+        elif definition.metric is None:
+            click.echo("the definition has no metric, so there is no best run to export", err=True)
+        else:
+            _find_and_export(api, told, definition.program, out=out, as_json=as_json)
+    except SweepdError as error:  # said here, so that what was found is still printed
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    if as_json:
+        echo_json(told)
+    return code
+
+
+def _cause(notice: str) -> str:
+    """Return what a notice says of a run, without the run."""
+    return notice.partition(": ")[2] or notice
+
+
+def _find_and_export(
+    api: "Api", told: dict[str, Any], program: str | None, *, out: Path, as_json: bool
+) -> None:
+    from sweepd.cli.api import parse_target
+    from sweepd.cli.winner import print_best, print_export
+    from sweepd.results import export, select
+
+    began = time.monotonic()
+    sweep = told["sweep"]["sweep"]
+    selection = select(sweep)
+    told["selection"] = selection.as_json()
+    if not as_json:
+        print_best(selection, limit=5)
+    is_own = program is None or Path(program) != _TRAINER
+    if is_own and not api.has_file(parse_target(selection.best.path), "checkpoint.pt"):
+        click.echo(
+            "the best run saved no checkpoint.pt, so there is no model to export; a program that "
+            f"saves one goes on with: sweep export {sweep} --model MODULE:FUNCTION",
+            err=True,
+        )
+        return
+    report = export(selection, out=out / sweep.rsplit("/", 1)[-1] / "model.onnx")
+    told["export"] = report.as_json()
+    if not as_json:
+        print_export(report)
+        say(f"exported in {format_duration(time.monotonic() - began)}", is_dim=True)

@@ -1,0 +1,132 @@
+"""`sweep best` and `sweep export`: the winner by a stated rule, and its verified model."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sweepd.cli.console import echo_json, format_number, print_table, say
+from sweepd.cli.options import as_json, check_place, data_folder, server_choice
+from sweepd.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from sweepd.results import ExportReport, Selection
+
+__all__ = ["best", "export", "print_best", "print_export"]
+
+
+def _sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
+    """Point `wandb.Api()` at the server that is meant; return TARGET's whole path and its kind."""
+    from sweepd.cli.api import Api, parse_target, path_of
+    from sweepd.cli.server import find_server
+
+    reference = parse_target(target)
+    found = find_server(server or reference.base_url, data)
+    os.environ.update(found.environment)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    api = Api(found)
+    try:
+        try:
+            return path_of(api.find_sweep(reference)), "sweep"
+        except NotFound:
+            run = api.find_run(reference) if reference.project else None
+            if run is None:
+                raise
+            return path_of(run), "run"
+    finally:
+        api.close()
+
+
+def print_best(selection: "Selection", *, limit: int) -> None:
+    """Print the leading runs of a sweep and the rule that ranked them."""
+    names = selection.parameters
+    rows = [
+        [place, run.display_name, run.value, *(run.config.get(name) for name in names)]
+        for place, run in enumerate(selection.ranking[:limit], 1)
+    ]
+    print_table(["#", "run", selection.metric, *names], rows)
+    say(selection.rule_in_words, is_dim=True)
+    for name, value in selection.best.test_metrics.items():
+        say(f"{name} of the best: {click.style(format_number(value), bold=True)}")
+
+
+def print_export(report: "ExportReport") -> None:
+    """Print where the model is and how it was proven."""
+    say(f"model    {click.style(str(report.path), bold=True)}")
+    for line in report.lines():
+        say(f"  {line}")
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--by", metavar="best|last|mean:K", help="The rule; else the definition's, else best."
+)
+@click.option("--limit", type=click.IntRange(1), default=5, show_default=True)
+@server_choice
+@data_folder
+@as_json
+def best(
+    *, sweep: str, by: str | None, limit: int, server: str | None, data: Path, as_json: bool
+) -> None:
+    """Rank SWEEP's finished runs by a stated rule and print the best."""
+    path, kind = _sign_in(sweep, server, data)
+    if kind == "run":
+        raise InvalidInput(f"{path} is a run; the best is one of a sweep: name that")
+    from sweepd.results import select
+
+    selection = select(path, by=by)
+    if as_json:
+        echo_json(selection.as_json(limit=limit))
+    else:
+        print_best(selection, limit=limit)
+
+
+@click.command()
+@click.argument("target", metavar="SWEEP|RUN")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("model.onnx"),
+    show_default=True,
+)
+@click.option("--by", metavar="best|last|mean:K", help="How to choose among a sweep's runs.")
+@click.option(
+    "--model",
+    metavar="MODULE:FUNCTION",
+    help="Rebuilds the model from its run's config; else the shared trainer's.",
+)
+@click.option("--no-upload", is_flag=True, help="Keep the file here; do not add it to the run.")
+@server_choice
+@data_folder
+@as_json
+def export(
+    *,
+    target: str,
+    out: Path,
+    by: str | None,
+    model: str | None,
+    no_upload: bool,
+    server: str | None,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Export SWEEP's best run, or RUN, as one verified ONNX file.
+
+    The file holds weights, normalisation and where it comes from. It is compared with PyTorch on
+    real held-out data before it gets its name.
+    """
+    check_place(out)
+    path, kind = _sign_in(target, server, data)
+    if kind == "run" and by:
+        raise InvalidInput(f"{path} is a run: --by chooses among the runs of a sweep")
+    from sweepd.results import export as export_model
+    from sweepd.results import select
+
+    source = select(path, by=by) if kind == "sweep" else path
+    report = export_model(source, out=out, model=model, upload=not no_upload)
+    if as_json:
+        echo_json(report.as_json())
+    else:
+        print_export(report)

@@ -1,0 +1,54 @@
+"""Renders docs/cli.md from the commands themselves; `python tests/docs/cli_page.py` writes it."""
+
+from pathlib import Path
+
+import click
+
+from sweepd.cli import sweep
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+HEAD = """# The `sweep` command
+
+SWEEP is an id, `entity/project/id`, or a page's address. Exit codes: 0 done, 1 failed, 2 wrong
+input, 75 try again. `WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_ENTITY`, `WANDB_PROJECT` and netrc
+mean what they mean to `wandb`; with the service on this machine, `sweep` finds its address and key
+in the data folder by itself. This page is made from the commands' own help.
+"""
+
+
+def render() -> str:
+    parts = [HEAD]
+    context = click.Context(sweep, info_name="sweep")
+    for name in sweep.list_commands(context):
+        command = sweep.get_command(context, name)
+        assert command is not None
+        parts.append(_section(command, f"sweep {name}", context))
+    return "\n".join(parts)
+
+
+def _section(command: click.Command, path: str, parent: click.Context) -> str:
+    context = click.Context(command, info_name=path, parent=None, max_content_width=96)
+    context.terminal_width = 96
+    usage = " ".join(command.collect_usage_pieces(context))
+    lines = [f"## `{path} {usage}`", "", (command.help or "").strip(), ""]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            lines.append(_section(child, f"{path} {name}", context).replace("## ", "### ", 1))
+        return "\n".join(lines)
+    options = [
+        record
+        for parameter in command.get_params(context)
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))
+    ]
+    lines += ["| option | meaning |", "|---|---|"]
+    lines += [
+        f"| `{flags}` | {text} |".replace("cloud|local|URL", "URL") for flags, text in options
+    ]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())
