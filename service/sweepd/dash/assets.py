@@ -83,6 +83,8 @@ def render(name: str, *, data: Any = None, **values: Any) -> str:
 
 async def static(request: Request) -> Response:
     """Send a script, a style or the icons; under the present version, to be kept for a year."""
+    if "\0" in request.path_params["path"]:  # no system has such a file, nor says so politely
+        raise NotFound("there is no such file")
     path = (_STATIC / request.path_params["path"]).resolve()
     if not path.is_relative_to(_STATIC) or path.suffix not in _TYPES or not path.is_file():
         raise NotFound("there is no such file")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -98,7 +98,7 @@ def is_own(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    return origin is not None and origin.partition("://")[2] == request.headers.get("host")
 
 
 class Guard:
@@ -201,7 +201,9 @@ def _is_from_elsewhere(request: Request) -> bool:
     if site is not None:
         return site in ("cross-site", "same-site")
     referer = request.headers.get("referer")
-    return referer is not None and urlsplit(referer).netloc != request.headers.get("host")
+    if referer is None:
+        return False
+    return referer.partition("://")[2].partition("/")[0] != request.headers.get("host")
 
 
 def _sorry(request: Request, error: SweepdError) -> Response:

@@ -9,6 +9,7 @@ from sweepd.engine import events, paging, projects
 from sweepd.engine.filters import Ordering, compile_filters, compile_order
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import find_run, load_run, select_runs, view_of
+from sweepd.engine.texts import MAX_INT, clean
 from sweepd.engine.upserts import RunChange, upsert_run
 from sweepd.engine.views import Account, Page, RunView
 from sweepd.errors import Conflict, NotFound, ProtocolError
@@ -205,4 +206,15 @@ def _is_cursor(cursor: object, n_keys: int) -> bool:
     *values, run_id = cursor
     if not isinstance(run_id, int) or isinstance(run_id, bool) or abs(run_id) >= 2**63:
         return False
-    return all(value is None or isinstance(value, str | float | int) for value in values)
+    return all(map(_is_key, values))
+
+
+def _is_key(value: object) -> bool:
+    """Return whether a cursor's value is one that a row can have."""
+    if isinstance(value, str):
+        return clean(value) == value
+    return value is None or isinstance(value, float) or _is_whole(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and abs(value) <= MAX_INT

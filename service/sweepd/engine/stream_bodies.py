@@ -1,11 +1,10 @@
 """A file_stream request, parsed: rows as strict JSON text beside their values."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sweepd.engine.texts import MAX_INT, clean, strict_json
+from sweepd.engine.texts import MAX_INT, clean, load, strict_json
 from sweepd.errors import ProtocolError
 
 __all__ = [
@@ -20,7 +19,7 @@ __all__ = [
 ]
 
 HISTORY, EVENTS, CONSOLE = 0, 1, 2  # stream_line.stream
-MAX_LINE = 2**40  # lines of one stream
+MAX_LINE = 2**31 - 1  # lines of one stream: their number leaves as a GraphQL Int
 
 _HISTORY_FILE, _EVENTS_FILE = "wandb-history.jsonl", "wandb-events.jsonl"
 _SUMMARY_FILE, _CONSOLE_FILE = "wandb-summary.json", "output.log"
@@ -67,8 +66,8 @@ def parse_body(data: bytes | str) -> StreamBody:
         ProtocolError: if it is not a JSON object of the shape that the client sends.
     """
     try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        body = load(data)
+    except ValueError as error:
         raise ProtocolError(f"file_stream: not JSON: {error}") from None
     files = body.get("files") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(files, dict | None):
@@ -77,7 +76,7 @@ def parse_body(data: bytes | str) -> StreamBody:
     history, events = chunks.get(_HISTORY_FILE), chunks.get(_EVENTS_FILE)
     summary = chunks.get(_SUMMARY_FILE)
     exit_code = body.get("exitcode")
-    is_number = isinstance(exit_code, int) and abs(exit_code) <= MAX_INT
+    is_number = isinstance(exit_code, int) and abs(exit_code) < 2**31  # it leaves as a GraphQL Int
     return StreamBody(
         history=_rows(history),
         events=_rows(events),
@@ -120,8 +119,8 @@ def _row(line: int, text: str) -> Row | None:
     The text is kept as it came unless it has NaN or Infinity, which JSON lacks.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = load(text)
+    except ValueError:
         return None
     if not isinstance(values, dict):
         return None
@@ -136,7 +135,7 @@ def _row(line: int, text: str) -> Row | None:
 
 def _summary(text: str) -> str | None:
     try:
-        values = json.loads(text)
+        values = load(text)
         return strict_json(values) if isinstance(values, dict) else None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None

@@ -6,14 +6,56 @@ from typing import Any
 
 from sweepd.errors import ProtocolError
 
-__all__ = ["MAX_INT", "clean", "read_object", "strict_json"]
+__all__ = ["MAX_INT", "clean", "clean_all", "load", "read_object", "strict_json"]
 
 MAX_INT = 2**63 - 1  # what SQLite holds
+_MAX_DEPTH = 100  # of JSON from clients: whatever reads it again may recurse
 
 
 def clean(text: str) -> str:
     """Return a text that can be stored: half a surrogate pair becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def clean_all(value: Any) -> Any:
+    """Return a JSON value whose texts, keys included, can be stored."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): clean_all(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean_all(item) for item in value]
+    return value
+
+
+def load(text: str | bytes) -> Any:
+    """Parse JSON from a client; NaN and Infinity are let through.
+
+    Raises:
+        ValueError: in words, if it is none, or nested more than a hundred levels deep.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if isinstance(text, bytes):
+        n_open = text.count(b"[") + text.count(b"{")
+    else:
+        n_open = text.count("[") + text.count("{")
+    if n_open > _MAX_DEPTH and not _is_shallow(value, _MAX_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
+    return True
 
 
 def read_object(text: str, *, name: str) -> dict[str, Any]:
@@ -23,8 +65,8 @@ def read_object(text: str, *, name: str) -> dict[str, Any]:
         ProtocolError: naming the field, if it is anything else.
     """
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = load(text)
+    except ValueError as error:
         raise ProtocolError(f"{name}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ProtocolError(f"{name}: must be a JSON object, not {type(value).__name__}")

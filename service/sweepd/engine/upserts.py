@@ -189,6 +189,8 @@ def _change(
     if sweep is not None and run.sweep_id != sweep.id:
         if run.sweep_id is not None:
             raise ProtocolError(f"run {run.name} belongs to sweep {run.sweep}, not {change.sweep}")
+        if run.project_id != sweep.project_id:
+            raise ProtocolError(f"run {run.name} is of another project than sweep {change.sweep}")
         values["sweep_id"] = sweep.id
     if config is not None:
         is_first = run.sweep_id is not None and run.started_at is None

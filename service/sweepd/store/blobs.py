@@ -24,7 +24,8 @@ class Blobs:
         self._folder = folder
         self._temporary = folder / "tmp"
         with in_words(folder):
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._temporary.mkdir(exist_ok=True)
 
     def writer(self) -> "BlobWriter":
         """Return a context in which one new blob is written; leaving it uncommitted drops it."""

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -71,6 +70,6 @@ def _refuse_other_sites(request: Request) -> None:
     if site is not None:
         is_own = site == "same-origin"
     else:
-        is_own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+        is_own = origin is not None and origin.partition("://")[2] == request.headers.get("host")
     if not is_own:
         raise Forbidden("a session cookie counts only for this service's own pages")

@@ -1,7 +1,8 @@
 """What a resolver knows of the request it serves."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from anyio import to_thread
@@ -9,14 +10,18 @@ from graphql import GraphQLResolveInfo
 from starlette.requests import Request
 
 from sweepd.engine.services import Services
-from sweepd.engine.views import Account
-from sweepd.errors import NotFound
+from sweepd.engine.views import Account, Page
+from sweepd.errors import NotFound, ProtocolError
 
 __all__ = ["LEASE_HEADER", "Context", "Info", "Lease", "Resolvers", "base_url", "read_lease"]
 
 LEASE_HEADER = "x-sweepd-lease"
 
 T = TypeVar("T")
+
+#: Reads and listed things that one request may ask for. The client's largest, a thousand runs
+#: with what hangs on each, needs a quarter; listings nested in each other would go on for ever.
+_MAX_READS = 20_000
 
 #: Type -> field -> resolver(source, info, **arguments).
 Resolvers = Mapping[str, Mapping[str, Callable[..., Any]]]
@@ -44,15 +49,27 @@ class Context:
     base_url: str
     request_id: str
     lease: Lease | None = None
+    spent: Counter[str] = field(default_factory=Counter)
 
     async def read(self, use_case: Callable[..., T], **arguments: Any) -> T:
         """Run a use case that only reads."""
-        return await self.services.store.read(use_case, **arguments)
+        self._spend(1)
+        found = await self.services.store.read(use_case, **arguments)
+        if isinstance(found, Page):
+            self._spend(len(found.items))
+        return found
+
+    def _spend(self, n_reads: int) -> None:
+        self.spent["reads"] += n_reads
+        if self.spent["reads"] > _MAX_READS:
+            raise ProtocolError(
+                f"the request asks for more than {_MAX_READS} things at once; use smaller pages"
+            )
 
     async def read_or_none(self, use_case: Callable[..., T], **arguments: Any) -> T | None:
         """Run a use case that only reads; what does not exist is None, as the client expects."""
         try:
-            return await self.services.store.read(use_case, **arguments)
+            return await self.read(use_case, **arguments)
         except NotFound:
             return None
 

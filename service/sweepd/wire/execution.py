@@ -17,6 +17,7 @@ from graphql import (
     execute,
 )
 
+from sweepd.engine.texts import clean
 from sweepd.errors import ProtocolError, SweepdError
 from sweepd.wire.context import Context, Resolvers
 from sweepd.wire.documents import Documents, InvalidDocument
@@ -41,9 +42,8 @@ class Reply:
 
     def encode(self) -> bytes:
         """Return the body as strict JSON."""
-        return json.dumps(
-            self.body, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        ).encode()
+        text = json.dumps(self.body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return clean(text).encode()
 
 
 def make_schema(tables: Sequence[Resolvers]) -> GraphQLSchema:

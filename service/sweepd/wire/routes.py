@@ -1,7 +1,7 @@
 """The addresses of the protocol, and how failures leave there."""
 
-import json
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from sweepd import __version__
 from sweepd.engine import streams
 from sweepd.engine.services import Services
+from sweepd.engine.texts import clean, clean_all, load
 from sweepd.errors import ProtocolError, SweepdError
 from sweepd.store import Tx
 from sweepd.wire import storage
@@ -33,6 +34,7 @@ _log = logging.getLogger("sweepd.wire")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _IN_THREAD = 2**18  # bytes; smaller bodies are parsed at once
 
 
@@ -62,8 +64,8 @@ def routes(
     """
     served = _Protocol(services, also_at, sizes)
     bytes_routes = [
-        Route("/{run_id:int}/{name:path}", _guarded(served.put_file), methods=["PUT"]),
-        Route("/{run_id:int}/{name:path}", _guarded(served.get_file), methods=["GET"]),
+        Route("/{run_id}/{name:path}", _guarded(served.put_file), methods=["PUT"]),
+        Route("/{run_id}/{name:path}", _guarded(served.get_file), methods=["GET"]),
     ]
     cors = Middleware(
         CORSMiddleware,
@@ -148,10 +150,16 @@ def _answers(tx: Tx) -> None:
 async def _parsed(body: bytes) -> Any:
     try:
         if len(body) > _IN_THREAD:
-            return await to_thread.run_sync(json.loads, body)
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+            return await to_thread.run_sync(_load, body)
+        return _load(body)
+    except ValueError as error:
         raise ProtocolError(f"the body is not JSON: {error}") from None
+
+
+def _load(body: bytes) -> Any:
+    """Parse a request; half a surrogate pair in a text becomes `?`, which can be stored."""
+    value = load(body.decode())
+    return clean_all(value) if _SURROGATE.search(body) else value
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -177,5 +185,5 @@ def _guarded(handler: Handler) -> Handler:
 
 def _refusal(words: str, status: int) -> Response:
     headers = {"Retry-After": "1"} if status == 503 else {}
-    body = {"errors": [{"message": words}], "data": None}
+    body = {"errors": [{"message": clean(words)}], "data": None}
     return JSONResponse(body, status, headers=headers)

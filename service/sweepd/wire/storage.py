@@ -107,7 +107,10 @@ async def download(request: Request, services: Services) -> Response:
 
 def _checked(request: Request, services: Services, *, method: str) -> tuple[int, str]:
     """Return run and name of a signed address; a GET link serves HEAD too."""
-    run_id, name = int(request.path_params["run_id"]), str(request.path_params["name"])
+    number, name = str(request.path_params["run_id"]), str(request.path_params["name"])
+    if not (number.isascii() and number.isdecimal() and len(number) <= 18):
+        raise NotFound("there is no such file")
+    run_id = int(number)
     links.verify(
         services.store.secret,
         _path(run_id, name),

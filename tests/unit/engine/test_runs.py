@@ -4,7 +4,7 @@ import re
 import pytest
 from sqlalchemy import func, select
 
-from sweepd.engine import files, runs
+from sweepd.engine import files, paging, runs
 from sweepd.errors import Conflict, Forbidden, IllegalMove, InvalidInput, NotFound, ProtocolError
 from sweepd.states import RunState
 from sweepd.store import tables as t
@@ -267,6 +267,26 @@ def test_run_stays_in_its_sweep(change, sweep, store):
 
     with pytest.raises(ProtocolError, match="belongs to sweep sw1, not sw2"):
         change(name="r1", host="box", sweep="sw2")
+
+
+def test_run_of_another_project_cannot_join_a_sweep(change, sweep):
+    run, _ = change(name="r9", project="elsewhere", host="box")
+
+    with pytest.raises(ProtocolError, match="another project than sweep sw1"):
+        change(id=run.id, sweep="sw1")
+
+
+@pytest.mark.parametrize("key", [10**30, "\ud800", [1], {}])
+def test_cursor_that_no_row_can_have_is_refused(store, alice, upsert, key):
+    project_id = upsert("plain").project_id
+
+    with pytest.raises(ProtocolError, match="cursor"):
+        store.read_sync(
+            runs.query_runs,
+            actor=alice,
+            project_id=project_id,
+            after=paging.encode([key, 1]),
+        )
 
 
 def hand_out(tx, sweep_id, project_id, *, attempt=1):

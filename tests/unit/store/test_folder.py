@@ -32,6 +32,16 @@ def test_fresh_folder_is_private(folder):
     assert len((folder / "secret").read_bytes()) == 32
 
 
+def test_folder_that_others_may_enter_shows_them_nothing(folder):
+    folder.mkdir(mode=0o755, parents=True)
+    store = Store.open(folder)
+
+    open_to_others = {path.name for path in folder.iterdir() if mode(path) & 0o077}
+    store.close()
+
+    assert open_to_others <= {"lock"}
+
+
 def test_second_service_on_a_folder_is_refused_with_the_first_ones_process(folder):
     store = Store.open(folder)
 

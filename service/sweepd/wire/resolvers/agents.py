@@ -9,7 +9,14 @@ from sweepd.engine.views import AgentView, Command
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id
-from sweepd.wire.resolvers.common import attribute, connection, ident, page_size, read_object
+from sweepd.wire.resolvers.common import (
+    at_most,
+    attribute,
+    connection,
+    ident,
+    page_size,
+    read_object,
+)
 
 __all__ = ["FIELDS", "command_json"]
 
@@ -35,7 +42,7 @@ async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mappin
         agents.heartbeat,
         actor=context.account,
         agent_id=agent_id,
-        running={run for run, is_there in state.items() if is_there},
+        running=set(at_most([run for run, is_there in state.items() if is_there], "runs")),
         limits=context.services.limits,
     )
     return {

@@ -1,10 +1,10 @@
 """What resolvers share: plain fields, ids, times, connections."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from sweepd.engine.texts import clean_all, load
 from sweepd.engine.views import Page
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Info
@@ -13,6 +13,7 @@ from sweepd.wire.ids import wire_id
 __all__ = [
     "EMPTY",
     "Named",
+    "at_most",
     "attribute",
     "connection",
     "constant",
@@ -21,10 +22,13 @@ __all__ = [
     "read_object",
 ]
 
+T = TypeVar("T")
+
 #: A page of nothing.
 EMPTY: Page[Any] = Page(items=(), cursors=(), has_next=False, total=0)
 
 _MAX_PAGE = 1_000
+_MAX_MEMBERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,17 @@ def page_size(first: int | None, default: int = 50) -> int:
     return min(default if first is None else first, _MAX_PAGE)
 
 
+def at_most(members: Sequence[T], what: str) -> Sequence[T]:
+    """Return a list from a client that is not too long to work through in one go.
+
+    Raises:
+        ProtocolError: if it has more than ten thousand members; `what` names them.
+    """
+    if len(members) > _MAX_MEMBERS:
+        raise ProtocolError(f"{len(members)} {what} at once; at most {_MAX_MEMBERS}")
+    return members
+
+
 def read_object(text: str | None, what: str) -> dict[str, Any]:
     """Return the JSON object in `text`; nothing is an empty one.
 
@@ -93,11 +108,12 @@ def read_object(text: str | None, what: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = json.loads(text)
+        value = load(text)
     except ValueError as error:
         raise ProtocolError(f"{what} is not JSON: {error}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ProtocolError(f"{what} must be a JSON object, not {text:.80}")
-    return value
+    found: dict[str, Any] = clean_all(value)
+    return found

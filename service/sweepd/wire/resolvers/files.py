@@ -10,7 +10,7 @@ from sweepd.errors import NotFound
 from sweepd.store import Tx
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_int_id, wire_id
-from sweepd.wire.resolvers.common import attribute, connection, ident, page_size
+from sweepd.wire.resolvers.common import at_most, attribute, connection, ident, page_size
 from sweepd.wire.storage import link
 
 __all__ = ["FIELDS"]
@@ -22,7 +22,7 @@ async def _create_run_files(root: None, info: Info, input: Mapping[str, Any]) ->
     run = await _run_of(info, input)
     uploads = [
         {"name": name, "uploadUrl": link(context, run.id, files.check_name(name), method="PUT")}
-        for name in input["files"]
+        for name in at_most(input["files"], "files")
     ]
     return {"runID": wire_id("Run", run.id), "uploadHeaders": [], "files": uploads}
 
@@ -49,7 +49,7 @@ async def _delete_files(root: None, info: Info, input: Mapping[str, Any]) -> Map
     freed = await context.write(
         _delete,
         actor=context.account,
-        file_ids=[read_int_id("File", file_id) for file_id in input["files"]],
+        file_ids=[read_int_id("File", file_id) for file_id in at_most(input["files"], "files")],
     )
     await context.delete_blobs(freed)
     return {"success": True}

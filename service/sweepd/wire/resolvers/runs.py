@@ -1,6 +1,7 @@
 """Runs: the client's upserts and resumes, the public API's reads and changes."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -172,6 +173,8 @@ def _step(spec: Mapping[str, Any], name: str) -> int | None:
     value = spec.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ProtocolError(f"{name} of a history spec must be a number, not {value!r:.80}")
+    if value is not None and not math.isfinite(value):
+        raise ProtocolError(f"{name} of a history spec must be finite, not {value!r}")
     return int(value) if value is not None else None
 
 
