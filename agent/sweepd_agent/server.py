@@ -50,8 +50,12 @@ def resolve_server(
             "(--base-url cloud is W&B's)"
         )
     url = _CLOUD if url == "cloud" else url.rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        is_address = False
+    if not is_address:
         raise InvalidInput(f"the server {url!r} is not an http or https address")
     key = (
         api_key

@@ -303,7 +303,13 @@ def _known_user(store: Store, place: Path) -> tuple[Account, str] | None:
 
 def _another_key(store: Store) -> tuple[Account, str]:
     """Make another key for an administrator: the file with the first one is gone."""
-    admin = next(user for user in store.read_sync(accounts.list_users) if user.is_admin)
+    users = store.read_sync(accounts.list_users)
+    admin = next((user for user in users if user.is_admin), None)
+    if admin is None:
+        raise InvalidInput(
+            "the file with this machine's key is gone and no user is an administrator; "
+            "add one: sweep user add NAME --admin"
+        )
     _, key = store.write_sync(accounts.add_key, account=admin, description="this machine")
     return admin, key
 

@@ -37,7 +37,7 @@ def test_sweep_moves_follow_the_table(old: SweepState, new: SweepState) -> None:
 def test_a_sweep_that_a_person_ended_never_runs_again() -> None:
     for ended in (SweepState.FINISHED, SweepState.CANCELED):
         assert is_terminal(ended)
-        with pytest.raises(IllegalMove, match="nothing, it has ended"):
+        with pytest.raises(IllegalMove, match="cannot become RUNNING"):
             move_sweep(ended, SweepState.RUNNING)
 
 

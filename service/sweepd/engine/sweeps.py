@@ -10,9 +10,9 @@ from sweepd.engine.accounts import check_entity
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweepviews import definition_of, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, SweepView, TrialView
-from sweepd.errors import Conflict, InvalidInput, NotFound
+from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound
 from sweepd.spec import Definition, read_definition
-from sweepd.states import SweepState, is_terminal, move_sweep
+from sweepd.states import RunState, SweepState, is_terminal, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -151,6 +151,8 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     old, new = SweepState(sweep.state), _state(state)
     if old == new:
         return _one(tx, sweep_id)
+    if is_terminal(old) and new == SweepState.CANCELED and not _has_running(tx, sweep_id):
+        raise IllegalMove(f"sweep {sweep.name} has ended ({old.lower()}) and nothing of it runs")
     if new in (SweepState.FINISHED, SweepState.CANCELED):
         verb = "stopped" if new == SweepState.FINISHED else "canceled"
         end_sweep(tx, sweep, new, reason=f"{verb} by {actor.name}", actor=actor.name)
@@ -166,6 +168,12 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     _record(tx, sweep, actor, verb, **{"from": old})
     finish_if_done(tx, sweep_id)
     return _one(tx, sweep_id)
+
+
+def _has_running(tx: Tx, sweep_id: int) -> bool:
+    live = (RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING)
+    query = select(t.run.c.id).where(t.run.c.sweep_id == sweep_id, t.run.c.state.in_(live))
+    return tx.conn.execute(query.limit(1)).first() is not None
 
 
 def get_sweep(

@@ -119,12 +119,12 @@ def export(
         run = api.run(path)
         config = dict(run.config)
     label = "/".join(run.path)
-    _require_onnx()
-    from sweepd.results import onnx_file
-
     with tempfile.TemporaryDirectory() as folder:
         with in_words(f"the files of the run {label}"):
             checkpoint = download(run, CHECKPOINT, Path(folder))
+        _require_onnx()
+        from sweepd.results import onnx_file
+
         rebuilt = _rebuild(hook or _own_hook(checkpoint), config, checkpoint)
     metadata = {
         **rebuilt.metadata,

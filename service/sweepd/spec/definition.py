@@ -7,7 +7,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from sweepd.errors import InvalidInput
-from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, refuse
+from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, at_most, refuse
 from sweepd.spec.goals import Goal, check_rule
 from sweepd.spec.space import Config, Space
 
@@ -77,7 +77,7 @@ class Definition(_Model):
     program: Annotated[Text, at_least(1)] | None = None
     command: Annotated[tuple[Argument, ...], AfterValidator(_not_empty)] | None = None
     early_terminate: EarlyTerminate | None = None
-    run_cap: Annotated[Whole, at_least(1)] | None = None
+    run_cap: Annotated[Whole, at_least(1), at_most(2**31 - 1)] | None = None
     name: Text | None = None
     description: Text | None = None
     project: Text | None = None

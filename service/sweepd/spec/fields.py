@@ -65,6 +65,17 @@ def _is_numeric(text: str) -> bool:
     return True
 
 
+def at_most(bound: int) -> AfterValidator:
+    """Return the check that a number is not above `bound`."""
+
+    def check(value: Any) -> Any:
+        if value > bound:
+            raise refuse(f"must be at most {bound}, not {show(value)}")
+        return value
+
+    return AfterValidator(check)
+
+
 def at_least(bound: int, *, exclusive: bool = False) -> AfterValidator:
     """Return the check that a number, or a text's length, is not below `bound`."""
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from sweepd.spec.distributions import EXACT, Array, Distribution, is_number
 
@@ -202,7 +201,7 @@ class Normal(Numeric):
         return self.mu + self.sigma * _quantile(u)
 
     def _forward(self, x: Array) -> Array:
-        return np.asarray(special.ndtr((x - self.mu) / self.sigma), dtype=np.float64)
+        return np.asarray(_special().ndtr((x - self.mu) / self.sigma), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +221,7 @@ class LogNormal(Numeric):
 
     def _forward(self, x: Array) -> Array:
         z = (np.log(np.maximum(x, np.finfo(np.float64).tiny)) - self.mu) / self.sigma
-        return np.asarray(special.ndtr(z), dtype=np.float64)
+        return np.asarray(_special().ndtr(z), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,11 +237,18 @@ class Beta(Numeric):
         return 0.0, 1.0
 
     def _inverse(self, u: Array) -> Array:
-        return np.asarray(special.betaincinv(self.a, self.b, np.clip(u, 0.0, 1.0)), np.float64)
+        return np.asarray(_special().betaincinv(self.a, self.b, np.clip(u, 0.0, 1.0)), np.float64)
 
     def _forward(self, x: Array) -> Array:
-        return np.asarray(special.betainc(self.a, self.b, np.clip(x, 0.0, 1.0)), np.float64)
+        return np.asarray(_special().betainc(self.a, self.b, np.clip(x, 0.0, 1.0)), np.float64)
+
+
+def _special() -> Any:
+    """Return scipy's special functions: only unbounded laws pay for importing them."""
+    from scipy import special
+
+    return special
 
 
 def _quantile(u: Array) -> Array:
-    return np.asarray(special.ndtri(np.clip(u, _EDGE, 1 - _EDGE)), dtype=np.float64)
+    return np.asarray(_special().ndtri(np.clip(u, _EDGE, 1 - _EDGE)), dtype=np.float64)

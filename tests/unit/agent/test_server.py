@@ -79,7 +79,7 @@ def test_cloud_is_a_word_for_its_address(environ, tmp_path):
     assert (server.url, server.api_key) == ("https://api.wandb.ai", "key")
 
 
-@pytest.mark.parametrize("url", ["ftp://host", "host:8080", "http://"])
+@pytest.mark.parametrize("url", ["ftp://host", "host:8080", "http://", "http://[", "http://h:x"])
 def test_what_is_no_address_is_refused(environ, tmp_path, url):
     with pytest.raises(InvalidInput, match="is not an http or https address"):
         resolve_server(url, "key", environ=environ, folder=tmp_path)

@@ -2,6 +2,9 @@
 
 import pytest
 
+from sweepd.errors import DefinitionError
+from sweepd.spec import read_definition
+
 METRIC = {"name": "loss", "goal": "minimize"}
 X = {"x": {"values": [1, 2]}}
 
@@ -97,3 +100,10 @@ def test_a_space_with_problems_is_not_used_against_the_initial_configs(text_of, 
     found = refusal(text_of({"lr": {"min": 1}}, sweepd={"initial": [{"lr": 3}]}))
 
     assert list(found) == ["parameters.lr"]
+
+
+def test_run_cap_above_what_the_protocol_can_carry_is_refused() -> None:
+    text = "method: random\nrun_cap: 3000000000\nparameters: {x: {min: 0.0, max: 1.0}}\n"
+
+    with pytest.raises(DefinitionError, match="run_cap: must be at most 2147483647"):
+        read_definition(text)

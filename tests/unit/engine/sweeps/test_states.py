@@ -75,6 +75,22 @@ def test_cancelled_sweep_stops_runs_through_both_channels(lab):
     assert lab.beat(agent).type == "exit"
 
 
+def test_stopped_sweep_can_be_cancelled_while_a_trial_runs_and_not_after(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.set_state(sweep, "FINISHED")
+
+    lab.set_state(sweep, "CANCELED")
+
+    assert lab.beat(agent, command.run).type == "stop"
+    other = lab.create()
+    lab.set_state(other, "FINISHED")
+    with pytest.raises(IllegalMove, match="has ended .finished. and nothing of it runs"):
+        lab.set_state(other, "CANCELED")
+
+
 def test_cancelled_run_that_its_agent_has_no_more_was_killed_without_a_last_word(lab):
     sweep = lab.create()
     agent = lab.register(sweep)
