@@ -87,7 +87,7 @@ def test_stopped_sweep_can_be_cancelled_while_a_trial_runs_and_not_after(lab):
     assert lab.beat(agent, command.run).type == "stop"
     other = lab.create()
     lab.set_state(other, "FINISHED")
-    with pytest.raises(IllegalMove, match="has ended .finished. and nothing of it runs"):
+    with pytest.raises(IllegalMove, match=r"has ended \(finished\) and nothing of it runs"):
         lab.set_state(other, "CANCELED")
 
 
