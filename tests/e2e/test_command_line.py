@@ -254,3 +254,29 @@ def test_serve_prints_what_plain_wandb_needs_at_once(
 
     assert json.loads(listed) == []
     assert code == 0
+
+
+@pytest.mark.timeout(240)
+def test_run_exports_the_model_of_a_program_of_ones_own(
+    folder: Path, home: dict[str, str], tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    shutil.copy(ROOT / "tests" / "programs" / "linear.py", folder)
+    (folder / "linear.yaml").write_text(
+        "program: linear.py\nmethod: grid\nmetric: {name: loss, goal: minimize}\n"
+        "parameters: {lr: {values: [0.1, 0.3]}}\n"
+    )
+
+    done = ask(
+        *("run", "linear.yaml", "--agents", "1", "--model", "linear:build", "--json"),
+        *("--data", tmp_path / "data"),
+        env=home,
+        cwd=folder,
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["export"]
+    assert told["max_abs_diff"] <= 1e-4
+    session = onnxruntime.InferenceSession(told["path"])
+    assert [item.name for item in session.get_outputs()] == ["output"]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,11 @@ _TRAINER = Path("trainer/train.py")
     show_default=True,
     help="Folder for model.onnx; a folder of the sweep's id is made in it.",
 )
+@click.option(
+    "--model",
+    metavar="MODULE:FUNCTION",
+    help="Rebuilds the model of a program of your own; else the shared trainer's.",
+)
 @click.option("--project", help="The project it goes to.")
 @click.option("--entity", help="The entity it goes to.")
 @allow_unknown
@@ -55,6 +61,7 @@ def run(
     agents: int | None,
     gpus: str | None,
     out: Path,
+    model: str | None,
     project: str | None,
     entity: str | None,
     allow_unknown: bool,
@@ -88,7 +95,8 @@ def run(
             _announce(api, sweep)
             plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition.program, data))
             facts, code = drive(api, service, plan)
-            report = _report(api, facts, parsed.definition, out=out, as_json=as_json)
+            goal = _Goal(out, model, as_json)
+            report = _report(api, facts, parsed.definition, goal)
         finally:
             api.close()
     if service.is_started and not as_json:
@@ -140,9 +148,16 @@ def _announce(api: "Api", sweep: str) -> None:
         click.echo(f"  sign in  {api.create_login_link()}", err=True)
 
 
-def _report(
-    api: "Api", facts: Mapping[str, Any], definition: "Definition", *, out: Path, as_json: bool
-) -> int:
+@dataclass(frozen=True)
+class _Goal:
+    """What the user wants of the sweep once it has ended."""
+
+    out: Path
+    model: str | None
+    as_json: bool
+
+
+def _report(api: "Api", facts: Mapping[str, Any], definition: "Definition", goal: _Goal) -> int:
     """Print how the sweep ended, its best runs, and export the best; return an exit code."""
     if facts["stop_reason"]:
         click.echo(f"the sweep ended: {facts['stop_reason']}", err=True)
@@ -157,11 +172,11 @@ def _report(
         elif definition.metric is None:
             click.echo("the definition has no metric, so there is no best run to export", err=True)
         else:
-            _find_and_export(api, told, definition.program, out=out, as_json=as_json)
+            _find_and_export(api, told, definition.program, goal)
     except SweepdError as error:  # said here, so that what was found is still printed
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    if as_json:
+    if goal.as_json:
         echo_json(told)
     return code
 
@@ -171,9 +186,7 @@ def _cause(notice: str) -> str:
     return notice.partition(": ")[2] or notice
 
 
-def _find_and_export(
-    api: "Api", told: dict[str, Any], program: str | None, *, out: Path, as_json: bool
-) -> None:
+def _find_and_export(api: "Api", told: dict[str, Any], program: str | None, goal: _Goal) -> None:
     from sweepd.cli.api import parse_target
     from sweepd.cli.winner import print_best, print_export
     from sweepd.results import export, select
@@ -182,7 +195,7 @@ def _find_and_export(
     sweep = told["sweep"]["sweep"]
     selection = select(sweep)
     told["selection"] = selection.as_json()
-    if not as_json:
+    if not goal.as_json:
         print_best(selection, limit=5)
     is_own = program is None or Path(program) != _TRAINER
     if is_own and not api.has_file(parse_target(selection.best.path), "checkpoint.pt"):
@@ -192,8 +205,9 @@ def _find_and_export(
             err=True,
         )
         return
-    report = export(selection, out=out / sweep.rsplit("/", 1)[-1] / "model.onnx")
+    out = goal.out / sweep.rsplit("/", 1)[-1] / "model.onnx"
+    report = export(selection, out=out, model=goal.model)
     told["export"] = report.as_json()
-    if not as_json:
+    if not goal.as_json:
         print_export(report)
         say(f"exported in {format_duration(time.monotonic() - began)}", is_dim=True)

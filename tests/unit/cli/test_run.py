@@ -6,7 +6,7 @@ import pytest
 
 from sweepd.cli import run as run_module
 from sweepd.cli.api import Api
-from sweepd.cli.run import _report, _workdir
+from sweepd.cli.run import _Goal, _report, _workdir
 from sweepd.cli.server import Server
 from sweepd.spec import read_definition
 
@@ -101,7 +101,8 @@ def report(ours, capsys, tmp_path):
 
     def report(definition: str = TOY, *, as_json: bool = False, **facts):
         parsed = read_definition(definition).definition
-        code = _report(api, {**FACTS, **facts}, parsed, out=tmp_path / "out", as_json=as_json)
+        goal = _Goal(tmp_path / "out", None, as_json)
+        code = _report(api, {**FACTS, **facts}, parsed, goal)
         return code, capsys.readouterr()
 
     yield report
