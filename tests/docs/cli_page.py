@@ -1,5 +1,6 @@
 """Renders docs/cli.md from the commands themselves; `python tests/docs/cli_page.py` writes it."""
 
+import inspect
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 HEAD = """# The `sweep` command
 
 SWEEP is an id, `entity/project/id`, or a page's address. Exit codes: 0 done, 1 failed, 2 wrong
-input, 75 try again. `WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_ENTITY`, `WANDB_PROJECT` and netrc
+input, 75 try again, 130 interrupted. `WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_ENTITY`, `WANDB_PROJECT` and netrc
 mean what they mean to `wandb`; with the service on this machine, `sweep` finds its address and key
 in the data folder by itself. This page is made from the commands' own help.
 """
@@ -28,10 +29,10 @@ def render() -> str:
 
 
 def _section(command: click.Command, path: str, parent: click.Context) -> str:
-    context = click.Context(command, info_name=path, parent=None, max_content_width=96)
-    context.terminal_width = 96
+    names = sweep.context_settings["help_option_names"]
+    context = click.Context(command, info_name=path, help_option_names=names, max_content_width=96)
     usage = " ".join(command.collect_usage_pieces(context))
-    lines = [f"## `{path} {usage}`", "", (command.help or "").strip(), ""]
+    lines = [f"## `{path} {usage}`", "", inspect.cleandoc(command.help or ""), ""]
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
