@@ -14,7 +14,8 @@ HEAD = """# The `sweep` command
 SWEEP is an id, `entity/project/id`, or a page's address. Exit codes: 0 done, 1 failed, 2 wrong
 input, 75 try again, 130 interrupted. `WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_ENTITY`,
 `WANDB_PROJECT` and netrc mean what they mean to `wandb`, but netrc alone never picks a server; with
-the service on this machine, `sweep` finds its address and key in the data folder by itself. This page is made from the commands' own help.
+the service on this machine, `sweep` finds its address and key in the data folder by itself. This
+page is made from the commands' own help.
 """
 
 

@@ -294,7 +294,7 @@ def test_a_worker_that_dies_is_replaced(worker):
     _call(worker, int, "1")
 
     with pytest.raises(ProcessDied, match="died"):
-        _call(worker, os._exit, 3)
+        _call(worker, signal.raise_signal, signal.SIGKILL)
 
     assert _call(worker, int, "7") == 7
 

@@ -64,7 +64,7 @@ def sweep() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code; errors are one sentence on stderr."""
     try:
-        code = sweep.main(standalone_mode=False)
+        code = sweep.main(prog_name="sweep", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

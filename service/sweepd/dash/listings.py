@@ -117,7 +117,7 @@ def _sweep(view: SweepView, objectives: list[float]) -> dict[str, Any]:
         "url": address(view.entity, view.project, "sweeps", view.name),
         "state": asdict(sweep_badge(view.state)),
         "sentence": sweep_sentence(view),
-        "controls": controls(view.state),
+        "controls": controls(view.state, n_running=view.n_running),
         "method": view.method,
         "metric": view.metric,
         "goal": view.goal,

@@ -34,9 +34,11 @@ def address(entity: str, project: str, *parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in (entity, project, *parts))
 
 
-def controls(state: SweepState) -> list[str]:
+def controls(state: SweepState, *, n_running: int) -> list[str]:
     """Return what a person may do to a sweep in this state: pause, resume, stop, cancel."""
     allowed = SWEEP_MOVES[state]
+    if state is SweepState.FINISHED and not n_running:
+        allowed = frozenset()
     if state is SweepState.PENDING:
         allowed = allowed - {SweepState.RUNNING}
     return [name for name, target in _CONTROLS if target in allowed]
@@ -110,7 +112,7 @@ def sweep_data(
             "ends": now + left if left is not None else None,
             "stop_reason": view.stop_reason,
             "notice": view.notice,
-            "controls": controls(view.state),
+            "controls": controls(view.state, n_running=view.n_running),
             "method": view.method,
             "metric": metric,
             "goal": definition.goal,

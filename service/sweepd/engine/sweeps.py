@@ -151,7 +151,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     old, new = SweepState(sweep.state), _state(state)
     if old == new:
         return _one(tx, sweep_id)
-    if is_terminal(old) and new == SweepState.CANCELED and not _has_running(tx, sweep_id):
+    if (old, new) == (SweepState.FINISHED, SweepState.CANCELED) and not _is_busy(tx, sweep_id):
         raise IllegalMove(f"sweep {sweep.name} has ended ({old.lower()}) and nothing of it runs")
     if new in (SweepState.FINISHED, SweepState.CANCELED):
         verb = "stopped" if new == SweepState.FINISHED else "canceled"
@@ -170,7 +170,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     return _one(tx, sweep_id)
 
 
-def _has_running(tx: Tx, sweep_id: int) -> bool:
+def _is_busy(tx: Tx, sweep_id: int) -> bool:
     live = (RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING)
     query = select(t.run.c.id).where(t.run.c.sweep_id == sweep_id, t.run.c.state.in_(live))
     return tx.conn.execute(query.limit(1)).first() is not None

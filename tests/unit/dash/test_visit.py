@@ -59,4 +59,8 @@ def test_addresses_are_percent_encoded() -> None:
     ],
 )
 def test_offered_controls_are_the_legal_moves(state: SweepState, offered: list[str]) -> None:
-    assert controls(state) == offered
+    assert controls(state, n_running=0) == offered
+
+
+def test_stopped_sweep_can_be_cancelled_while_trials_run() -> None:
+    assert controls(SweepState.FINISHED, n_running=2) == ["cancel"]
