@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from conftest import TAKES_PICTURES
@@ -54,8 +55,8 @@ def page(chromium: Browser, notebook: tuple[Service, str]) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 1230})
     context.set_default_timeout(20_000)
     page = context.new_page()
-    page.goto(link["sweepdCreateLoginLink"]["url"])
-    page.goto(f"{service.url}{path}")
+    page.goto(f"{link['sweepdCreateLoginLink']['url']}?next={quote(path)}")
+    page.wait_for_url(f"**{path}")  # the link's own page leads there
     yield page
     context.close()
 
