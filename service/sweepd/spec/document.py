@@ -19,6 +19,7 @@ __all__ = ["MAX_BYTES", "Document", "Unreadable", "read_document"]
 
 #: Limits of a definition: bytes of text, nodes once aliases are followed, levels of nesting.
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 2**20, 50_000, 40
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -70,6 +71,8 @@ def read_document(text: str | bytes) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = f"not valid YAML: {_syntax(error, decoded)}"
+        if "nesting depth" in (error.problem or ""):  # libyaml's own limit, as it looks ahead
+            words = _TOO_DEEP
         raise Unreadable(words, line=mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:
         raise Unreadable(f"not valid YAML: {str(error).splitlines()[0]}") from None
@@ -119,7 +122,7 @@ def _bound(events: Iterator[yaml.Event]) -> None:
         elif isinstance(event, yaml.DocumentStartEvent):
             documents += 1
         if depth > MAX_DEPTH:
-            raise Unreadable(f"nested more than {MAX_DEPTH} levels deep", line=line)
+            raise Unreadable(_TOO_DEEP, line=line)
         if nodes > MAX_NODES:
             raise Unreadable(f"more than {MAX_NODES} values", line=line)
         if documents > 1:
