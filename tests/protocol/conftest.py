@@ -1,13 +1,8 @@
-"""Things for protocol tests: the app in this process, and a service that real clients talk to."""
+"""Things for protocol tests: the app in this process, and a service in a process of its own."""
 
-import contextlib
-import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +17,10 @@ from sweepd.app import build
 from sweepd.engine import accounts
 from sweepd.settings import Settings
 from sweepd.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from real import started
 
 KEY = "protocoltest" + "k" * 40
 BASE = "http://sweeps.test"
@@ -102,105 +101,7 @@ def client(service) -> Client:
     return service.client()
 
 
-@dataclass(frozen=True)
-class LiveService:
-    """A service in a process of its own, as a user starts it."""
-
-    url: str
-    key: str
-    data: Path
-    process: "subprocess.Popen[bytes]"
-
-
-@contextlib.contextmanager
-def started(data: Path, *options: str) -> Iterator[LiveService]:
-    """Start `sweep serve` on a free port; end it at the end."""
-    log = data.with_suffix(".log")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPD_", "WANDB_"))}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd.cli", "serve", "--port=0", f"--data={data}", *options],
-            stdout=output,
-            stderr=output,
-            env={**environment, "HOME": str(data.parent)},
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not (data / "server.json").exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        url = json.loads((data / "server.json").read_text())["url"]
-        key = json.loads((data / "credentials.json").read_text())["api_key"]
-        yield LiveService(url, key, data, process)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(10)
-
-
 @pytest.fixture
 def start_service():
     """Starts a service of the test's own; a context."""
     return started
-
-
-@pytest.fixture(scope="session")
-def live_service(tmp_path_factory) -> Iterator[LiveService]:
-    with started(tmp_path_factory.mktemp("live") / "data") as live:
-        yield live
-
-
-class RealClient:
-    """Runs programs that use the unmodified wandb client, signed in to one service."""
-
-    def __init__(self, folder: Path, live: LiveService) -> None:
-        self.folder = folder / "work"
-        for name in ("work", "runs"):
-            (folder / name).mkdir()
-        self.url, self.key = live.url, live.key
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPD_", "WANDB_"))}
-        self.environment = {
-            **kept,
-            "HOME": str(folder),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "WANDB_BASE_URL": live.url,
-            "WANDB_API_KEY": live.key,
-            "WANDB_DIR": str(folder / "runs"),
-            "WANDB_CONFIG_DIR": str(folder / "config"),
-            "WANDB_CACHE_DIR": str(folder / "cache"),
-            "WANDB_DATA_DIR": str(folder / "staging"),
-            "WANDB_ERROR_REPORTING": "false",
-            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
-            "WANDB_SILENT": "true",
-        }
-
-    def run(self, *command: str, is_good: bool = True, **environment: str) -> str:
-        """Run a command to its end; return what it printed, both streams together."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode == 0) == is_good, f"exit {done.returncode}\n{done.stdout}"
-        return done.stdout
-
-    def python(self, program: str, **environment: str) -> Any:
-        """Run a program; return what it printed last, read as JSON."""
-        output = self.run(sys.executable, "-c", program, **environment)
-        return json.loads(output.strip().splitlines()[-1])
-
-    def wandb(self, *arguments: str, is_good: bool = True, **environment: str) -> str:
-        """Run the `wandb` command."""
-        environment = {"WANDB_SILENT": "false", **environment}
-        return self.run(sys.executable, "-m", "wandb", *arguments, is_good=is_good, **environment)
-
-
-@pytest.fixture
-def real_client(tmp_path, live_service) -> RealClient:
-    return RealClient(tmp_path, live_service)
