@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from sweepd.engine import files, suggest, watchdog
+from sweepd.engine import blobs, files, suggest, watchdog
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
 from sweepd.settings import Settings
@@ -215,8 +215,11 @@ class _Pruner:
         await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _drop_orphans(self) -> None:
-        now, live = self._store.read_sync(_live_blobs)
-        self._store.blobs.sweep(live, before=now - _ORPHAN_S)
+        def live_among(keys: Collection[str]) -> set[str]:
+            return self._store.read_sync(blobs.live_among, keys=keys)
+
+        now = self._store.read_sync(_now)
+        self._store.blobs.sweep(live_among, before=now - _ORPHAN_S)
 
 
 def _touched_sweeps(tx: Tx, *, after: int) -> list[int]:
@@ -224,5 +227,5 @@ def _touched_sweeps(tx: Tx, *, after: int) -> list[int]:
     return [int(sweep_id) for sweep_id in tx.conn.scalars(rows.distinct())]
 
 
-def _live_blobs(tx: Tx) -> tuple[float, set[str]]:
-    return tx.now, set(tx.conn.scalars(select(t.run_file.c.blob)))
+def _now(tx: Tx) -> float:
+    return tx.now

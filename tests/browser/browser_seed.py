@@ -207,10 +207,11 @@ class Lab:
         view = self.run(run)
         with self.store.blobs.writer() as writer:
             writer.write(data)
-            key, size, md5 = writer.commit()
-        self.store.write_sync(
-            files.register, run_id=view.id, name=name, size=size, md5=md5, mimetype=kind, blob=key
+            written = writer.commit()
+        kept = self.store.write_sync(
+            files.register, run_id=view.id, name=name, mimetype=kind, written=written
         )
+        self.store.blobs.settle(written, kept.blob)
 
     def run(self, name: str) -> Any:
         return self.store.read_sync(

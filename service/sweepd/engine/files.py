@@ -3,20 +3,22 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import events, paging
+from sweepd.engine import blobs, events, paging
 from sweepd.engine.texts import clean
 from sweepd.engine.views import FileView, Page
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.schedule import TrialState
-from sweepd.store import Tx
+from sweepd.store import Tx, Written
 from sweepd.store import tables as t
 
 __all__ = [
+    "Registered",
     "check_name",
     "count_files",
     "delete_files",
@@ -55,34 +57,41 @@ def check_name(name: str) -> str:
     return "/".join(parts)
 
 
-def register(
-    tx: Tx, *, run_id: int, name: str, size: int, md5: str, mimetype: str, blob: str
-) -> str | None:
-    """Record an uploaded file; return the key of the blob that it replaced, free now.
+@dataclass(frozen=True)
+class Registered:
+    """Where a registered file's bytes are kept, and which blobs nothing needs any more."""
+
+    blob: str
+    freed: tuple[str, ...] = ()
+
+
+def register(tx: Tx, *, run_id: int, name: str, mimetype: str, written: Written) -> Registered:
+    """Record an uploaded file of a run; the last one of a name counts.
 
     Args:
         tx: the transaction.
         run_id: the run.
         name: as the client gave it.
-        size: bytes.
-        md5: base64.
         mimetype: such as `text/plain`.
-        blob: the key of the bytes.
+        written: its bytes; the caller settles them and deletes what was freed after the commit.
 
     Raises:
         NotFound: if the run is gone.
         ProtocolError: as `check_name`.
     """
     name = check_name(name)
-    if tx.conn.scalar(select(t.run.c.id).where(t.run.c.id == run_id)) is None:
+    project_id = tx.conn.scalar(select(t.run.c.project_id).where(t.run.c.id == run_id))
+    if project_id is None:
         raise NotFound(f"there is no run with id {run_id}")
-    same = (t.run_file.c.run_id == run_id, t.run_file.c.name == name)
-    old = tx.conn.scalar(select(t.run_file.c.blob).where(*same))
+    old = tx.conn.scalar(
+        select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id, t.run_file.c.name == name)
+    )
+    key = blobs.adopt(tx, project_id=project_id, written=written)
     values = {
-        "size": size,
-        "md5": md5,
+        "size": written.size,
+        "md5": written.md5,
         "mimetype": clean(mimetype),
-        "blob": blob,
+        "blob": key,
         "updated_at": tx.now,
     }
     tx.conn.execute(
@@ -90,7 +99,8 @@ def register(
         .values(run_id=run_id, name=name, **values)
         .on_conflict_do_update(index_elements=["run_id", "name"], set_=values)
     )
-    return old if old != blob else None
+    freed = blobs.release(tx, keys=[old]) if old not in (None, key) else []
+    return Registered(key, tuple(freed))
 
 
 def list_files(
@@ -163,14 +173,9 @@ def delete_files(tx: Tx, *, file_ids: Sequence[int]) -> list[str]:
 
     Whether the caller may is for the caller to ask: each file's run says whose it is.
     """
-    freed = []
-    for file_id in dict.fromkeys(file_ids):
-        blob = tx.conn.scalar(
-            delete(t.run_file).where(t.run_file.c.id == file_id).returning(t.run_file.c.blob)
-        )
-        if blob is not None:
-            freed.append(blob)
-    return freed
+    members = func.json_each(json.dumps(list(file_ids))).table_valued("value")
+    gone = delete(t.run_file).where(t.run_file.c.id.in_(select(members.c.value)))
+    return blobs.release(tx, keys=set(tx.conn.scalars(gone.returning(t.run_file.c.blob))))
 
 
 def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:

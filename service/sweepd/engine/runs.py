@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 
-from sweepd.engine import events, paging, projects
+from sweepd.engine import blobs, events, paging, projects
 from sweepd.engine.filters import Ordering, compile_filters, compile_order
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import find_run, load_run, select_runs, view_of
@@ -120,7 +120,7 @@ def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
     if run is None:
         return []
     projects.resolve_entity(tx, actor=actor, entity=run.entity)
-    blobs = tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id)).all()
+    keys = set(tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id)))
     tx.conn.execute(delete(t.run).where(t.run.c.id == run_id))
     events.record(
         tx,
@@ -131,7 +131,7 @@ def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
         run_id=run_id,
         data={"name": run.name},
     )
-    return list(blobs)
+    return blobs.release(tx, keys=keys)
 
 
 def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by a user") -> RunView:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from sweepd.engine import events, paging, projects
+from sweepd.engine import blobs, events, paging, projects
 from sweepd.engine.accounts import check_entity
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweepviews import definition_of, sweep_views, trial_views
@@ -254,8 +254,7 @@ def delete_sweep(tx: Tx, *, actor: Account, sweep_id: int) -> list[str]:
     keys = set(tx.conn.scalars(of_runs))
     tx.conn.execute(delete(t.sweep).where(t.sweep.c.id == sweep_id))
     _record(tx, sweep, actor, "sweep.deleted", name=sweep.name)
-    shared = set(tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.blob.in_(keys))))
-    return sorted(keys - shared)
+    return blobs.release(tx, keys=keys)
 
 
 def trials_of(tx: Tx, *, actor: Account, sweep_id: int) -> list[TrialView]:

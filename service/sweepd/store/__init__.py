@@ -4,8 +4,8 @@ It knows rows, not policy. A use case is a plain function `f(tx, …)`; `Store.w
 run it in a transaction.
 """
 
-from sweepd.store.blobs import Blobs, BlobWriter
+from sweepd.store.blobs import Blobs, BlobWriter, Written
 from sweepd.store.store import Store
 from sweepd.store.tx import Tx
 
-__all__ = ["BlobWriter", "Blobs", "Store", "Tx"]
+__all__ = ["BlobWriter", "Blobs", "Store", "Tx", "Written"]

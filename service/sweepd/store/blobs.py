@@ -1,9 +1,32 @@
-"""Bytes of files, one file each, in a folder. A key never names bytes that are not all there."""
+"""Bytes of files, one file each, in a folder. A key never names bytes that are not all there.
+
+How bytes and rows go together, for whoever keeps files (runs' files, artifacts):
+
+1. `with blobs.writer() as w: w.write(…); written = w.commit()` puts the bytes on the disk under a
+   random key. No row refers to them yet.
+2. In one transaction, `engine.blobs.adopt(tx, project_id=…, written=written)` returns the key under
+   which the project keeps these bytes: that of equal bytes it has already (by SHA-256 and size,
+   never across projects), or else the written one. The row that needs the bytes refers to it
+   through a column with `ForeignKey("blob.key")`: the database then refuses to forget a blob that
+   is needed, and nothing else has to be told of the new column.
+3. After the commit, `blobs.settle(written, key)` drops the second copy, if it was one. If the
+   transaction failed, `blobs.delete(written.key)`.
+4. A use case that deletes rows ends with `engine.blobs.release(tx, keys=…)`, which returns those
+   keys that nothing needs any more; after the commit the caller deletes their bytes.
+
+All writes go through one writer, so no key is handed out while it is being released. Whatever a
+crash leaves between a commit and its clean-up is bytes without a row, which `sweep` removes a day
+later; what a crash leaves half written is removed when the folder is opened again.
+
+An MD5 that a client claims to have is not a proof of access: `engine.blobs.find` answers within one
+project only, which the caller has checked.
+"""
 
 import hashlib
 import os
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -11,7 +34,24 @@ from uuid import uuid4
 
 from sweepd.store.words import in_words
 
-__all__ = ["BlobWriter", "Blobs"]
+__all__ = ["BlobWriter", "Blobs", "Written"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A blob that is on the disk and that no row may refer to yet.
+
+    Attributes:
+        key: names it.
+        size: bytes.
+        md5: base64, as the client writes digests.
+        sha256: hexadecimal.
+    """
+
+    key: str
+    size: int
+    md5: str
+    sha256: str
 
 
 class Blobs:
@@ -35,38 +75,73 @@ class Blobs:
         """Return where the bytes of `key` are."""
         return self._folder / key[:2] / key
 
+    def open(self, key: str) -> IO[bytes] | None:
+        """Open a blob to read; None if it is gone. An open one stays readable when deleted."""
+        with in_words(self._folder):
+            try:
+                return self.path(key).open("rb")
+            except FileNotFoundError:
+                return None
+
     def delete(self, key: str) -> None:
         """Delete a blob; harmless when repeated."""
         with in_words(self._folder):
             self.path(key).unlink(missing_ok=True)
 
-    def sweep(self, live_keys: Collection[str], *, before: float) -> int:
-        """Delete what is not in `live_keys` and was last written before `before`; return how many.
+    def settle(self, written: Written, key: str) -> None:
+        """Drop what was written if its bytes are kept under another key.
+
+        Should the kept copy be missing or cut short, as after a restore that left files out, the
+        written one takes its place.
+        """
+        if key == written.key:
+            return
+        kept = self.path(key)
+        with in_words(self._folder):
+            if kept.is_file() and kept.stat().st_size == written.size:
+                self.path(written.key).unlink(missing_ok=True)
+            else:
+                kept.parent.mkdir(exist_ok=True)
+                self.path(written.key).rename(kept)
+
+    def drop_unfinished(self) -> None:
+        """Delete what is half written; only for who has the folder to themselves."""
+        with in_words(self._folder):
+            for path in self._temporary.iterdir():
+                path.unlink(missing_ok=True)
+
+    def sweep(
+        self, live_among: Callable[[Collection[str]], Collection[str]], *, before: float
+    ) -> int:
+        """Delete what no row refers to and was last written before `before`; return how many.
 
         Younger blobs stay: their row may be about to be committed.
 
         Args:
-            live_keys: every key that a row refers to.
+            live_among: returns those of the keys given that rows refer to; asked folder by folder.
             before: unix seconds.
         """
         gone = 0
         with in_words(self._folder):
-            for path in self._folder.glob("??*/*"):
-                is_live = path.name in live_keys and path.parent != self._temporary
-                if not is_live and path.stat().st_mtime < before:
-                    path.unlink(missing_ok=True)
+            for folder in sorted(self._folder.iterdir()):
+                if folder == self._temporary or not folder.is_dir():
+                    continue
+                old = {path.name for path in folder.iterdir() if path.stat().st_mtime < before}
+                for name in old - set(live_among(old)) if old else ():
+                    (folder / name).unlink(missing_ok=True)
                     gone += 1
         return gone
 
 
 class BlobWriter:
-    """Writes one blob: `with blobs.writer() as w: w.write(…); key, size, md5 = w.commit()`."""
+    """Writes one blob: `with blobs.writer() as w: w.write(…); written = w.commit()`."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._key = uuid4().hex
         self._path = blobs._temporary / self._key
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
         self._size = 0
         self._file: IO[bytes] | None = None
 
@@ -95,10 +170,11 @@ class BlobWriter:
         with in_words(self._path):
             self._file.write(data)
         self._md5.update(data)
+        self._sha256.update(data)
         self._size += len(data)
 
-    def commit(self) -> tuple[str, int, str]:
-        """Make the blob durable; return its key, its size in bytes and its MD5 in base64."""
+    def commit(self) -> Written:
+        """Make the blob durable and return it."""
         assert self._file is not None, "the writer is not open"
         target = self._blobs.path(self._key)
         with in_words(self._path):
@@ -109,7 +185,8 @@ class BlobWriter:
             self._path.rename(target)
             _sync_folder(target.parent)
         self._file = None
-        return self._key, self._size, b64encode(self._md5.digest()).decode()
+        md5 = b64encode(self._md5.digest()).decode()
+        return Written(self._key, self._size, md5, self._sha256.hexdigest())
 
 
 def _sync_folder(folder: Path) -> None:

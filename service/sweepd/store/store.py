@@ -48,6 +48,8 @@ class Store:
         self._place = folder / "sweepd.db"
         self.secret = _secret(folder / "secret")
         self.blobs = Blobs(folder / "blobs")
+        if lock is not None:
+            self.blobs.drop_unfinished()
         if not self._place.exists():
             self._place.touch(mode=0o600)  # SQLite gives the files beside it the same mode
         self._writing: Engine = writing_engine(self._place)

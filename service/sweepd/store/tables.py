@@ -23,6 +23,7 @@ __all__ = [
     "agent",
     "api_key",
     "attempt",
+    "blob",
     "curve",
     "entity",
     "event",
@@ -303,6 +304,19 @@ suggestion = Table(  # prepared ahead by the search, not yet handed out
 )
 Index("ix_suggestion_sweep_id", suggestion.c.sweep_id)
 
+blob = Table(  # bytes that rows refer to; a project keeps equal ones once
+    "blob",
+    metadata,
+    Column("key", Text, primary_key=True),  # in the blob store
+    _to("project"),
+    Column("size", Integer, nullable=False),  # bytes
+    Column("md5", Text, nullable=False),  # base64
+    Column("sha256", Text),  # hexadecimal; null for those of the first schema
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("project_id", "sha256"),
+)
+Index("ix_blob_project_id_md5", blob.c.project_id, blob.c.md5)
+
 run_file = Table(
     "run_file",
     metadata,
@@ -312,10 +326,11 @@ run_file = Table(
     Column("size", Integer, nullable=False),  # bytes
     Column("md5", Text, nullable=False),  # base64
     Column("mimetype", Text, nullable=False),
-    Column("blob", Text, nullable=False),  # key in the blob store
+    Column("blob", Text, ForeignKey("blob.key"), nullable=False),
     Column("updated_at", Float, nullable=False),
     UniqueConstraint("run_id", "name"),
 )
+Index("ix_run_file_blob", run_file.c.blob)
 
 pulse = Table(  # one row: when the watchdog last looked, so that a gap is not taken for silence
     "pulse",

@@ -53,24 +53,20 @@ async def upload(request: Request, services: Services) -> Response:
     run_id, name = _checked(request, services, method="PUT")
     with services.store.blobs.writer() as writer:
         await _copy(request, writer)
-        key, size, md5 = await to_thread.run_sync(writer.commit)
+        written = await to_thread.run_sync(writer.commit)
     mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    blobs = services.store.blobs
     try:
-        freed = await services.store.write(
-            files.register,
-            run_id=run_id,
-            name=files.check_name(name),
-            size=size,
-            md5=md5,
-            mimetype=mimetype,
-            blob=key,
+        kept = await services.store.write(
+            files.register, run_id=run_id, name=name, mimetype=mimetype, written=written
         )
-    except BaseException:
-        services.store.blobs.delete(key)
+    except Exception:  # not of a cancellation: the row may be committed all the same
+        blobs.delete(written.key)
         raise
-    if freed is not None:
-        services.store.blobs.delete(freed)
-    return Response(status_code=200, headers={"ETag": f'"{md5}"'})
+    await to_thread.run_sync(blobs.settle, written, kept.blob)
+    for key in kept.freed:
+        await to_thread.run_sync(blobs.delete, key)
+    return Response(status_code=200, headers={"ETag": f'"{written.md5}"'})
 
 
 async def _copy(request: Request, writer: BlobWriter) -> None:

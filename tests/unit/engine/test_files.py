@@ -1,25 +1,37 @@
+import hashlib
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 
-from sweepd.engine import files
+from sweepd.engine import blobs, files, runs
+from sweepd.engine.files import Registered
 from sweepd.errors import NotFound, ProtocolError
+from sweepd.store import Written
 from sweepd.store import tables as t
 
 
 @pytest.fixture
 def save(store):
-    """Registers a file of a run; returns the blob that was replaced."""
+    """Registers a file of a run, whose bytes are told apart by `content`; returns what came of it.
 
-    def save(run_id, name, *, blob=None, size=1_500_000):
-        return store.write_sync(
-            files.register,
-            run_id=run_id,
-            name=name,
+    The key of a blob that is kept is the first one that its content was registered under.
+    """
+    numbers = itertools.count(1)
+
+    def save(run_id, name, *, content=None, size=1_500_000):
+        content = content or f"{run_id}-{name}"
+        written = Written(
+            key=f"{content}#{next(numbers)}",
             size=size,
             md5="1B2M2Y8AsgTpgAmY7PhCfg==",
-            mimetype="text/plain",
-            blob=blob or f"blob-{run_id}-{name}",
+            sha256=hashlib.sha256(content.encode()).hexdigest(),
+        )
+        return store.write_sync(
+            files.register, run_id=run_id, name=name, mimetype="text/plain", written=written
         )
 
     return save
@@ -71,13 +83,74 @@ def test_any_name_is_refused_or_stays_within_its_folder(name):
 def test_file_that_comes_again_replaces_the_old_one(store, upsert, save):
     run = upsert()
 
-    assert save(run.id, "a.txt", blob="b1", size=1) is None
-    assert save(run.id, "./a.txt", blob="b2", size=2) == "b1"
-    assert save(run.id, "a.txt", blob="b2", size=2) is None
+    assert save(run.id, "a.txt", content="b1", size=1) == Registered("b1#1")
+    assert save(run.id, "./a.txt", content="b2", size=2) == Registered("b2#2", ("b1#1",))
+    assert save(run.id, "a.txt", content="b2", size=2) == Registered("b2#2")
 
     found = store.read_sync(files.get_file, run_id=run.id, name="./a.txt")
-    assert (found.name, found.blob, found.size) == ("a.txt", "b2", 2)
+    assert (found.name, found.blob, found.size) == ("a.txt", "b2#2", 2)
     assert store.read_sync(files.count_files, run_id=run.id) == 1
+
+
+def test_equal_bytes_of_a_project_are_kept_once_until_nothing_needs_them(store, upsert, save):
+    one, two = upsert("one"), upsert("two")
+    kept = save(one.id, "a.txt", content="same")
+
+    assert save(two.id, "b.txt", content="same") == Registered(kept.blob)
+    first, second = (
+        store.read_sync(files.get_file, run_id=run.id, name=name).id
+        for run, name in ((one, "a.txt"), (two, "b.txt"))
+    )
+
+    assert store.write_sync(files.delete_files, file_ids=[first]) == []
+    assert store.write_sync(files.delete_files, file_ids=[second]) == [kept.blob]
+
+
+def test_equal_bytes_of_two_projects_are_kept_twice(upsert, bob, save):
+    mine, elsewhere = upsert(), upsert(project="other")
+    others = upsert(actor=bob)
+
+    keys = {save(run.id, "a", content="same").blob for run in (mine, elsewhere, others)}
+
+    assert len(keys) == 3
+
+
+def test_files_of_a_run_that_is_deleted_free_what_no_other_needs(store, upsert, save, alice):
+    one, two = upsert("one"), upsert("two")
+    save(one.id, "shared", content="same")
+    own = save(one.id, "own").blob
+    save(two.id, "shared", content="same")
+
+    assert store.write_sync(runs.delete_run, actor=alice, run_id=one.id) == [own]
+
+
+def test_project_that_is_deleted_takes_its_blobs_along(store, upsert, save):
+    run = upsert()
+    key = save(run.id, "a").blob
+
+    store.write_sync(lambda tx: tx.conn.execute(delete(t.project)))
+
+    assert store.read_sync(blobs.live_among, keys=[key]) == set()
+
+
+def test_blob_is_found_by_its_md5_in_its_own_project_only(store, upsert, save):
+    run, other = upsert(), upsert(project="other")
+    kept = save(run.id, "a")
+    md5 = "1B2M2Y8AsgTpgAmY7PhCfg=="
+
+    found = store.read_sync(blobs.find, project_id=run.project_id, md5=md5)
+
+    assert found is not None
+    assert found.key == kept.blob
+    assert store.read_sync(blobs.find, project_id=other.project_id, md5=md5) is None
+
+
+def test_blob_that_a_row_needs_cannot_be_forgotten(store, upsert, save):
+    key = save(upsert().id, "a").blob
+
+    assert store.write_sync(blobs.release, keys=[key, "unknown"]) == []
+    with pytest.raises(IntegrityError):
+        store.write_sync(lambda tx: tx.conn.execute(delete(t.blob)))
 
 
 def test_file_of_a_run_that_is_gone_is_refused(save, upsert):
@@ -129,10 +202,10 @@ def test_listing_without_sense_is_refused(store, upsert, query):
 
 def test_deleted_files_free_their_blobs_once(store, upsert, save):
     run = upsert()
-    save(run.id, "a.txt", blob="b1")
+    key = save(run.id, "a.txt").blob
     file_id = store.read_sync(files.get_file, run_id=run.id, name="a.txt").id
 
-    assert store.write_sync(files.delete_files, file_ids=[file_id, file_id, 999]) == ["b1"]
+    assert store.write_sync(files.delete_files, file_ids=[file_id, file_id, 999]) == [key]
     assert store.write_sync(files.delete_files, file_ids=[file_id]) == []
     with pytest.raises(NotFound):
         store.read_sync(files.file_by_id, file_id=file_id)

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sweepd.engine import files, paging, runs
 from sweepd.errors import Conflict, Forbidden, IllegalMove, InvalidInput, NotFound, ProtocolError
 from sweepd.states import RunState
+from sweepd.store import Written
 from sweepd.store import tables as t
 
 STARTED = {"cli_version": "0.31.0", "e": {"w1": {"startedAt": "2027-01-15T07:00:00.5Z"}}}
@@ -372,10 +373,8 @@ def test_deleting_a_run_frees_its_files_and_repeating_it_is_fine(
             files.register,
             run_id=run.id,
             name=name,
-            size=1,
-            md5="x",
             mimetype="text/plain",
-            blob=blob,
+            written=Written(key=blob, size=1, md5="x", sha256=blob),
         )
 
     freed = store.write_sync(runs.delete_run, actor=alice, run_id=run.id)

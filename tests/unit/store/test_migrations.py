@@ -1,0 +1,55 @@
+"""Data of older versions come through an upgrade whole."""
+
+from importlib.resources import files
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import select, text
+
+from sweepd.store import Store
+from sweepd.store import tables as t
+from sweepd.store.database import writing_engine
+
+
+@pytest.fixture
+def folder_of(tmp_path):
+    """Makes a data folder as the version with a schema of this number left it."""
+
+    def folder_of(revision, *statements):
+        folder = tmp_path / "data"
+        folder.mkdir()
+        engine = writing_engine(folder / "sweepd.db")
+        config = Config()
+        config.set_main_option("script_location", str(files("sweepd.store") / "migrations"))
+        with engine.connect() as conn, conn.begin():
+            config.attributes["connection"] = conn
+            command.upgrade(config, revision)
+            for statement in statements:
+                conn.execute(text(statement))
+        engine.dispose()
+        return folder
+
+    return folder_of
+
+
+def test_files_of_the_first_schema_keep_their_bytes(folder_of):
+    folder = folder_of(
+        "0001",
+        "INSERT INTO entity (id, name) VALUES (1, 'alice')",
+        "INSERT INTO project (id, entity_id, name, created_at) VALUES (2, 1, 'toy', 0)",
+        "INSERT INTO run (id, project_id, name, state, display_name, created_at)"
+        " VALUES (3, 2, 'r1', 'running', 'r1', 0)",
+        "INSERT INTO run_file (run_id, name, size, md5, mimetype, blob, updated_at)"
+        " VALUES (3, 'a.txt', 5, 'x', 'text/plain', 'k1', 7.0)",
+    )
+
+    store = Store.open(folder)
+
+    found = store.read_sync(lambda tx: tx.conn.execute(select(t.blob)).mappings().all())
+    names = store.read_sync(lambda tx: tx.conn.execute(select(t.run_file.c.name)).scalars().all())
+    store.close()
+    assert [dict(row) for row in found] == [
+        {"key": "k1", "project_id": 2, "size": 5, "md5": "x", "sha256": None, "created_at": 7.0}
+    ]
+    assert names == ["a.txt"]
