@@ -1,29 +1,26 @@
 """Composition root: settings -> store -> engine -> the ASGI app, served until told to stop."""
 
 import asyncio
-import errno
 import json
 import logging
 import os
-import signal
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware import Middleware
 
 from sweepd import dash, wire
 from sweepd.background import Worker, background_tasks
+from sweepd.edge import Entrance, Gate, Hosts, Meters, Proxies, Rates, Rules, Server, Way, probes
+from sweepd.edge.listen import is_loopback, listen, local_address
 from sweepd.engine import accounts
 from sweepd.engine.services import Limits, Services
 from sweepd.engine.views import Account
-from sweepd.errors import Conflict, InvalidInput
+from sweepd.errors import InvalidInput
 from sweepd.settings import Settings
 from sweepd.store import Store
 
@@ -31,9 +28,7 @@ __all__ = ["Ready", "build", "serve"]
 
 _log = logging.getLogger("sweepd")
 
-#: How long requests in flight may take to end once the service is told to stop.
-_GRACE_S = 1
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_BURST_S = 10.0  # of the rate limit, that a key may use up at once
 
 
 @dataclass(frozen=True)
@@ -90,14 +85,42 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
             if store is None:
                 opened.close()
 
+    gate = Gate()
+    meters = Meters(services, gate)
     sizes = wire.Sizes(graphql=settings.graphql_mib << 20, stream=settings.stream_mib << 20)
     routes = [
+        *probes(services, gate, meters, has_open_metrics=settings.open_metrics),
         *wire.routes(services, also_at=settings.also_at, sizes=sizes),
         *dash.routes(services),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    entrance = Middleware(Entrance, rules=_rules(settings), gate=gate, meters=meters)
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=[entrance])
     app.state.services = services
+    app.state.gate = gate
     return app
+
+
+def _rules(settings: Settings) -> Rules:
+    urls = [url for url in (settings.public_url, *settings.also_at) if url]
+    rates = None
+    if settings.rate_limit:
+        burst = settings.rate_burst or settings.rate_limit * _BURST_S
+        rates = Rates(per_s=settings.rate_limit, burst=burst)
+    return Rules(
+        hosts=Hosts(
+            urls,
+            names=[settings.host],
+            is_open=settings.public_url is None and not is_loopback(settings.host),
+        ),
+        proxies=Proxies(settings.trusted_proxies),
+        sizes={
+            Way.GRAPHQL: settings.graphql_mib << 20,
+            Way.STREAM: settings.stream_mib << 20,
+            Way.UPLOAD: settings.file_gib << 30,
+        },
+        rates=rates,
+        is_logged=settings.access_log,
+    )
 
 
 def serve(settings: Settings, *, on_ready: Callable[[Ready], None] | None = None) -> None:
@@ -114,23 +137,14 @@ def serve(settings: Settings, *, on_ready: Callable[[Ready], None] | None = None
     """
     store = Store.open(settings.data)
     try:
-        with _listen(settings) as listener:
-            local = _address(settings, listener)
+        with listen(settings) as listener:
+            local = local_address(settings, listener)
+            if settings.tls_cert is not None and settings.public_url is not None:
+                local = settings.public_url  # the name that the certificate is for
             account, key = _first_user(store, settings, url=local)
-            streams = _Streams(build(settings, store=store))
-            config = uvicorn.Config(
-                streams,
-                http="httptools",
-                ws="none",
-                lifespan="on",
-                access_log=False,
-                log_config=None,
-                log_level="warning",
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_S,
-            )
+            app = build(settings, store=store)
 
-            def announce(server: _Server) -> None:
+            def announce(server: Server) -> None:
                 _write_private(settings.data / "server.json", {"url": local, "pid": os.getpid()})
                 if on_ready is not None:
                     url = settings.public_url or local
@@ -138,137 +152,14 @@ def serve(settings: Settings, *, on_ready: Callable[[Ready], None] | None = None
                     login = f"{url}/login/{token}"
                     on_ready(Ready(url, settings.data, account.name, key, login, server.stop))
 
+            server = Server(app, gate=app.state.gate, settings=settings, on_start=announce)
             try:
-                _Server(config, streams, announce).serve_until_told(listener)
+                server.serve_until_told(listener)
             finally:
                 with suppress(OSError):
                     (settings.data / "server.json").unlink(missing_ok=True)
     finally:
         store.close()
-
-
-class _Streams:
-    """An ASGI app around another, which can end the event streams that would never end."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._open: set[asyncio.Task[Any]] = set()
-        self._is_closing = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        async def watching(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                kind = dict(message.get("headers", ())).get(b"content-type", b"")
-                if kind.startswith(b"text/event-stream"):
-                    self._open.add(task)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watching)
-        except asyncio.CancelledError:
-            if not self._is_closing or task not in self._open:
-                raise
-            task.uncancel()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self._open.discard(task)
-
-    def close(self) -> None:
-        """End every event stream: its page reconnects to the next service by itself."""
-        self._is_closing = True
-        for task in self._open:
-            task.cancel()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which says when it answers and leaves quietly on a signal."""
-
-    def __init__(
-        self, config: uvicorn.Config, streams: _Streams, on_start: "Callable[[_Server], None]"
-    ) -> None:
-        super().__init__(config)
-        self._streams = streams
-        self._on_start = on_start
-        self._failure: Exception | None = None
-
-    def serve_until_told(self, listener: socket.socket) -> None:
-        """Serve on a bound socket until a signal or `stop`; raise what `on_start` raised."""
-        self.run(sockets=[listener])
-        if self._failure is not None:
-            raise self._failure
-
-    def stop(self) -> None:
-        """End the service; may be called from any thread."""
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            try:
-                await asyncio.to_thread(self._on_start, self)
-            except Exception as failure:  # carried past uvicorn, which would lose it
-                self._failure = failure
-                self.stop()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let requests in flight end, but wait for no event stream."""
-        self._streams.close()
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle signals without raising them again at the end: a told exit is a good one."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    """Give a socket that listens where the settings say."""
-    try:
-        found = socket.getaddrinfo(
-            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except socket.gaierror as error:
-        raise InvalidInput(f"host {settings.host!r} is not an address: {error.strerror}") from None
-    family, kind, protocol, _, address = found[0]
-    with socket.socket(family, kind, protocol) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not settings.any_port:
-                raise _refused(error, settings) from None
-            listener.bind((address[0], 0, *address[2:]))
-        yield listener
-
-
-def _refused(error: OSError, settings: Settings) -> Conflict | InvalidInput:
-    where = f"port {settings.port} on {settings.host}"
-    if error.errno == errno.EADDRINUSE:
-        return Conflict(f"{where} is taken by another program; choose one with --port")
-    if error.errno == errno.EACCES:
-        return InvalidInput(f"{where} needs privileges; choose one from 1024 on with --port")
-    return InvalidInput(f"cannot listen on {where}: {error.strerror}")
-
-
-def _address(settings: Settings, listener: socket.socket) -> str:
-    """Return where this machine reaches the listener."""
-    host = _WILDCARDS.get(settings.host, settings.host)
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _first_user(store: Store, settings: Settings, *, url: str) -> tuple[Account, str]:

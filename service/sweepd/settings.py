@@ -1,11 +1,12 @@
 """The service's settings: from the command line, else SWEEPD_… in the environment, else these."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sweepd.errors import InvalidInput
@@ -50,10 +51,34 @@ class Settings(BaseSettings):
     suggest_s: Annotated[float, Field(gt=0)] = 60.0
     #: Checkpoints kept of each sweep: those of its best trials.
     keep_checkpoints: Annotated[int, Field(ge=1)] = 5
+    #: Proxies, by address or network, whose X-Forwarded-For, -Proto and -Host are believed.
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    #: Certificate (PEM, the whole chain) and its key, to serve HTTPS without a proxy.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    #: Requests a second that one key may make in the long run; 0: as many as it likes.
+    rate_limit: Annotated[float, Field(ge=0)] = 0.0
+    #: Requests that it may make at once before that; 0: what ten seconds allow.
+    rate_burst: Annotated[int, Field(ge=0)] = 0
+    #: Connections at once; 0: as many as the system's limit of open files allows.
+    max_connections: Annotated[int, Field(ge=0)] = 0
+    #: Show /metrics to everybody, not only to administrators.
+    open_metrics: bool = False
+    #: What the log on stderr is written for, people or machines, and how much of it.
+    log_format: Literal["human", "json"] = "human"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Write a line for every request, not only for those that failed here.
+    access_log: bool = False
+    #: How long requests in flight may take to end once the service is told to stop.
+    grace_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    #: How long new requests are refused before it stops, for load balancers to notice.
+    drain_s: Annotated[float, Field(ge=0, le=600)] = 0.0
     #: Largest GraphQL request, in MiB.
     graphql_mib: Annotated[int, Field(ge=1, le=1024)] = 16
     #: Largest request of a run's live data, in MiB; the client sends up to 10.
     stream_mib: Annotated[int, Field(ge=16, le=1024)] = 32
+    #: Largest file, in GiB.
+    file_gib: Annotated[int, Field(ge=1, le=1 << 20)] = 64
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -62,7 +87,25 @@ class Settings(BaseSettings):
             problems = [_in_words(problem) for problem in error.errors()]
             raise InvalidInput("; ".join(problems)) from None
 
-    @field_validator("also_at", mode="before")
+    @model_validator(mode="after")
+    def _check_tls(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: give both or neither")
+        return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            try:
+                ip_network(item, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8, not {item!r}"
+                ) from None
+        return value
+
+    @field_validator("also_at", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value

@@ -68,7 +68,7 @@ class Service:
 def settings(tmp_path, monkeypatch) -> Settings:
     for name in [name for name in os.environ if name.startswith(("SWEEPD_", "WANDB_"))]:
         monkeypatch.delenv(name)
-    return Settings(data=tmp_path / "data", port=0)
+    return Settings(data=tmp_path / "data", port=0, also_at=(BASE,))
 
 
 @pytest.fixture(scope="session")

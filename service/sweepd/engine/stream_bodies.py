@@ -58,6 +58,12 @@ class StreamBody:
     is_complete: bool = False
     exit_code: int = 0
 
+    @property
+    def n_lines(self) -> int:
+        """Return how many rows and console lines it holds."""
+        n_console = len(self.console.content) if self.console is not None else 0
+        return len(self.history) + len(self.events) + n_console
+
 
 def parse_body(data: bytes | str) -> StreamBody:
     """Parse a file_stream request; call it outside the writer's thread, a body may be 10 MB.

@@ -136,6 +136,15 @@ class Store:
         """
         return await self._changes.wait(after)
 
+    @property
+    def n_waiting(self) -> int:
+        """Return about how many use cases wait for the writer."""
+        return self._writer.n_waiting
+
+    def watch_commits(self, watcher: Callable[[int, float], None]) -> None:
+        """Have `watcher` told, in the writer's thread, of each batch: use cases and seconds."""
+        self._writer.on_batch = watcher
+
     def close(self) -> None:
         """Finish what was asked, close every file, give the lock back; harmless when repeated."""
         self._writer.close()

@@ -6,6 +6,7 @@ what was answered is on the disk.
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ class Writer:
         place: the database's file, for messages.
         clock: returns unix seconds.
         on_commit: called in the writer's thread after each commit with the newest event's id.
+
+    Attributes:
+        on_batch: called there too, with the number of use cases and the seconds that they took.
     """
 
     def __init__(
@@ -52,11 +56,17 @@ class Writer:
         self._place = place
         self._clock = clock
         self._on_commit = on_commit
+        self.on_batch: Callable[[int, float], None] | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="sweepd-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def n_waiting(self) -> int:
+        """Return about how many use cases wait."""
+        return self._jobs.qsize()
 
     def submit(self, use_case: Callable[[Tx], Any]) -> "Future[Any]":
         """Queue a use case; the future is done once its transaction is committed or rolled back.
@@ -84,7 +94,10 @@ class Writer:
         while is_open:
             batch, is_open = self._next_batch()
             if batch:
+                began = time.perf_counter()
                 self._commit(batch)
+                if self.on_batch is not None:
+                    self.on_batch(len(batch), time.perf_counter() - began)
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take all that wait with it; False ends the thread."""

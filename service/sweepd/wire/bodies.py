@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from sweepd.errors import ProtocolError
 
-__all__ = ["BodyTooLarge", "read_body"]
+__all__ = ["BodyTooLarge", "read_body", "too_large"]
 
 
 class BodyTooLarge(ProtocolError):
@@ -30,7 +30,7 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         chunks.append(chunk)
     body = b"".join(chunks)
     encoding = request.headers.get("content-encoding", "identity").lower()
@@ -48,13 +48,14 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise ProtocolError(f"the body is not gzip: {error}") from None
     if len(plain) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if not undo.eof:
         raise ProtocolError("the gzip body ends early")
     return plain
 
 
-def _too_large(limit: int) -> BodyTooLarge:
+def too_large(limit: int) -> BodyTooLarge:
+    """Return the refusal of a body of more than `limit` bytes."""
     return BodyTooLarge(
         f"the request body is larger than {limit / 2**20:.0f} MiB, the most allowed"
     )

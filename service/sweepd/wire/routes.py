@@ -2,25 +2,21 @@
 
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy import text
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from sweepd import __version__
 from sweepd.engine import streams
 from sweepd.engine.services import Services
 from sweepd.engine.texts import clean, clean_all, load
 from sweepd.errors import ProtocolError, SweepdError
-from sweepd.store import Tx
 from sweepd.wire import storage
 from sweepd.wire.auth import account_of
 from sweepd.wire.bodies import read_body
@@ -76,7 +72,6 @@ def routes(
     )
     stream = "/files/{entity}/{project}/{run}/file_stream"
     return [
-        Route("/healthz", _guarded(served.healthz), methods=["GET"]),
         Route("/graphql", _guarded(served.graphql), methods=["POST"]),
         Route(stream, _guarded(served.file_stream), methods=["POST"]),
         Mount("/storage", routes=bytes_routes, middleware=[cors]),
@@ -130,6 +125,7 @@ class _Protocol:
             token=lease.token if lease else None,
             limits=self._services.limits,
         )
+        request.state.n_rows = parsed.n_lines
         return JSONResponse({"stopped": reply.stopped})
 
     async def put_file(self, request: Request) -> Response:
@@ -137,14 +133,6 @@ class _Protocol:
 
     async def get_file(self, request: Request) -> Response:
         return await storage.download(request, self._services)
-
-    async def healthz(self, request: Request) -> Response:
-        await self._services.store.read(_answers)
-        return JSONResponse({"status": "ok", "service": "sweepd", "version": __version__})
-
-
-def _answers(tx: Tx) -> None:
-    tx.conn.execute(text("SELECT 1"))
 
 
 async def _parsed(body: bytes) -> Any:
@@ -166,18 +154,18 @@ def _guarded(handler: Handler) -> Handler:
     """Turn what a handler raises into an answer that the client shows in our own words."""
 
     async def guarded(request: Request) -> Response:
-        request.state.request_id = secrets.token_hex(4)
+        request_id = request.state.request_id
         try:
             return await handler(request)
         except ClientDisconnect:
             return Response(status_code=499)
         except SweepdError as error:
             if error.http_status >= 500:
-                _log.warning("[%s] %s", request.state.request_id, error)
+                _log.warning("[%s] %s", request_id, error)
             return _refusal(str(error), error.http_status)
         except Exception:  # the edge: whatever it is, it is logged and the request gets an answer
-            _log.exception("[%s] %s failed", request.state.request_id, request.url.path)
-            words = f"internal error; the service's log has it under {request.state.request_id}"
+            _log.exception("[%s] %s failed", request_id, request.url.path)
+            words = f"internal error; the service's log has it under {request_id}"
             return _refusal(words, 500)
 
     return guarded

@@ -1,0 +1,61 @@
+"""The socket that the service listens on, and where this machine reaches it."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sweepd.errors import Conflict, InvalidInput
+from sweepd.settings import Settings
+
+__all__ = ["is_loopback", "listen", "local_address"]
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+
+@contextmanager
+def listen(settings: Settings) -> Iterator[socket.socket]:
+    """Give a socket that listens where the settings say.
+
+    Raises:
+        Conflict: if the port is taken.
+        InvalidInput: if the address is none of this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(
+            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise InvalidInput(f"host {settings.host!r} is not an address: {error.strerror}") from None
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not settings.any_port:
+                raise _refused(error, settings) from None
+            listener.bind((address[0], 0, *address[2:]))
+        yield listener
+
+
+def _refused(error: OSError, settings: Settings) -> Conflict | InvalidInput:
+    where = f"port {settings.port} on {settings.host}"
+    if error.errno == errno.EADDRINUSE:
+        return Conflict(f"{where} is taken by another program; choose one with --port")
+    if error.errno == errno.EACCES:
+        return InvalidInput(f"{where} needs privileges; choose one from 1024 on with --port")
+    return InvalidInput(f"cannot listen on {where}: {error.strerror}")
+
+
+def local_address(settings: Settings, listener: socket.socket) -> str:
+    """Return where this machine reaches the listener."""
+    host = _WILDCARDS.get(settings.host, settings.host)
+    port = listener.getsockname()[1]
+    scheme = "https" if settings.tls_cert is not None else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on `host`."""
+    return host in ("localhost", "::1") or host.startswith("127.")
