@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -113,22 +115,177 @@ def test_a_second_upload_replaces_the_first_and_frees_its_bytes(put, listed, str
     assert len(blobs) == 1
 
 
-def test_parts_and_heads_are_served(put, listed, stranger):
+@pytest.mark.parametrize(
+    ("wanted", "status", "content", "told"),
+    [
+        pytest.param("bytes=2-4", 206, b"234", "bytes 2-4/10", id="the middle"),
+        pytest.param("bytes=7-", 206, b"789", "bytes 7-9/10", id="the end"),
+        pytest.param("bytes=-3", 206, b"789", "bytes 7-9/10", id="the last bytes"),
+        pytest.param("bytes=8-99", 206, b"89", "bytes 8-9/10", id="up to beyond the end"),
+        pytest.param("bytes=10-", 416, b"", "bytes */10", id="beyond the end"),
+        pytest.param("bytes=-0", 416, b"", "bytes */10", id="no bytes"),
+        pytest.param("bytes=0-9", 200, b"0123456789", None, id="all"),
+        pytest.param("bytes=5-2", 200, b"0123456789", None, id="backwards"),
+        pytest.param("bytes=0-1,4-5", 200, b"0123456789", None, id="several"),
+        pytest.param("bytes=-", 200, b"0123456789", None, id="nothing"),
+        pytest.param("lines=1-2", 200, b"0123456789", None, id="not bytes"),
+    ],
+)
+def test_parts_are_served(put, listed, stranger, wanted, status, content, told):
     put("a.bin", b"0123456789")
+
+    answer = stranger.request("GET", listed()[0]["url"], headers={"Range": wanted})
+
+    assert (answer.status_code, answer.content) == (status, content)
+    assert answer.headers.get("content-range") == told
+
+
+def test_a_head_tells_the_size_and_sends_nothing(put, listed, stranger):
+    put("a.bin", b"0123456789")
+
+    head = stranger.request("HEAD", listed()[0]["url"])
+
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+    assert head.headers["accept-ranges"] == "bytes"
+
+
+def test_empty_files_are_served_whatever_part_is_asked_for(put, listed, stranger):
+    put("empty", b"")
     url = listed()[0]["url"]
 
-    part = stranger.request("GET", url, headers={"Range": "bytes=2-4"})
-    head = stranger.request("HEAD", url)
+    whole = stranger.request("GET", url)
 
-    assert (part.status_code, part.content) == (206, b"234")
-    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+    assert (whole.status_code, whole.content, whole.headers["content-length"]) == (200, b"", "0")
+    assert stranger.request("GET", url, headers={"Range": "bytes=0-"}).status_code == 416
+
+
+def test_what_is_known_already_is_not_sent_again(put, listed, stranger):
+    put("a.txt", b"one")
+    url = listed()[0]["url"]
+    etag = stranger.request("GET", url).headers["etag"]
+
+    known = {"If-None-Match": f'"other", W/{etag}'}
+    again = stranger.request("GET", url, headers=known)
+    put("a.txt", b"two")
+    changed = stranger.request("GET", url, headers=known)
+
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (changed.status_code, changed.content) == (200, b"two")
+
+
+def test_a_part_of_what_has_changed_meanwhile_is_the_whole(put, listed, stranger):
+    put("a.txt", b"old text")
+    url = listed()[0]["url"]
+    etag = stranger.request("GET", url).headers["etag"]
+    part = {"Range": "bytes=0-2", "If-Range": etag}
+
+    before = stranger.request("GET", url, headers=part)
+    put("a.txt", b"new text")
+    after = stranger.request("GET", url, headers=part)
+
+    assert (before.status_code, before.content) == (206, b"old")
+    assert (after.status_code, after.content) == (200, b"new text")
+
+
+def test_readers_of_a_live_file_never_see_half_of_it(put, listed, stranger):
+    contents = [bytes([number]) * 300_000 for number in range(24)]
+    put("live.bin", contents[0])
+    url = listed()[0]["url"]
+    stop = threading.Event()
+
+    def read_on():
+        seen = []
+        while not stop.is_set() or not seen:
+            answer = stranger.request("GET", url)
+            seen.append((answer.status_code, answer.content))
+        return seen
+
+    with ThreadPoolExecutor(3) as readers:
+        reading = [readers.submit(read_on) for _ in range(3)]
+        for content in contents[1:]:
+            put("live.bin", content)
+        stop.set()
+        seen = [answer for reader in reading for answer in reader.result()]
+
+    assert {status for status, _ in seen} == {200}
+    assert {content for _, content in seen} <= set(contents)
+
+
+def test_many_files_arrive_at_once(links_for, listed, stranger):
+    names = [f"media/images/x_{number}.png" for number in range(128)]
+    sent = {file["name"]: file["uploadUrl"] for file in links_for(*names)["files"]}
+
+    def put(name):
+        return stranger.request("PUT", sent[name], content=name.encode() * 1000)
+
+    with ThreadPoolExecutor(32) as senders:
+        statuses = {answer.status_code for answer in senders.map(put, names)}
+
+    assert statuses == {200}
+    found = {file["name"]: file["sizeBytes"] for file in listed(fileLimit=1000)}
+    assert found == {name: 1000 * len(name) for name in names}
+
+
+def test_equal_files_are_kept_once(put, listed, service):
+    for name in ("a.txt", "b.txt", "a.txt"):
+        put(name, b"same")
+
+    blobs = [path for path in (service.store.folder / "blobs").rglob("*") if path.is_file()]
+
+    assert len(blobs) == 1
+    assert len({file["md5"] for file in listed()}) == 1
+
+
+def test_a_second_upload_brings_back_bytes_that_were_lost(put, listed, service, stranger):
+    put("a.txt", b"same")
+    for path in (service.store.folder / "blobs").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    lost = stranger.request("GET", listed()[0]["url"])
+
+    put("b.txt", b"same")
+
+    assert lost.status_code == 404
+    assert {stranger.request("GET", file["url"]).content for file in listed()} == {b"same"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [("clip.mp4", "video/mp4"), ("clip.webm", "video/webm"), ("tone.wav", "audio/x-wav")],
+)
+def test_what_is_played_is_sent_as_what_it_is(put, listed, stranger, kind, place):
+    put(f"media/{kind}", b"x")
+
+    headers = stranger.request("GET", listed()[0]["url"]).headers
+
+    assert headers["content-type"] == place
+    assert headers["content-disposition"].startswith("inline")
+    assert "script-src" not in headers["content-security-policy"]
+    assert "sandbox" in headers["content-security-policy"]
+
+
+def test_a_page_is_shown_in_a_sandbox_of_its_own_only(put, listed, stranger):
+    put("media/html/x.html", b"<script>alert(1)</script>")
+    put("x.svg", b"<svg/>")
+    page, drawing = (file["url"] + "&view=page" for file in listed())
+
+    headers = stranger.request("GET", page).headers
+    policy = headers["content-security-policy"]
+
+    assert headers["content-type"].startswith("text/html")
+    assert "sandbox allow-scripts;" in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'self'" in policy
+    for let in ("allow-same-origin", "allow-top-navigation", "allow-popups", "allow-forms"):
+        assert let not in policy
+    assert not stranger.request("GET", drawing).headers["content-type"].startswith("text/html")
 
 
 @pytest.mark.parametrize(
     ("name", "place", "kind"),
     [
         pytest.param("x.html", "attachment", "application/octet-stream", id="a page"),
-        pytest.param("x.svg", "attachment", "application/octet-stream", id="a drawing"),
+        pytest.param("x.svg", "inline", "image/svg+xml", id="a drawing"),
         pytest.param("x", "attachment", "application/octet-stream", id="anything"),
         pytest.param("media/x.png", "inline", "image/png", id="a picture"),
         pytest.param("x.txt", "inline", "text/plain", id="text"),

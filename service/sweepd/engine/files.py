@@ -112,9 +112,10 @@ def list_files(
     after: str | None = None,
     first: int = 50,
 ) -> Page[FileView]:
-    """Return a page of a run's files by name; no `names` means all, `pattern` is SQL LIKE.
+    r"""Return a page of a run's files by name; no `names` means all, `pattern` is SQL LIKE.
 
-    A name that cannot be a file's is simply not found.
+    In a pattern `%` stands for anything, `_` for one character, and ASCII letters for both cases;
+    `\%` and `\_` stand for themselves. A name that cannot be a file's is simply not found.
 
     Raises:
         ProtocolError: for a cursor that is none, a pattern too long, or over 10,000 names.
@@ -129,7 +130,7 @@ def list_files(
     if pattern and len(pattern) > _MAX_NAME:
         raise ProtocolError(f"files: a pattern has at most {_MAX_NAME} characters")
     if pattern:
-        query = query.where(t.run_file.c.name.like(clean(pattern)))
+        query = query.where(t.run_file.c.name.like(clean(pattern), escape="\\"))
     if after is not None:
         query = query.where(t.run_file.c.name > _after(after))
     size = paging.check_first(first)

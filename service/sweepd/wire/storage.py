@@ -2,11 +2,12 @@
 
 import mimetypes
 import time
+from typing import IO
 from urllib.parse import quote
 
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from sweepd.engine import files, links
 from sweepd.engine.services import Services
@@ -14,23 +15,14 @@ from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import BlobWriter
 from sweepd.wire.context import Context
+from sweepd.wire.looks import look_of
+from sweepd.wire.sending import send_file
 
 __all__ = ["download", "link", "upload"]
 
 #: The client may repeat an upload for a quarter of an hour, and a page may stay open for a day.
 _LINK_S = 24 * 3600
 _CHUNK = 1 << 20
-
-#: Shown by a browser in place; everything else is offered as a download.
-_HARMLESS = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain", "application/json"}
-)
-_GUARD = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-    "Cache-Control": "private, no-cache",
-}
 
 
 def link(context: Context, run_id: int, name: str, *, method: str) -> str:
@@ -88,17 +80,31 @@ async def _copy(request: Request, writer: BlobWriter) -> None:
 async def download(request: Request, services: Services) -> Response:
     """Send the bytes of a file; what it holds is never trusted."""
     run_id, name = _checked(request, services, method="GET")
-    file: FileView = await services.store.read(
-        files.get_file, run_id=run_id, name=files.check_name(name)
-    )
-    path = services.store.blobs.path(file.blob)
-    if not path.is_file():
-        raise NotFound(f"the bytes of {name} are gone")
-    kind = file.mimetype if file.mimetype in _HARMLESS else "application/octet-stream"
-    place = "inline" if file.mimetype in _HARMLESS else "attachment"
+    file, opened = await _open(services, run_id, files.check_name(name))
+    look = look_of(file.mimetype, is_page=request.query_params.get("view") == "page")
     filename = quote(name.rpartition("/")[2])
-    headers = {**_GUARD, "Content-Disposition": f"{place}; filename*=utf-8''{filename}"}
-    return FileResponse(path, media_type=kind, headers=headers)
+    disposition = f"{look.place}; filename*=utf-8''{filename}"
+    return send_file(
+        request,
+        opened,
+        size=file.size,
+        etag=file.md5,
+        media_type=look.media_type,
+        headers={**look.headers, "Content-Disposition": disposition},
+    )
+
+
+async def _open(services: Services, run_id: int, name: str) -> tuple[FileView, IO[bytes]]:
+    """Open a file of a run; should it be replaced meanwhile, the new one."""
+    gone: set[str] = set()
+    while True:
+        file = await services.store.read(files.get_file, run_id=run_id, name=name)
+        if file.blob in gone:
+            raise NotFound(f"the bytes of {name} are gone")
+        opened = await to_thread.run_sync(services.store.blobs.open, file.blob)
+        if opened is not None:
+            return file, opened
+        gone.add(file.blob)
 
 
 def _checked(request: Request, services: Services, *, method: str) -> tuple[int, str]:

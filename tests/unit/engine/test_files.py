@@ -181,6 +181,11 @@ def test_files_are_listed_by_name_page_by_page(store, upsert, save):
         ({"names": ["../etc"]}, []),
         ({"pattern": "media/%"}, ["media/x.png"]),
         ({"pattern": "b__.txt"}, ["b_1.txt"]),
+        ({"pattern": r"b\_%"}, ["b_1.txt"]),
+        ({"pattern": r"a\_txt"}, []),
+        ({"pattern": r"\%"}, []),
+        ({"pattern": "\\"}, []),
+        ({"pattern": "A.TXT"}, ["a.txt"]),
         ({"pattern": "%.txt", "names": ["b_1.txt", "media/x.png"]}, ["b_1.txt"]),
     ],
 )
@@ -192,6 +197,15 @@ def test_files_are_found_by_names_and_pattern(store, upsert, save, query, expect
     found = store.read_sync(files.list_files, run_id=run.id, **query)
 
     assert [file.name for file in found.items] == expected
+
+
+def test_a_pattern_made_to_take_for_ever_does_not(store, upsert, save):
+    run = upsert()
+    save(run.id, "a" * 1000)
+
+    found = store.read_sync(files.list_files, run_id=run.id, pattern="%a" * 500 + "b")
+
+    assert found.items == ()
 
 
 @pytest.mark.parametrize("query", [{"pattern": "%" * 2000}, {"after": "WzFd"}, {"first": -1}])
