@@ -3,9 +3,10 @@
 import json
 import re
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from sweepd.engine import paging
+from sweepd.engine.allowance import Allowance
 from sweepd.engine.stream_bodies import CONSOLE
 from sweepd.engine.views import LogLine, Page
 from sweepd.errors import ProtocolError
@@ -28,6 +29,7 @@ def log_lines(
     last: int | None = None,
     after: str | None = None,
     before: str | None = None,
+    allowance: Allowance | None = None,
 ) -> Page[LogLine]:
     """Return console lines, always ascending: the `first` (1,000) after a cursor, or the `last`.
 
@@ -35,7 +37,8 @@ def log_lines(
     lines behind the page. A cursor is of a line; lines that never came are left out.
 
     Raises:
-        ProtocolError: for a cursor that is none, a negative count, or both counts.
+        ProtocolError: for a cursor that is none, a negative count, both counts, or lines that take
+            more than the allowance.
     """
     if first is not None and last is not None:
         raise ProtocolError("logLines: give first or last, not both")
@@ -48,17 +51,19 @@ def log_lines(
     wanted = last if last is not None else first
     size = paging.check_first(wanted if wanted is not None else _DEFAULT_LINES)
     order = c.line.desc() if last is not None else c.line.asc()
-    rows = list(tx.conn.execute(query.order_by(order).limit(size + 1)))
+    left = allowance or Allowance()
+    rows = []
+    for number, body in tx.conn.execute(query.order_by(order).limit(size + 1)):
+        left.take(body)
+        rows.append((number, body))
     has_next = before is not None if last is not None else len(rows) > size
     shown = [_line(number, body) for number, body in rows[:size]]
     if last is not None:
         shown.reverse()
-    total = tx.conn.scalar(select(func.count()).where(c.run_id == run_id, c.stream == CONSOLE))
     return Page(
         items=tuple(shown),
         cursors=tuple(paging.encode(line.number) for line in shown),
         has_next=has_next,
-        total=total,
     )
 
 

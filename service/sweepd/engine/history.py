@@ -1,14 +1,17 @@
 """Reading a run's rows back: whole, sampled, as charts, as a console."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypedDict
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from sweepd.engine.allowance import Allowance
 from sweepd.engine.charts import Series, series
 from sweepd.engine.console import log_lines
-from sweepd.engine.row_reads import StoredRow, evenly, lines_of, pick, read_rows, steps_of
+from sweepd.engine.row_reads import count_steps, lines_at, pick, read_rows, steps_at
+from sweepd.engine.sampling import Extremes, chosen, evenly
 from sweepd.engine.stream_bodies import EVENTS, HISTORY
 from sweepd.engine.views import RunView
 from sweepd.errors import ProtocolError
@@ -42,6 +45,11 @@ _KINDS = {
 }
 
 
+class _Bounds(TypedDict):
+    min_step: int | None
+    max_step: int | None  # inclusive
+
+
 def rows(
     tx: Tx,
     *,
@@ -49,22 +57,31 @@ def rows(
     min_step: int | None = None,
     max_step: int | None = None,
     samples: int | None = None,
+    allowance: Allowance | None = None,
 ) -> list[str]:
     """Return history rows as strict JSON text, by step: `min_step` inclusive, `max_step` not.
 
     With more rows than `samples`, they are sampled evenly; the first and the last are kept, and, of
     up to 20,000 rows, those with the lowest and highest values.
+
+    Raises:
+        ProtocolError: if they take more than the allowance.
     """
     high = max_step - 1 if max_step is not None else None
+    bounds: _Bounds = {"min_step": min_step, "max_step": high}
+    left = allowance or Allowance()
     if samples is None:
-        found = read_rows(tx, run_id=run_id, min_step=min_step, max_step=high)
-        return [row.body for row in found]
-    steps = steps_of(tx, run_id=run_id, min_step=min_step, max_step=high)
-    if len(steps) > _MAX_SCAN:
-        steps = [steps[index] for index in evenly(len(steps), samples)]
-        return [row.body for row in read_rows(tx, run_id=run_id, steps=steps)]
-    stored = list(read_rows(tx, run_id=run_id, min_step=min_step, max_step=high))
-    return [row.body for row in _sample(stored, samples)]
+        return _taken((row.body for row in read_rows(tx, run_id=run_id, **bounds)), left)
+    n = count_steps(tx, run_id=run_id, **bounds)
+    if n <= samples:
+        return _taken((row.body for row in read_rows(tx, run_id=run_id, **bounds)), left)
+    extremes = Extremes()
+    if n <= _MAX_SCAN:
+        for index, row in enumerate(read_rows(tx, run_id=run_id, **bounds)):
+            extremes.add(json.loads(row.body), index)
+    indices = chosen(n, samples, extremes.indices())
+    steps = steps_at(tx, indices, run_id=run_id, **bounds)
+    return _taken((row.body for row in read_rows(tx, run_id=run_id, steps=steps)), left)
 
 
 def sampled(
@@ -75,32 +92,76 @@ def sampled(
     min_step: int | None = None,
     max_step: int | None = None,
     samples: int | None = None,
+    allowance: Allowance | None = None,
 ) -> list[dict[str, Any]]:
     """Return rows that have every one of `keys`, with only those; both steps inclusive.
 
     With more rows than `samples`, they are sampled evenly; the first and the last are kept, and
-    those with the lowest and highest value of each key. NaN and infinities are texts.
+    those with the lowest and highest value of each key. NaN and infinities are texts. Memory grows
+    with what is returned, and by eight bytes for each row of the run.
+
+    Raises:
+        ProtocolError: if they take more than the allowance.
     """
-    found = []
-    for row in read_rows(tx, run_id=run_id, keys=keys, min_step=min_step, max_step=max_step):
+    if not keys:
+        return []
+    left = allowance or Allowance()
+    found: list[dict[str, Any]] = []
+    steps, extremes = array("q"), Extremes()
+    for step, picked in _picked(tx, run_id=run_id, keys=keys, min_step=min_step, max_step=max_step):
+        if samples is not None:
+            extremes.add(picked, len(steps))
+            steps.append(step)
+            if len(steps) > samples:
+                found.clear()
+                continue
+        left.take(str(picked))
+        found.append(picked)
+    if samples is None or len(steps) <= samples:
+        return found
+    wanted = [steps[index] for index in chosen(len(steps), samples, extremes.indices())]
+    for _, picked in _picked(tx, run_id=run_id, keys=keys, steps=wanted):
+        left.take(str(picked))
+        found.append(picked)
+    return found
+
+
+def events(
+    tx: Tx, *, run_id: int, samples: int | None = None, allowance: Allowance | None = None
+) -> list[str]:
+    """Return rows of system metrics as strict JSON text, in order, evenly sampled.
+
+    Raises:
+        ProtocolError: if they take more than the allowance.
+    """
+    left = allowance or Allowance()
+    c = t.stream_line.c
+    where = (c.run_id == run_id, c.stream == EVENTS)
+    n = tx.conn.scalar(select(func.count()).where(*where)) or 0
+    if samples is None or n <= samples:
+        query = select(c.body).where(*where).order_by(c.line)
+        return _taken(tx.conn.scalars(query), left)
+    return _taken(lines_at(tx, evenly(n, samples), run_id=run_id, stream=EVENTS), left)
+
+
+def _picked(
+    tx: Tx, *, run_id: int, keys: Sequence[str], **where: Any
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield step and wanted values of the rows that have all of `keys`."""
+    for row in read_rows(tx, run_id=run_id, keys=keys, **where):
         values = {**json.loads(row.body), "_step": row.step}
-        picked = {key: pick(values, key) for key in keys}
-        if all(has for has, _ in picked.values()):
-            found.append({key: value for key, (_, value) in picked.items()})
-    if samples is None or len(found) <= samples or not keys:
-        return found if keys else []
-    return [found[index] for index in _indices(found, samples)]
+        found = {key: pick(values, key) for key in keys}
+        if all(has for has, _ in found.values()):
+            yield row.step, {key: value for key, (_, value) in found.items()}
 
 
-def events(tx: Tx, *, run_id: int, samples: int | None = None) -> list[str]:
-    """Return rows of system metrics as strict JSON text, in order, evenly sampled."""
-    where = (t.stream_line.c.run_id == run_id, t.stream_line.c.stream == EVENTS)
-    by_line = t.stream_line.c.line
-    if samples is None:
-        return list(tx.conn.scalars(select(t.stream_line.c.body).where(*where).order_by(by_line)))
-    lines = tx.conn.scalars(select(by_line).where(*where).order_by(by_line)).all()
-    chosen = [lines[index] for index in evenly(len(lines), samples)]
-    return lines_of(tx, run_id=run_id, stream=EVENTS, lines=chosen)
+def _taken(bodies: Iterable[str], left: Allowance) -> list[str]:
+    """Return the texts, each of which takes its room."""
+    found = []
+    for body in bodies:
+        left.take(body)
+        found.append(body)
+    return found
 
 
 def history_keys(run: RunView) -> dict[str, Any] | None:
@@ -151,40 +212,3 @@ def tail(tx: Tx, *, run_id: int, stream: str) -> str:
         .limit(1)
     )
     return json.dumps(list(tx.conn.scalars(query)))
-
-
-def _sample(stored: Sequence[StoredRow], samples: int) -> list[StoredRow]:
-    if len(stored) <= samples:
-        return list(stored)
-    values = [json.loads(row.body) for row in stored]
-    return [stored[index] for index in _indices(values, samples)]
-
-
-def _indices(values: Sequence[dict[str, Any]], samples: int) -> list[int]:
-    """Return `samples` indices: the first and last, the extremes of keys, the others evenly.
-
-    Extremes take at most half of the places.
-    """
-    kept = set(evenly(len(values), min(samples, 2)))
-    for index in _extremes(values):
-        if len(kept) >= samples // 2:
-            break
-        kept.add(index)
-    others = [index for index in range(len(values)) if index not in kept]
-    kept.update(others[index] for index in evenly(len(others), samples - len(kept)))
-    return sorted(kept)
-
-
-def _extremes(values: Sequence[dict[str, Any]]) -> list[int]:
-    """Return the indices of each key's lowest and highest value, keys in alphabetical order."""
-    low: dict[str, tuple[float, int]] = {}
-    high: dict[str, tuple[float, int]] = {}
-    for index, row in enumerate(values):
-        for key, value in row.items():
-            if key.startswith("_") or type(value) not in (int, float):
-                continue
-            if key not in low or value < low[key][0]:
-                low[key] = (value, index)
-            if key not in high or value > high[key][0]:
-                high[key] = (value, index)
-    return [index for key in sorted(low) for index in (low[key][1], high[key][1])]

@@ -12,7 +12,7 @@ from sweepd.engine.texts import MAX_INT, strict_json
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["StoredRow", "evenly", "lines_of", "pick", "read_rows", "steps_of"]
+__all__ = ["StoredRow", "count_steps", "lines_at", "pick", "read_rows", "steps_at"]
 
 _PLAIN_KEY = re.compile(r"[\w ./:-]+", re.ASCII)  # spelt in JSON as it is
 _MAX_BOUND = 500  # values bound in one query
@@ -49,6 +49,7 @@ def read_rows(
     where = [*_within(run_id, min_step, max_step), *_mentions(keys)]
     cuts = _resumed_at(tx, run_id)
     pending: StoredRow | None = None
+    merged: dict[str, Any] | None = None
     for part in _parts(steps):
         query = (
             select(
@@ -63,45 +64,59 @@ def read_rows(
             if step >= cuts.get(attempt, step + 1):
                 continue
             if pending is not None and pending.step == step:
-                merged = json.loads(pending.body) | json.loads(body)
-                pending = StoredRow(step, strict_json(merged))
+                merged = {**(merged or json.loads(pending.body)), **json.loads(body)}
                 continue
             if pending is not None:
-                yield pending
-            pending = StoredRow(step, body)
+                yield pending if merged is None else StoredRow(pending.step, strict_json(merged))
+            pending, merged = StoredRow(step, body), None
     if pending is not None:
-        yield pending
+        yield pending if merged is None else StoredRow(pending.step, strict_json(merged))
 
 
-def steps_of(
+def count_steps(
     tx: Tx, *, run_id: int, min_step: int | None = None, max_step: int | None = None
-) -> list[int]:
-    """Return the steps that have rows, ascending, both bounds inclusive; it reads only an index."""
+) -> int:
+    """Return how many steps have rows, both bounds inclusive; it reads only an index."""
     step = t.stream_line.c.step
-    query = select(step).distinct().where(*_within(run_id, min_step, max_step)).order_by(step)
-    return [found for found in tx.conn.scalars(query) if found is not None]
+    query = select(func.count(step.distinct())).where(*_within(run_id, min_step, max_step))
+    return tx.conn.scalar(query) or 0
 
 
-def lines_of(tx: Tx, *, run_id: int, stream: int, lines: Sequence[int]) -> list[str]:
-    """Return the bodies of those lines, in their order."""
-    found: dict[int, str] = {}
-    for start in range(0, len(lines), _MAX_BOUND):
-        query = select(t.stream_line.c.line, t.stream_line.c.body).where(
-            t.stream_line.c.run_id == run_id,
-            t.stream_line.c.stream == stream,
-            t.stream_line.c.line.in_(lines[start : start + _MAX_BOUND]),
-        )
-        found.update({line: body for line, body in tx.conn.execute(query)})
-    return [found[line] for line in lines if line in found]
+def steps_at(
+    tx: Tx,
+    indices: Sequence[int],
+    *,
+    run_id: int,
+    min_step: int | None = None,
+    max_step: int | None = None,
+) -> list[int]:
+    """Return the steps that stand at ascending `indices` among those that have rows."""
+    step = t.stream_line.c.step
+    steps = select(step).distinct().where(*_within(run_id, min_step, max_step)).subquery()
+    numbered = select(steps.c.step, _number(steps.c.step)).subquery()
+    query = select(numbered.c.step).where(_is_among(numbered.c.number, indices))
+    return list(tx.conn.scalars(query.order_by(numbered.c.step)))
 
 
-def evenly(n: int, samples: int) -> list[int]:
-    """Return at most `samples` of the indices 0 … n-1, evenly spread, the first and last in."""
-    if samples >= n:
-        return list(range(n))
-    if samples <= 1:
-        return [n - 1] if samples == 1 else []
-    return [index * (n - 1) // (samples - 1) for index in range(samples)]
+def lines_at(tx: Tx, indices: Sequence[int], *, run_id: int, stream: int) -> list[str]:
+    """Return the bodies that stand at ascending `indices` among the lines of a stream."""
+    c = t.stream_line.c
+    numbered = (
+        select(c.line, _number(c.line)).where(c.run_id == run_id, c.stream == stream).subquery()
+    )
+    lines = select(numbered.c.line).where(_is_among(numbered.c.number, indices))
+    query = select(c.body).where(c.run_id == run_id, c.stream == stream, c.line.in_(lines))
+    return list(tx.conn.scalars(query.order_by(c.line)))
+
+
+def _number(column: ColumnElement[int]) -> ColumnElement[int]:
+    return (func.row_number().over(order_by=column) - 1).label("number")
+
+
+def _is_among(column: ColumnElement[int], values: Sequence[int]) -> ColumnElement[bool]:
+    """Return the clause that a column has one of `values`, however many they are."""
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 def pick(values: dict[str, Any], key: str) -> tuple[bool, Any]:

@@ -9,6 +9,7 @@ from anyio import to_thread
 from graphql import GraphQLResolveInfo
 from starlette.requests import Request
 
+from sweepd.engine.allowance import Allowance
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account, Page
 from sweepd.errors import NotFound, ProtocolError
@@ -42,7 +43,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Context:
-    """One GraphQL request: who asks, through which address, and for which attempt."""
+    """One GraphQL request: who asks, through which address, and for which attempt.
+
+    All fields of a request that return rows or console lines share its `allowance`.
+    """
 
     services: Services
     account: Account
@@ -50,6 +54,7 @@ class Context:
     request_id: str
     lease: Lease | None = None
     spent: Counter[str] = field(default_factory=Counter)
+    allowance: Allowance = field(default_factory=Allowance)
 
     async def read(self, use_case: Callable[..., T], **arguments: Any) -> T:
         """Run a use case that only reads."""

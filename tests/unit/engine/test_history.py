@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepd.engine import history
-from sweepd.engine.row_reads import evenly, pick
+from sweepd.engine.row_reads import pick
+from sweepd.engine.sampling import chosen, evenly
 from sweepd.errors import ProtocolError
 
 
@@ -300,7 +301,7 @@ def test_console_is_paged_forwards_and_from_its_end(upsert, stream, read):
         [8, 9],
     ]
     assert [page.has_next for page in (first, second, third)] == [True, True, False]
-    assert (numbers(tail), tail.has_next, tail.total) == ([7, 8, 9], False, 10)
+    assert (numbers(tail), tail.has_next) == ([7, 8, 9], False)
     assert (numbers(above), above.has_next) == ([4, 5, 6], True)
     with pytest.raises(ProtocolError, match="not both"):
         read(history.log_lines, run, first=1, last=1)
@@ -348,3 +349,12 @@ def test_curve_values_are_finite(logged, read):
     curve = read(history.series, run, keys=["a"])["a"]
 
     assert all(math.isfinite(value) for value in curve.last)
+
+
+@given(n=st.integers(1, 300), samples=st.integers(0, 300), extremes=st.sets(st.integers(0, 299)))
+def test_chosen_rows_are_as_many_as_asked_for_without_repeats(n, samples, extremes):
+    found = chosen(n, samples, sorted(index for index in extremes if index < n))
+
+    assert found == sorted(set(found))
+    assert len(found) == min(n, samples)
+    assert all(0 <= index < n for index in found)

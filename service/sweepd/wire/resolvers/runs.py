@@ -26,7 +26,6 @@ from sweepd.wire.resolvers.projects import project_of
 __all__ = ["FIELDS"]
 
 _MAX_SPECS = 100
-_MAX_ROWS = 100_000
 
 
 async def _upsert_bucket(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -133,12 +132,16 @@ async def _history(
         min_step=minStep,
         max_step=maxStep,
         samples=_samples(samples, "samples"),
+        allowance=info.context.allowance,
     )
 
 
 async def _events(run: RunView, info: Info, samples: int | None = None) -> list[str]:
     return await info.context.read(
-        history.events, run_id=run.id, samples=_samples(samples, "samples")
+        history.events,
+        run_id=run.id,
+        samples=_samples(samples, "samples"),
+        allowance=info.context.allowance,
     )
 
 
@@ -164,6 +167,7 @@ async def _sampled_history(
             min_step=_step(spec, "minStep"),
             max_step=_step(spec, "maxStep"),
             samples=_samples(spec.get("samples"), "samples"),
+            allowance=info.context.allowance,
         )
         answers.append(rows)
     return answers
@@ -183,15 +187,21 @@ def _samples(value: Any, name: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ProtocolError(f"{name} must be a whole number from 0, not {value!r:.80}")
-    return min(value, _MAX_ROWS)
+    return value
 
 
 async def _history_tail(run: RunView, info: Info) -> str:
-    return await info.context.read(history.tail, run_id=run.id, stream="history")
+    return await _tail(run, info, "history")
 
 
 async def _events_tail(run: RunView, info: Info) -> str:
-    return await info.context.read(history.tail, run_id=run.id, stream="events")
+    return await _tail(run, info, "events")
+
+
+async def _tail(run: RunView, info: Info, stream: str) -> str:
+    found = await info.context.read(history.tail, run_id=run.id, stream=stream)
+    info.context.allowance.take(found)
+    return found
 
 
 async def _log_lines(
@@ -210,6 +220,7 @@ async def _log_lines(
         last=page_size(last, 1_000) if last is not None else None,
         after=after,
         before=before,
+        allowance=info.context.allowance,
     )
     return connection(page)
 
