@@ -317,17 +317,27 @@ def test_a_run_is_marked_failed_by_hand(client, upsert, read):
     assert read()["state"] == "failed"
 
 
-def test_an_alert_is_kept_with_the_run(client, service, upsert):
+def test_an_alert_is_kept_once_with_the_run(client, upsert):
     upsert()
     mutation = """mutation($w: Duration) { notifyScriptableRunAlert(input: {entityName: "alice",
       projectName: "toy", runName: "r1", title: "hot", text: "very", severity: WARN,
       waitDuration: $w}) { success } }"""
-    before = service.store.newest_event
 
-    answer = client.data(mutation, w=60_000)
+    answers = [client.data(mutation, w=60_000) for _ in range(2)]
 
-    assert answer["notifyScriptableRunAlert"]["success"] is True
-    assert service.store.newest_event == before + 1
+    assert [answer["notifyScriptableRunAlert"]["success"] for answer in answers] == [True, True]
+    query = """{ project(name: "toy") { run(name: "r1") {
+      sweepdAlerts { title text severity repeats } } } }"""
+    kept = client.data(query)["project"]["run"]["sweepdAlerts"]
+    assert kept == [{"title": "hot", "text": "very", "severity": "WARN", "repeats": 1}]
+
+
+def test_a_run_is_finished_by_hand(client, upsert, read):
+    run_id = upsert()["bucket"]["id"]
+    mutation = "mutation($id: ID!) { sweepdFinishRun(input: {id: $id}) { run { state } } }"
+
+    assert client.data(mutation, id=run_id)["sweepdFinishRun"]["run"]["state"] == "finished"
+    assert read()["exitcode"] == 0
 
 
 def test_projects_are_made_listed_and_read(client):

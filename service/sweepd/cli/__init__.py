@@ -28,6 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "resume": "control:resume",
     "stop": "control:stop",
     "cancel": "control:cancel",
+    "finish": "control:finish",
     "rm": "control:rm",
     "best": "winner:best",
     "export": "winner:export",

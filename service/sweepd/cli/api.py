@@ -196,6 +196,19 @@ class Api:
             "mutation($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }", id=run["id"]
         )
 
+    def finish_run(self, run: Mapping[str, Any]) -> None:
+        """Move a run whose process is gone to finished; ours only.
+
+        Raises:
+            InvalidInput: if the server is not ours.
+        """
+        if not self.is_ours:
+            raise InvalidInput(f"{self.server.url} has no way to mark a run as finished")
+        self.execute(
+            "mutation($id: ID!) { sweepdFinishRun(input: {id: $id}) { run { state } } }",
+            id=run["id"],
+        )
+
     def create_login_link(self) -> str:
         """Return a one-time address that signs a browser in; ours only."""
         data = self.execute("mutation { sweepdCreateLoginLink { url } }")

@@ -1,4 +1,4 @@
-"""`sweep ls`, `status`, `watch`, `pause`, `resume`, `stop`, `cancel` and `rm`."""
+"""`sweep ls`, `status`, `watch`, `pause`, `resume`, `stop`, `cancel`, `finish` and `rm`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDED",
     "cancel",
+    "finish",
     "in_words",
     "ls",
     "pause",
@@ -213,6 +214,31 @@ cancel = _state_command(
     "canceled; running trials are told to stop",
     "End SWEEP now; trials that are running are stopped.",
 )
+
+
+@click.command()
+@click.argument("run")
+@server_choice
+@data_folder
+@as_json
+def finish(*, run: str, server: str | None, data: Path, as_json: bool) -> None:
+    """Mark RUN as finished, whose process can no longer say so itself.
+
+    For a run that is stuck as running or crashed although it was done: its machine went away before
+    its last words arrived. It counts as ended when it was last heard of.
+    """
+    from sweepd.cli.api import path_of
+
+    with _open(run, server, data) as (api, reference):
+        found = api.find_run(reference)
+        if found is None:
+            raise NotFound(f"there is no run {path_of(reference)} on {api.server.url}")
+        api.finish_run(found)
+        path = path_of(found)
+    if as_json:
+        echo_json({"run": path, "state": "finished"})
+    else:
+        say(f"{path}: finished")
 
 
 @click.command()

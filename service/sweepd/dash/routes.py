@@ -58,10 +58,11 @@ def _data(guard: Guard) -> list[BaseRoute]:
 
 def _actions(guard: Guard) -> list[BaseRoute]:
     sweep = "/-/sweep/{entity}/{project}/{name}/{action}"
-    run = "/-/run/{entity}/{project}/{name}/stop"
+    run = "/-/run/{entity}/{project}/{name}"
     return [
         Route(sweep, guard.action(sweeppage.control), methods=["POST"]),
-        Route(run, guard.action(runpage.stop), methods=["POST"]),
+        Route(f"{run}/stop", guard.action(runpage.stop), methods=["POST"]),
+        Route(f"{run}/finish", guard.action(runpage.finish), methods=["POST"]),
         Route("/authorize", guard.form(login.new_key), methods=["POST"]),
         Route("/logout", guard.form(login.leave), methods=["POST"]),
     ]

@@ -1,6 +1,7 @@
 """A run's page: its data, curves, media, console and files."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
@@ -11,12 +12,12 @@ from sweepd.dash.plain import digest, dump
 from sweepd.dash.runshape import attempt_data, files_data, histogram, images, run_data
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, html, json_text
-from sweepd.engine import files, history, links, runs, sweeps
+from sweepd.engine import alerts, files, history, links, runs, sweeps
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput
 from sweepd.store import Tx
 
-__all__ = ["data", "log", "log_file", "media", "page", "series", "series_data", "stop"]
+__all__ = ["data", "finish", "log", "log_file", "media", "page", "series", "series_data", "stop"]
 
 _LINK_S = 24 * 3600.0
 _MOST_FILES = 1000
@@ -51,6 +52,7 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     if run.trial is not None:
         found = queries.attempts(tx, trial_id=run.trial.id)
         shown["attempts"] = [attempt_data(attempt) for attempt in found]
+    shown["alerts"] = [asdict(one) for one in alerts.list_alerts(tx, run_id=run.id)]
     shown["files"] = files_data(listed.items, own)
     shown["n_files"] = files.count_files(tx, run_id=run.id)
     shown["pruned"] = files.pruned_notice(tx, run_id=run.id)
@@ -74,6 +76,7 @@ async def page(visit: Visit) -> Response:
         "data": address("-", "data", "run", entity, project, name),
         "feed": address("-", "feed", "runs", entity, project, name),
         "stop": address("-", "run", entity, project, name, "stop"),
+        "finish": address("-", "run", entity, project, name, "finish"),
     }
     return html(
         render(
@@ -211,4 +214,15 @@ def _stop(tx: Tx, visit: Visit) -> None:
 async def stop(visit: Visit) -> Response:
     """Ask a run's process to stop."""
     await visit.write(_stop, visit)
+    return json_text("{}")
+
+
+def _finish(tx: Tx, visit: Visit) -> None:
+    run = find(tx, visit)
+    runs.finish_run(tx, actor=visit.account, run_id=run.id, limits=visit.services.limits)
+
+
+async def finish(visit: Visit) -> Response:
+    """Mark a run whose process is gone as finished."""
+    await visit.write(_finish, visit)
     return json_text("{}")

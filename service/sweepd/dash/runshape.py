@@ -56,6 +56,7 @@ def run_data(run: RunView, keys: Mapping[str, Sequence[str]], now: float) -> dic
             **listed_run(run),
             "name": run.name,
             "is_live": run.state in (RunState.RUNNING, RunState.PREEMPTING),
+            "is_stuck": _is_stuck(run, now),
             "stop_requested": run.stop_requested,
             "description": run.description,
             "notes": run.notes,
@@ -77,6 +78,17 @@ def run_data(run: RunView, keys: Mapping[str, Sequence[str]], now: float) -> dic
         "keys": {kind: list(names) for kind, names in keys.items()},
         "steps": step_keys(run.config, keys.get("scalar", ())),
     }
+
+
+_SILENT_S = 90.0  # three heartbeats of the client
+
+
+def _is_stuck(run: RunView, now: float) -> bool:
+    """Return whether a run goes on or crashed, and nothing is heard of it any more."""
+    if run.state is RunState.CRASHED:
+        return True
+    is_live = run.state in (RunState.RUNNING, RunState.PREEMPTING)
+    return is_live and now - (run.heartbeat_at or run.created_at) > _SILENT_S
 
 
 def _tags(run: RunView) -> list[str]:

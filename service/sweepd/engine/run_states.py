@@ -23,6 +23,7 @@ def change_state(
     actor: str,
     values: Mapping[str, Any] | None = None,
     why: str | None = None,
+    ended_at: float | None = None,
 ) -> None:
     """Move a run to another state and record it; staying where it is records nothing.
 
@@ -33,6 +34,7 @@ def change_state(
         actor: a user's name, an agent's id, or `events.SERVICE`.
         values: further columns to set with it.
         why: in words, for the activity log.
+        ended_at: when it ended, for an end that is told late; None means now.
 
     Raises:
         IllegalMove: naming both states and what is allowed.
@@ -40,7 +42,8 @@ def change_state(
     move_run(run.state, to)
     changed = dict(values or {})
     if run.state != to:
-        changed |= {"state": to, "ended_at": tx.now if is_terminal(to) else None}
+        at = tx.now if ended_at is None else ended_at
+        changed |= {"state": to, "ended_at": at if is_terminal(to) else None}
     if not changed:
         return
     done = tx.conn.execute(

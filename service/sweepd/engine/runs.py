@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 
-from sweepd.engine import blobs, events, paging, projects
+from sweepd.engine import blobs, events, outcomes, paging, projects
 from sweepd.engine.filters import Ordering, compile_filters, compile_order
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import find_run, load_run, select_runs, view_of
+from sweepd.engine.services import Limits
 from sweepd.engine.texts import MAX_INT, clean
 from sweepd.engine.upserts import RunChange, upsert_run
 from sweepd.engine.views import Account, Page, RunView
@@ -21,6 +22,7 @@ __all__ = [
     "RunChange",
     "count_runs",
     "delete_run",
+    "finish_run",
     "get_run",
     "query_runs",
     "request_stop",
@@ -28,6 +30,8 @@ __all__ = [
     "set_run_state",
     "upsert_run",
 ]
+
+_DEFAULT = Limits()
 
 
 def get_run(
@@ -176,6 +180,35 @@ def set_run_state(tx: Tx, *, actor: Account, run_id: int, state: str) -> RunView
     if run.sweep_id is not None:
         raise Conflict(f"run {run.name} belongs to sweep {run.sweep}, which keeps its state")
     change_state(tx, run=run, to=RunState(state), actor=actor.name, why="set by a user")
+    return run_by_id(tx, actor=actor, run_id=run_id)
+
+
+def finish_run(
+    tx: Tx, *, actor: Account, run_id: int, limits: Limits = _DEFAULT, why: str | None = None
+) -> RunView:
+    """Say of a run whose process can say nothing any more that it finished.
+
+    It ended when it was last heard of. A trial counts for its sweep as one that ended well. Nothing
+    changes for a run that is finished.
+
+    Raises:
+        NotFound, Forbidden: as `run_by_id`.
+        IllegalMove: if it never started, or ended in another way by its own word.
+    """
+    run = run_by_id(tx, actor=actor, run_id=run_id)
+    if run.state is RunState.FINISHED:
+        return run
+    change_state(
+        tx,
+        run=run,
+        to=RunState.FINISHED,
+        actor=actor.name,
+        values={"exit_code": 0},
+        why=why or f"marked as finished by {actor.name}",
+        ended_at=min(run.heartbeat_at or tx.now, tx.now),
+    )
+    if run.sweep_id is not None:
+        outcomes.run_ended(tx, run_id=run_id, exit_code=0, limits=limits)
     return run_by_id(tx, actor=actor, run_id=run_id)
 
 

@@ -8,6 +8,7 @@ from sweepd.states import AgentState, RunState, SweepState
 __all__ = [
     "Account",
     "AgentView",
+    "AlertView",
     "Command",
     "FileView",
     "LogLine",
@@ -158,6 +159,17 @@ class AgentView:
     created_at: float
     heartbeat_at: float
     current_run: str | None = None
+
+
+@dataclass(frozen=True)
+class AlertView:
+    """What a run told people; `n_repeats` counts what came again and was left out."""
+
+    title: str
+    text: str
+    severity: str  # INFO, WARN or ERROR
+    at: float
+    n_repeats: int
 
 
 @dataclass(frozen=True)

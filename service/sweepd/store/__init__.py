@@ -4,6 +4,7 @@ It knows rows, not policy. A use case is a plain function `f(tx, …)`; `Store.w
 run it in a transaction.
 """
 
+from sweepd.store import run_tables  # noqa: F401  (its tables are part of the metadata)
 from sweepd.store.blobs import Blobs, BlobWriter, Written
 from sweepd.store.store import Store
 from sweepd.store.tx import Tx

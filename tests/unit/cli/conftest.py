@@ -211,7 +211,7 @@ def ours(make_server):
             "edges": [{"node": {"name": name}} for name in names if name == "checkpoint.pt"]
         },
     }
-    server.sweep, server.run, server.deleted = entry, run, []
+    server.sweep, server.run, server.deleted, server.finished = entry, run, [], []
 
     def upsert(info, input):
         assert input["id"] == entry["id"]
@@ -222,6 +222,10 @@ def ours(make_server):
     def delete(info, input):
         server.deleted.append(input["id"])
         return {"success": True}
+
+    def finish(info, input):
+        server.finished.append(input["id"])
+        return {"run": run}
 
     def project(info, name, entityName):
         if (name, entityName) != ("toys", "alice"):
@@ -234,6 +238,7 @@ def ours(make_server):
             "edges": [{"node": entry}] if projectName in (None, "toys") else []
         },
         "sweepdDeleteSweep": delete,
+        "sweepdFinishRun": finish,
         "sweepdCreateLoginLink": {"url": "http://here/login/once"},
         "deleteRun": delete,
         "upsertSweep": upsert,

@@ -158,6 +158,14 @@ def test_delete_takes_a_run(local, ours, name):
     assert ours.deleted == [ours.run["id"]]
 
 
+def test_finish_marks_a_run_as_finished(local, ours):
+    done = local("finish", "alice/toys/r1", code=0)
+
+    assert done.out == "alice/toys/r1: finished\n"
+    assert ours.finished == [ours.run["id"]]
+    assert "no run alice/toys/r2" in local("finish", "alice/toys/r2", code=1).err
+
+
 def test_another_server_tells_what_its_protocol_holds(plain, sweep):
     facts = sweep("status", "alice/toys/s1", "--json", code=0).json
 

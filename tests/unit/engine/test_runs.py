@@ -4,7 +4,8 @@ import re
 import pytest
 from sqlalchemy import func, select
 
-from sweepd.engine import files, paging, runs
+from sweepd.engine import files, paging, runs, watchdog
+from sweepd.engine.services import Limits
 from sweepd.errors import Conflict, Forbidden, IllegalMove, InvalidInput, NotFound, ProtocolError
 from sweepd.states import RunState
 from sweepd.store import Written
@@ -437,3 +438,33 @@ def test_state_of_a_sweeps_run_is_the_sweeps_affair(store, alice, change, sweep)
 
     with pytest.raises(Conflict, match="belongs to sweep sw1"):
         store.write_sync(runs.set_run_state, actor=alice, run_id=run.id, state="failed")
+
+
+@pytest.mark.parametrize("is_crashed", [False, True], ids=["running", "crashed"])
+def test_run_that_is_stuck_is_finished_by_hand_as_of_its_last_sign(
+    store, alice, upsert, stream, clock, is_crashed
+):
+    run = upsert("r1")
+    clock.advance(10)
+    stream(run, history=[{"_step": 0, "loss": 1}])
+    heard = clock.now
+    clock.advance(1000)
+    if is_crashed:
+        store.write_sync(watchdog.tick, limits=Limits())
+
+    for _ in range(2):
+        done = store.write_sync(runs.finish_run, actor=alice, run_id=run.id)
+
+    assert (done.state, done.exit_code, done.ended_at) == ("finished", 0, heard)
+    told = [kind for kind in kinds(store, run) if kind == "run.state"]
+    assert len(told) == (2 if is_crashed else 1)
+
+
+def test_run_that_says_it_failed_stays_so(store, alice, upsert, stream, bob):
+    run = upsert("r1")
+    stream(run, complete=True, exitcode=1)
+
+    with pytest.raises(IllegalMove, match="failed cannot become finished"):
+        store.write_sync(runs.finish_run, actor=alice, run_id=run.id)
+    with pytest.raises(Forbidden):
+        store.write_sync(runs.finish_run, actor=bob, run_id=run.id)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import accounts, agents, outcomes, sweeps
-from sweepd.engine.views import AgentView, SweepView, TrialView
+from sweepd.engine import accounts, agents, alerts, outcomes, runs, sweeps
+from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import Reason
 from sweepd.states import is_terminal
 from sweepd.wire.context import Info, Resolvers
@@ -116,6 +116,21 @@ async def _delete_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Map
     return {"success": True}
 
 
+async def _finish_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    run = await context.write(
+        runs.finish_run,
+        actor=context.account,
+        run_id=read_int_id("Run", input["id"]),
+        limits=context.services.limits,
+    )
+    return {"run": run}
+
+
+async def _alerts(run: RunView, info: Info) -> Sequence[AlertView]:
+    return await info.context.read(alerts.list_alerts, run_id=run.id)
+
+
 async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
     context = info.context
     token = await context.write(accounts.create_login_link, account=context.account)
@@ -124,11 +139,14 @@ async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
 
 FIELDS: Resolvers = {
     "Query": {"sweepdSweep": _sweep, "sweepdSweeps": _sweeps},
+    "Run": {"sweepdAlerts": _alerts},
+    "SweepdAlert": {"createdAt": attribute("at"), "repeats": attribute("n_repeats")},
     "Sweep": {"sweepdStatus": _itself, "sweepdAgents": _agents},
     "Mutation": {
         "sweepdReportOutcome": _report_outcome,
         "sweepdLeaveAgent": _leave_agent,
         "sweepdDeleteSweep": _delete_sweep,
+        "sweepdFinishRun": _finish_run,
         "sweepdCreateLoginLink": _create_login_link,
     },
     "SweepdAgent": {

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import events, history, runs
+from sweepd.engine import alerts, history, runs
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import ProtocolError
 from sweepd.states import RunState, is_terminal
@@ -96,7 +96,6 @@ async def _alert(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[st
 
 
 def _keep_alert(tx: Tx, *, actor: Account, alert: Mapping[str, Any]) -> None:
-    """Keep an alert among the run's events."""
     run = runs.get_run(
         tx,
         actor=actor,
@@ -104,18 +103,15 @@ def _keep_alert(tx: Tx, *, actor: Account, alert: Mapping[str, Any]) -> None:
         project=alert["projectName"],
         name=alert["runName"],
     )
-    events.record(
+    wait_ms = alert.get("waitDuration")
+    alerts.raise_alert(
         tx,
+        run=run,
         actor=actor.name,
-        kind="run.alert",
-        project_id=run.project_id,
-        sweep_id=run.sweep_id,
-        run_id=run.id,
-        data={
-            "title": alert["title"],
-            "text": alert["text"],
-            "severity": alert.get("severity") or "INFO",
-        },
+        title=alert["title"],
+        text=alert["text"],
+        severity=alert.get("severity") or "INFO",
+        wait_s=alerts.DEFAULT_WAIT_S if wait_ms is None else wait_ms / 1000,
     )
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import agents
+from sweepd.engine import agents, runs
 from sweepd.errors import InvalidInput, LeaseLost, NotFound
 from sweepd.states import RunState, SweepState
 
@@ -419,3 +419,15 @@ def test_every_change_is_in_the_event_table(lab):
         "sweep.resumed",
         "sweep.canceled",
     ]
+
+
+def test_trial_that_is_finished_by_hand_counts_as_one_that_ended_well(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    run = lab.start(command, lease=False)
+    lab.stream(command, rows=[{"loss": 2.0}], lease=False)
+
+    lab.write(runs.finish_run, actor=lab.actor, run_id=run.id)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.objective) == ("ended", "finished", 2.0)

@@ -85,7 +85,7 @@ function mediaPanel(kind, key) {
 
 // --- the head and the overview
 
-function head({ run, pruned, attempts }) {
+function head({ run, pruned, attempts, alerts: told }) {
   put($("state"), stateBadge(run.state, { pill: true }));
   put($("facts"),
     run.sweep ? h("span", {}, "trial ", run.trial ?? "", " of sweep ", h("a", { href: run.sweep_url }, run.sweep)) : null,
@@ -96,23 +96,26 @@ function head({ run, pruned, attempts }) {
     run.tags.map((tag) => h("span", { class: "state pill" }, tag)));
   document.title = `${run.title} · ${run.state.word}`;
   const isStopping = run.is_live && run.stop_requested;
-  const key = JSON.stringify([run.is_live, run.stop_requested]);
+  const key = JSON.stringify([run.is_live, run.is_stuck, run.stop_requested]);
   if (head.key !== key) {
     head.key = key;
-    put($("controls"), run.is_live ? h("button", { class: "btn", type: "button", disabled: Boolean(isStopping), title: "ask its process to stop", data: { control: "stop" }, onclick: stop }, icon("stop"), isStopping ? "Stopping…" : "Stop run") : null);
+    put($("controls"),
+      run.is_stuck ? h("button", { class: "btn", type: "button", title: "nothing is heard of its process: say that it was done", data: { control: "finish" }, onclick: (event) => ask(event, data.address.finish) }, icon("finished"), "Mark as finished") : null,
+      run.is_live ? h("button", { class: "btn", type: "button", disabled: Boolean(isStopping), title: "ask its process to stop", data: { control: "stop" }, onclick: (event) => ask(event, data.address.stop) }, icon("stop"), isStopping ? "Stopping…" : "Stop run") : null);
   }
   const items = [];
   if (run.state.why && run.state.tone !== "run" && run.state.tone !== "good") items.push({ tone: run.state.tone, icon: run.state.icon, text: run.state.why, more: run.log_lines ? { href: "#logs", text: "See the logs" } : null });
   if (isStopping) items.push({ tone: "quiet", icon: "info", text: `Asked to stop: ${run.stop_requested}` });
+  if (told.length) items.push({ tone: { ERROR: "bad", WARN: "warn" }[told[0].severity] ?? "quiet", icon: "info", text: `${told[0].title}: ${told[0].text}`.slice(0, 300), more: { href: "#overview", text: told.length > 1 ? `All ${told.length} alerts` : "See the alert" } });
   if (pruned) items.push({ tone: "quiet", icon: "info", text: pruned });
   if (attempts.length > 1) items.push({ tone: "quiet", icon: "info", text: `Attempt ${attempts.length}: see the Overview for how the ones before ended.` });
   const text = JSON.stringify(items);
   if (head.items !== text) { head.items = text; banners($("banners"), items, icon); }
 }
 
-async function stop(event) {
+async function ask(event, address) {
   event.currentTarget.disabled = true;
-  if (await act(data.address.stop)) await refresh();
+  if (await act(address)) await refresh();
 }
 
 const pair = (name, content) => (content === null || content === undefined || content === "" ? null : [h("dt", {}, name), h("dd", {}, content)]);
@@ -137,6 +140,21 @@ function attempts({ attempts: list }) {
       h("td", {}, one.number), h("td", {}, stateBadge(one.state)), h("td", { class: "clip", title: one.agent }, one.agent), h("td", {}, [one.host, one.device].filter(Boolean).join(" · ") || "–"),
       h("td", {}, when(one.issued)), h("td", {}, one.started ? lasting(one.started, one.ended) : "–"),
       h("td", { class: "clip", title: one.message }, [one.message, one.signal ? `signal ${one.signal}` : null, one.exit_code !== null ? `exit ${one.exit_code}` : null].filter(Boolean).join(" · ") || "–")))))));
+}
+
+const SEVERITY = { INFO: ["Info", "info", "quiet"], WARN: ["Warning", "crashed", "warn"], ERROR: ["Error", "failed", "bad"] };
+
+function alerts({ alerts: list }) {
+  $("alerts-card").hidden = list.length === 0;
+  put($("alerts-note"), list.length ? String(list.length) : "");
+  put($("alerts"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, ["Alert", "Severity", "Text", "When"].map((text) => h("th", { scope: "col" }, text)))),
+    h("tbody", {}, list.map((one) => {
+      const [word, sign, tone] = SEVERITY[one.severity] ?? SEVERITY.INFO;
+      return h("tr", {},
+        h("td", { class: "strong" }, one.title), h("td", {}, stateBadge({ word, icon: sign, tone, why: null })),
+        h("td", { class: "wrap" }, one.text), h("td", {}, when(one.at), one.n_repeats ? h("span", { class: "faint" }, ` and ${one.n_repeats} more like it`) : null));
+    })))));
 }
 
 function pairs(id, object, needle) {
@@ -182,6 +200,7 @@ function draw(fresh) {
   head(data);
   about(data);
   attempts(data);
+  alerts(data);
   pairs("config", data.config, needles.config);
   pairs("summary", data.summary, needles.summary);
   files(data);
