@@ -4,11 +4,13 @@ import asyncio
 import threading
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 
 from sweepd.errors import StoreError
-from sweepd.store import Store
+from sweepd.store import Prepared, Store
 from sweepd.store import tables as t
+
+NEWEST = Prepared(select(func.max(t.event.c.id)).where(t.event.c.kind == bindparam("kind")))
 
 
 @pytest.fixture(params=["sqlite"])
@@ -52,6 +54,67 @@ def test_use_case_that_fails_leaves_nothing_and_harms_no_other(store):
     assert isinstance(failed, KeyError)
     assert (first, second) == (1, 2)
     assert store.read_sync(count) == 2
+
+
+def add_all(tx, kinds):
+    """Adds events; refuses the one named `refused`, and fails on one named `broken`."""
+    answers = []
+    for kind in kinds:
+        answers.append(KeyError(kind) if kind == "refused" else add(tx, kind))
+        if kind == "broken":
+            raise ValueError(kind)
+    return answers
+
+
+def together(store, *kinds):
+    """Sends requests while the writer is held up, so that they wait together."""
+    gate = threading.Event()
+    blocker = threading.Thread(target=lambda: store.write_sync(lambda tx: gate.wait(10)))
+    blocker.start()
+
+    async def all_at_once():
+        tasks = [asyncio.ensure_future(store.write_together(add_all, kind)) for kind in kinds]
+        await asyncio.sleep(0)
+        gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(all_at_once())
+    blocker.join()
+    return answers
+
+
+def test_requests_that_wait_together_are_each_given_their_own_answer(store):
+    assert together(store, "a", "b", "c") == [1, 2, 3]
+
+
+def test_refused_request_harms_none_that_waited_with_it(store):
+    first, refused, second = together(store, "a", "refused", "c")
+
+    assert (first, second) == (1, 2)
+    assert isinstance(refused, KeyError)
+
+
+def test_request_that_breaks_the_use_case_is_undone_alone(store):
+    first, broken, second = together(store, "a", "broken", "c")
+
+    assert isinstance(broken, ValueError)
+    assert store.read_sync(count) == 2
+    assert first != second
+
+
+def test_peek_sees_what_was_committed_last(store):
+    def newest(tx):
+        return NEWEST.row(tx, kind="test")
+
+    assert store.peek(newest) == (None,)
+    store.write_sync(add)
+    assert store.peek(newest) == (1,)
+
+
+def test_peek_holds_no_old_state_even_with_a_statement_that_was_not_prepared(store):
+    assert store.peek(count) == 0
+    store.write_sync(add)
+    assert store.peek(count) == 1
 
 
 def test_writes_are_serial_and_see_each_other(store):
@@ -134,6 +197,17 @@ def test_waiting_for_a_change_ends_with_the_commit(store):
         return event, await asyncio.wait_for(waiting, 10), await store.wait_change(0)
 
     assert asyncio.run(wait()) == (1, 1, 1)
+
+
+def test_waiting_for_activity_ends_with_rows_that_make_no_event(store):
+    async def scenario():
+        seen, newest = store.activity, store.newest_event
+        waiting = asyncio.create_task(store.wait_activity(seen))
+        await asyncio.sleep(0)
+        await store.write(lambda tx: tx.announce())
+        return await asyncio.wait_for(waiting, 10) > seen, store.newest_event == newest
+
+    assert asyncio.run(scenario()) == (True, True)
 
 
 def test_waiting_ends_when_the_store_closes(store):

@@ -32,6 +32,10 @@ class KeyStats:
             self._counts[key] = {row["type"]: row["count"] for row in entry["typeCounts"]}
         self.last_step: int | None = stored.get("lastStep")
 
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._keys)
+
     def add(self, values: Mapping[str, Any], *, step: int) -> None:
         """Count one row."""
         if self.last_step is None or step > self.last_step:

@@ -11,7 +11,7 @@ from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["find_run", "load_run", "run_at", "select_runs", "view_of"]
+__all__ = ["find_run", "load_run", "select_runs", "view_of"]
 
 _RUN_COLUMNS = {
     "id": t.run.c.id,
@@ -89,11 +89,6 @@ _BY_ID = _SELECT.where(t.run.c.id == bindparam("run_id"))
 _BY_NAME = _SELECT.where(
     t.run.c.project_id == bindparam("project_id"), t.run.c.name == bindparam("name")
 )
-_BY_ADDRESS = _SELECT.where(
-    t.entity.c.name == bindparam("entity"),
-    t.project.c.name == bindparam("project"),
-    t.run.c.name == bindparam("name"),
-)
 
 
 def select_runs() -> Select[Any]:
@@ -123,11 +118,6 @@ def load_run(tx: Tx, run_id: int) -> RunView | None:
 def find_run(tx: Tx, project_id: int, name: str) -> RunView | None:
     """Return a project's run by its name, None if there is none. Asks nobody's leave."""
     return _read(tx, _BY_NAME, project_id=project_id, name=clean(name))
-
-
-def run_at(tx: Tx, *, entity: str, project: str, name: str) -> RunView | None:
-    """Return the run of that address, None if there is none. Asks nobody's leave."""
-    return _read(tx, _BY_ADDRESS, entity=clean(entity), project=clean(project), name=clean(name))
 
 
 def _read(tx: Tx, query: Select[Any], **values: int | str) -> RunView | None:

@@ -5,16 +5,16 @@ deleted, and nothing that a zombie writes changes the trial.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import bindparam, func, select, update
 
 from sweepd.engine import events, outcomes, projects
 from sweepd.engine.key_stats import KeyStats
 from sweepd.engine.run_states import change_state
-from sweepd.engine.run_views import load_run, run_at
+from sweepd.engine.run_views import load_run
 from sweepd.engine.services import Limits
 from sweepd.engine.stream_bodies import (
     CONSOLE,
@@ -27,19 +27,22 @@ from sweepd.engine.stream_bodies import (
     parse_body,
 )
 from sweepd.engine.texts import clean
-from sweepd.engine.upserts import FIRST_YEAR, is_stale
+from sweepd.engine.upserts import FIRST_YEAR
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import NotFound
+from sweepd.errors import NotFound, SweepdError
 from sweepd.states import RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
+from sweepd.store.lines import Line, write_lines
 
 __all__ = [
     "Chunk",
+    "Post",
     "Row",
     "StreamBody",
     "StreamReply",
     "append",
+    "append_all",
     "parse_body",
 ]
 
@@ -49,17 +52,101 @@ _DEFAULT = Limits()
 _OVER = frozenset({RunState.FINISHED, RunState.FAILED, RunState.KILLED})
 _ENDABLE = frozenset({RunState.RUNNING, RunState.PREEMPTING, RunState.CRASHED})
 
-_INSERT = insert(t.stream_line)
-_WRITE = _INSERT.on_conflict_do_update(
-    index_elements=["run_id", "stream", "line"],
-    set_={name: _INSERT.excluded[name] for name in ("attempt", "step", "body")},
-)
+_KEPT_RUNS = 512  # whose key statistics stay in memory between two requests
+_KEPT_KEYS = 1_000  # of one run; beyond, they are read again
 
 
 class StreamReply(NamedTuple):
     """What the client is told: whether the run should stop."""
 
     stopped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """A request: who sends it, to which address, what, and for which attempt."""
+
+    actor: Account
+    entity: str
+    project: str
+    run: str
+    body: StreamBody
+    attempt: int | None = None
+    token: str | None = None
+    limits: Limits = _DEFAULT
+
+
+class _Run(NamedTuple):
+    """What a request needs of its run."""
+
+    id: int
+    entity: str
+    sweep_id: int | None
+    state: str
+    history_lines: int
+    event_lines: int
+    log_lines: int
+    history_keys: str | None
+    created_at: float
+    stop_requested: str | None
+    present_attempt: int | None  # of a trial
+
+    @property
+    def attempt(self) -> int:
+        """Return the attempt that its rows are of."""
+        return self.present_attempt if self.present_attempt is not None else 1
+
+
+_FIND = Prepared(
+    select(
+        t.run.c.id,
+        t.entity.c.name,
+        t.run.c.sweep_id,
+        t.run.c.state,
+        t.run.c.history_lines,
+        t.run.c.event_lines,
+        t.run.c.log_lines,
+        t.run.c.history_keys,
+        t.run.c.created_at,
+        t.run.c.stop_requested,
+        t.trial.c.attempt,
+    )
+    .select_from(
+        t.run.join(t.project, t.project.c.id == t.run.c.project_id)
+        .join(t.entity, t.entity.c.id == t.project.c.entity_id)
+        .outerjoin(t.trial, t.trial.c.run_id == t.run.c.id)
+    )
+    .where(
+        t.entity.c.name == bindparam("entity"),
+        t.project.c.name == bindparam("project"),
+        t.run.c.name == bindparam("name"),
+    )
+)
+#: What a request may change at once, with nothing changed where it gives None.
+_CHANGED = (
+    "heartbeat_at",
+    "history_lines",
+    "history_keys",
+    "last_step",
+    "event_lines",
+    "system_metrics",
+    "log_lines",
+    "summary",
+)
+_NOTHING = dict.fromkeys(_CHANGED)
+_CHANGE = Prepared(
+    update(t.run)
+    .where(t.run.c.id == bindparam("run_id"))
+    .values({name: func.coalesce(bindparam(name), t.run.c[name]) for name in _CHANGED})
+)
+
+
+@dataclass
+class _Gathered:
+    """What many requests write in all."""
+
+    lines: list[Line] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def append(
@@ -83,66 +170,142 @@ def append(
         NotFound: if the run does not exist (the client stops uploading then).
         Forbidden: if it belongs to somebody else.
     """
-    view = _find(tx, actor, entity, project, run)
-    if is_stale(view, attempt):
-        assert attempt is not None
-        _store_apart(tx, view, body, attempt)
-        return StreamReply(stopped=True)
-    fresh = _store(tx, view, body)
-    is_stopped = view.stop_requested is not None
-    if view.sweep_id is not None:
-        is_stopped |= outcomes.row_logged(
-            tx, run_id=view.id, rows=fresh, attempt=attempt, token=token
-        )
-        again = load_run(tx, view.id)
-        assert again is not None
-        view = again
-    if body.is_complete:
-        _end(tx, view, body, attempt=attempt, token=token, limits=limits)
-    elif body.is_preempting and view.state is RunState.RUNNING:
-        change_state(tx, run=view, to=RunState.PREEMPTING, actor=events.SERVICE)
-    return StreamReply(stopped=is_stopped)
+    post = Post(
+        actor=actor,
+        entity=entity,
+        project=project,
+        run=run,
+        body=body,
+        attempt=attempt,
+        token=token,
+        limits=limits,
+    )
+    (reply,) = append_all(tx, [post])
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
-def _find(tx: Tx, actor: Account, entity: str, project: str, name: str) -> RunView:
-    view = run_at(tx, entity=entity, project=project, name=name)
-    projects.resolve_entity(tx, actor=actor, entity=view.entity if view is not None else entity)
-    if view is None:
-        raise NotFound(f"there is no run {entity}/{project}/{name}")
-    return view
+def append_all(tx: Tx, posts: Sequence[Post]) -> list[StreamReply | Exception]:
+    """Do what `append` does for many requests in few statements.
+
+    Returns:
+        For each request its reply, or the error that refuses it alone.
+    """
+    replies: list[StreamReply | Exception] = [StreamReply(stopped=False)] * len(posts)
+    for numbers in _turns(posts):
+        found: list[tuple[int, _Run]] = []
+        for number in numbers:
+            try:
+                found.append((number, _find(tx, posts[number])))
+            except SweepdError as error:
+                replies[number] = error
+        gathered = _Gathered()
+        fresh = [_gather(tx, run, posts[number], gathered) for number, run in found]
+        write_lines(tx, gathered.lines)
+        if gathered.runs:
+            _CHANGE.run_each(tx, gathered.runs)
+        for (number, run), rows in zip(found, fresh, strict=True):
+            replies[number] = _follow(tx, run, posts[number], rows)
+    tx.announce()
+    return replies
 
 
-def _store(tx: Tx, run: RunView, body: StreamBody) -> list[Row]:
-    """Store what a request holds; return the history rows that were not there before."""
-    attempt = run.trial.attempt if run.trial is not None else 1
+def _turns(posts: Sequence[Post]) -> Iterator[list[int]]:
+    """Yield the requests' numbers in turns that have each run once: what follows sees the rest."""
+    waiting = list(range(len(posts)))
+    while waiting:
+        turn: list[int] = []
+        later: list[int] = []
+        seen = set()
+        for number in waiting:
+            post = posts[number]
+            address = (post.entity, post.project, post.run)
+            (later if address in seen else turn).append(number)
+            seen.add(address)
+        yield turn
+        waiting = later
+
+
+def _find(tx: Tx, post: Post) -> _Run:
+    row = _FIND.row(
+        tx, entity=clean(post.entity), project=clean(post.project), name=clean(post.run)
+    )
+    projects.resolve_entity(tx, actor=post.actor, entity=row[1] if row is not None else post.entity)
+    if row is None:
+        raise NotFound(f"there is no run {post.entity}/{post.project}/{post.run}")
+    return _Run._make(row)
+
+
+def _is_stale(run: _Run, post: Post) -> bool:
+    """Return whether a request speaks for an attempt that a later one has replaced."""
+    return (
+        post.attempt is not None
+        and run.present_attempt is not None
+        and post.attempt < run.present_attempt
+    )
+
+
+def _gather(tx: Tx, run: _Run, post: Post, gathered: _Gathered) -> list[Row]:
+    """Add what a request writes; return the history rows that were not there before."""
+    body = post.body
+    if _is_stale(run, post):
+        gathered.lines += _apart(run, body, post.attempt or 1)
+        return []
     changed: dict[str, Any] = {}
     if run.state not in _OVER:
         changed["heartbeat_at"] = tx.now
-    fresh, is_in_order = _store_rows(tx, run, HISTORY, body.history, run.history_lines, attempt)
+    fresh, is_in_order = _rows(tx, run, HISTORY, body.history, run.history_lines, gathered)
     if body.history_end > run.history_lines:
         changed["history_lines"] = body.history_end
     if fresh or not is_in_order:
+        # The lines of this turn are written after it; a recount needs them now.
+        if not is_in_order:
+            write_lines(tx, gathered.lines)
+            gathered.lines.clear()
         changed |= _key_columns(tx, run, fresh, is_in_order=is_in_order)
-    _store_rows(tx, run, EVENTS, body.events, run.event_lines, attempt)
+    _rows(tx, run, EVENTS, body.events, run.event_lines, gathered)
     if body.events_end >= run.event_lines and body.events:
         changed["system_metrics"] = body.events[-1].body
     if body.events_end > run.event_lines:
         changed["event_lines"] = body.events_end
     if body.console is not None and body.console.content:
-        _store_console(tx, run, body.console, attempt)
+        gathered.lines += [
+            Line(run.id, CONSOLE, line, run.attempt, None, clean(text))
+            for line, text in enumerate(body.console.content, start=body.console.offset)
+        ]
         end = body.console.offset + len(body.console.content)
         changed["log_lines"] = max(end, run.log_lines)
     if body.summary is not None:
         changed["summary"] = body.summary
     if changed:
-        tx.conn.execute(update(t.run).where(t.run.c.id == run.id).values(changed))
+        gathered.runs.append({**_NOTHING, **changed, "run_id": run.id})
     return fresh
 
 
-def _store_rows(
-    tx: Tx, run: RunView, stream: int, rows: Sequence[Row], n_lines: int, attempt: int
+def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
+    """Do what follows from a request whose rows are stored: its trial learns, its run ends."""
+    if _is_stale(run, post):
+        return StreamReply(stopped=True)
+    body, is_stopped = post.body, run.stop_requested is not None
+    if run.sweep_id is not None:
+        is_stopped |= outcomes.row_logged(
+            tx, run_id=run.id, rows=fresh, attempt=post.attempt, token=post.token
+        )
+    if body.is_complete or body.is_preempting:
+        view = load_run(tx, run.id)
+        assert view is not None, "it was there just now"
+        if body.is_complete:
+            _end(tx, view, post)
+        elif view.state is RunState.RUNNING:
+            change_state(tx, run=view, to=RunState.PREEMPTING, actor=events.SERVICE)
+    return StreamReply(stopped=is_stopped)
+
+
+def _rows(
+    tx: Tx, run: _Run, stream: int, rows: Sequence[Row], n_lines: int, gathered: _Gathered
 ) -> tuple[list[Row], bool]:
-    """Store rows; return those whose lines are new, and whether all that changed was appended."""
+    """Add rows; return those whose lines are new, and whether all that changes is appended."""
     if not rows:
         return [], True
     known: dict[int, str] = {}
@@ -153,79 +316,61 @@ def _store_rows(
         )
         known = {line: text for line, text in tx.conn.execute(query)}
     written = [row for row in rows if known.get(row.line) != row.body]
-    _write(
-        tx,
-        [
-            _line(
-                run.id, stream, row.line, attempt, row.step if stream == HISTORY else None, row.body
-            )
-            for row in written
-        ],
-    )
-    fresh = [row for row in written if row.line not in known]
-    return fresh, all(row.line >= n_lines for row in written)
+    has_step = stream == HISTORY
+    gathered.lines += [
+        Line(run.id, stream, row.line, run.attempt, row.step if has_step else None, row.body)
+        for row in written
+    ]
+    fresh = [row for row in written if row.line not in known] if known else written
+    return fresh, rows[0].line >= n_lines or all(row.line >= n_lines for row in written)
 
 
-def _store_console(tx: Tx, run: RunView, chunk: Chunk, attempt: int) -> None:
-    _write(
-        tx,
-        [
-            _line(run.id, CONSOLE, line, attempt, None, clean(text))
-            for line, text in enumerate(chunk.content, start=chunk.offset)
-        ],
-    )
-
-
-def _store_apart(tx: Tx, run: RunView, body: StreamBody, attempt: int) -> None:
-    """Store the rows of an attempt that has lost its lease where no reader of the run looks."""
+def _apart(run: _Run, body: StreamBody, attempt: int) -> list[Line]:
+    """Return the rows of an attempt that has lost its lease, where no reader of the run looks."""
     first = attempt * MAX_LINE
-    rows = [
-        _line(run.id, stream + _APART, first + row.line, attempt, None, row.body)
+    lines = [
+        Line(run.id, stream + _APART, first + row.line, attempt, None, row.body)
         for stream, stored in ((HISTORY, body.history), (EVENTS, body.events))
         for row in stored
     ]
     if body.console is not None:
-        rows += [
-            _line(run.id, CONSOLE + _APART, first + line, attempt, None, clean(text))
+        lines += [
+            Line(run.id, CONSOLE + _APART, first + line, attempt, None, clean(text))
             for line, text in enumerate(body.console.content, start=body.console.offset)
         ]
-    _write(tx, rows)
+    return lines
 
 
-def _line(
-    run_id: int, stream: int, line: int, attempt: int, step: int | None, body: str
-) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "stream": stream,
-        "line": line,
-        "attempt": attempt,
-        "step": step,
-        "body": body,
-    }
-
-
-def _write(tx: Tx, rows: list[dict[str, Any]]) -> None:
-    """Write lines over whatever stands there."""
-    if rows:
-        tx.conn.execute(_WRITE, rows)
-
-
-def _key_columns(
-    tx: Tx, run: RunView, fresh: Sequence[Row], *, is_in_order: bool
-) -> dict[str, Any]:
+def _key_columns(tx: Tx, run: _Run, fresh: Sequence[Row], *, is_in_order: bool) -> dict[str, Any]:
     """Return the run's columns that follow from its history."""
     if is_in_order:
-        stats = KeyStats(run.history_keys)
+        stats = _stats_of(tx.memory, run)
         for row in fresh:
             stats.add(row.values, step=row.step)
     else:
         stats = _count_again(tx, run.id)
-    changed: dict[str, Any] = {"history_keys": stats.to_json(), "last_step": stats.last_step}
+    text = stats.to_json()
+    _keep(tx.memory, run.id, text, stats)
     began = fresh[0].values.get("_timestamp") if fresh and fresh[0].line == 0 else None
     if isinstance(began, int | float) and FIRST_YEAR <= began < run.created_at:
-        changed["created_at"] = float(began)  # a run that was offline then
-    return changed
+        # A run that was offline then.
+        tx.conn.execute(update(t.run).where(t.run.c.id == run.id).values(created_at=float(began)))
+    return {"history_keys": text, "last_step": stats.last_step}
+
+
+def _stats_of(memory: MutableMapping[str, Any], run: _Run) -> KeyStats:
+    """Return a run's statistics: those in memory if they are what the row says, else the row's."""
+    kept: dict[int, tuple[str, KeyStats]] = memory.setdefault("key_stats", {})
+    text, stats = kept.pop(run.id, (None, None))  # out while they are changed
+    return stats if stats is not None and text == run.history_keys else KeyStats(run.history_keys)
+
+
+def _keep(memory: MutableMapping[str, Any], run_id: int, text: str, stats: KeyStats) -> None:
+    kept: dict[int, tuple[str, KeyStats]] = memory.setdefault("key_stats", {})
+    if len(stats) <= _KEPT_KEYS:
+        kept[run_id] = text, stats
+    if len(kept) > _KEPT_RUNS:
+        del kept[next(iter(kept))]  # the one that was written to least lately
 
 
 def _count_again(tx: Tx, run_id: int) -> KeyStats:
@@ -241,18 +386,11 @@ def _count_again(tx: Tx, run_id: int) -> KeyStats:
     return stats
 
 
-def _end(
-    tx: Tx,
-    run: RunView,
-    body: StreamBody,
-    *,
-    attempt: int | None,
-    token: str | None,
-    limits: Limits,
-) -> None:
+def _end(tx: Tx, run: RunView, post: Post) -> None:
     """End a run that its process says is complete; nothing for one that has ended already."""
     if run.state not in _ENDABLE:
         return
+    body = post.body
     was_preempting = run.state is RunState.PREEMPTING or body.is_preempting
     if body.exit_code == 0:
         to = RunState.FINISHED
@@ -269,7 +407,7 @@ def _end(
             run_id=run.id,
             exit_code=body.exit_code,
             was_preempting=was_preempting,
-            attempt=attempt,
-            token=token,
-            limits=limits,
+            attempt=post.attempt,
+            token=post.token,
+            limits=post.limits,
         )

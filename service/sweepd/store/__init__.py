@@ -6,7 +6,8 @@ run it in a transaction.
 
 from sweepd.store import run_tables  # noqa: F401  (its tables are part of the metadata)
 from sweepd.store.blobs import Blobs, BlobWriter, Written
+from sweepd.store.prepared import Prepared
 from sweepd.store.store import Store
 from sweepd.store.tx import Tx
 
-__all__ = ["BlobWriter", "Blobs", "Store", "Tx", "Written"]
+__all__ = ["BlobWriter", "Blobs", "Prepared", "Store", "Tx", "Written"]

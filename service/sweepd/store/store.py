@@ -6,12 +6,12 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Concatenate, ParamSpec, TypeVar
+from typing import IO, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, func, select
 
@@ -27,6 +27,7 @@ from sweepd.store.writer import Writer
 __all__ = ["Store"]
 
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 _N_READERS = 8
@@ -55,13 +56,15 @@ class Store:
         self._writing: Engine = writing_engine(self._place)
         migrate(self._writing, place=self._place)
         self._place.chmod(0o600)
-        self._reading: Engine = reading_engine(self._place, n_connections=_N_READERS)
+        self._reading: Engine = reading_engine(self._place, n_connections=_N_READERS + 1)
+        self._peek_conn = self._reading.connect()
+        self._peeking = threading.Lock()
         self._readers = ThreadPoolExecutor(_N_READERS, thread_name_prefix="sweepd-reader")
         self._changes = _Changes()
         self._writer = Writer(
             self._writing, place=self._place, clock=clock, on_commit=self._changes.publish
         )
-        self._changes.publish(self.read_sync(_newest_event))
+        self._changes.publish(self.read_sync(_newest_event), False)
 
     @classmethod
     def open(
@@ -100,8 +103,34 @@ class Store:
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `use_case(tx, …)` in the writer; it is on the disk when this returns."""
-        answer: Future[T] = self._writer.submit(lambda tx: use_case(tx, *args, **kwargs))
-        return await asyncio.wrap_future(answer)
+        answer: T = await self._writer.write(lambda tx: use_case(tx, *args, **kwargs))
+        return answer
+
+    async def write_together(
+        self, use_case: Callable[[Tx, Sequence[R]], Sequence[T | Exception]], request: R
+    ) -> T:
+        """Run a use case that takes many requests at once for one of them; durable on return.
+
+        Requests that wait together are given to it as one list. It returns an answer for each; an
+        exception among them refuses that request alone, and is raised here.
+        """
+        answer: T = await self._writer.write_together(use_case, request)
+        return answer
+
+    def peek(
+        self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a use case of a point lookup or two, all `Prepared`, in this thread and at once.
+
+        It is for the event loop: a lookup takes less than handing it to another thread.
+        """
+        with self._peeking, in_words(self._place):
+            tx = Tx(self._peek_conn, self._clock())
+            try:
+                return use_case(tx, *args, **kwargs)
+            finally:
+                if self._peek_conn.in_transaction():  # a statement that was not prepared
+                    self._peek_conn.rollback()
 
     async def read(
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
@@ -129,12 +158,21 @@ class Store:
         """Return the id of the newest event that this process has seen committed."""
         return self._changes.newest
 
+    @property
+    def activity(self) -> int:
+        """Return a number that grows with every commit that the open pages may want to show."""
+        return self._changes.activity
+
     async def wait_change(self, after: int) -> int:
         """Wait for an event newer than `after`; return the newest one's id.
 
         Returns at once if there is one already, and with an unchanged id when the store closes.
         """
-        return await self._changes.wait(after)
+        return await self._changes.wait(lambda changes: changes.newest, after)
+
+    async def wait_activity(self, after: int) -> int:
+        """Wait until `activity` is above `after`, and return it; as `wait_change` otherwise."""
+        return await self._changes.wait(lambda changes: changes.activity, after)
 
     @property
     def n_waiting(self) -> int:
@@ -149,6 +187,7 @@ class Store:
         """Finish what was asked, close every file, give the lock back; harmless when repeated."""
         self._writer.close()
         self._readers.shutdown()
+        self._peek_conn.close()
         self._changes.close()
         self._reading.dispose()
         self._writing.dispose()
@@ -157,18 +196,20 @@ class Store:
 
 
 class _Changes:
-    """Tells the event loops that wait what the newest event is."""
+    """Tells the event loops that wait what the newest event is, and that rows have come."""
 
     def __init__(self) -> None:
         self.newest = 0
+        self.activity = 0
         self._is_closed = False
         self._lock = threading.Lock()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._waiting: set[_Waiter] = set()
 
-    def publish(self, newest: int) -> None:
+    def publish(self, newest: int, is_announced: bool) -> None:
         with self._lock:
-            if newest > self.newest:
-                self.newest = newest
+            if newest > self.newest or is_announced:
+                self.newest = max(newest, self.newest)
+                self.activity += 1
                 self._wake()
 
     def close(self) -> None:
@@ -176,23 +217,31 @@ class _Changes:
             self._is_closed = True
             self._wake()
 
-    async def wait(self, after: int) -> int:
-        waiter = (asyncio.get_running_loop(), asyncio.Event())
+    async def wait(self, number: Callable[["_Changes"], int], after: int) -> int:
+        """Wait until a number of ours is above `after`."""
+        waiter = _Waiter(asyncio.get_running_loop(), asyncio.Event(), lambda: number(self) > after)
         with self._lock:
-            if self.newest > after or self._is_closed:
-                return self.newest
+            if waiter.is_served() or self._is_closed:
+                return number(self)
             self._waiting.add(waiter)
         try:
-            await waiter[1].wait()
+            await waiter.event.wait()
         finally:
             with self._lock:
                 self._waiting.discard(waiter)
-        return self.newest
+        return number(self)
 
     def _wake(self) -> None:
-        for loop, event in self._waiting:
-            with suppress(RuntimeError):  # that loop has ended
-                loop.call_soon_threadsafe(event.set)
+        for waiter in self._waiting:
+            if self._is_closed or waiter.is_served():
+                with suppress(RuntimeError):  # that loop has ended
+                    waiter.loop.call_soon_threadsafe(waiter.event.set)
+
+
+class _Waiter(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    event: asyncio.Event
+    is_served: Callable[[], bool]
 
 
 def _newest_event(tx: Tx) -> int:

@@ -1,10 +1,12 @@
 """What a use case is given: a connection inside a transaction, the time, and a source of ids."""
 
 import secrets
+import sqlite3
 import string
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Table, insert
 
@@ -12,15 +14,36 @@ __all__ = ["Tx"]
 
 _LOWER = string.ascii_lowercase + string.digits
 _ALNUM = string.ascii_letters + string.digits
+_SYSTEM = SystemRandom()
 
 
 @dataclass(frozen=True)
 class Tx:
-    """One use case's transaction. `now` is unix seconds and does not move while it runs."""
+    """One use case's transaction.
+
+    Attributes:
+        conn: the connection, for all but the hot path's statements, see `sweepd.store.prepared`.
+        now: unix seconds; does not move while the use case runs.
+        random: a source of chance.
+        memory: what use cases keep from one transaction of the writer to the next, to save work.
+            It may be older or newer than the rows (another process wrote, a transaction was rolled
+            back) and may vanish: what is found here must be checked against a row before use.
+    """
 
     conn: Connection
     now: float
-    random: Random = field(default_factory=SystemRandom)
+    random: Random = _SYSTEM
+    memory: MutableMapping[str, Any] = field(default_factory=dict)
+    _announced: list[bool] = field(default_factory=list)
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """Return SQLite's own connection, inside the same transaction."""
+        return cast(sqlite3.Connection, self.conn.connection.dbapi_connection)
+
+    def announce(self) -> None:
+        """Have the open pages look again after the commit, though no event is recorded."""
+        self._announced.append(True)
 
     def insert(self, table: Table, /, **values: Any) -> int:
         """Insert a row into a table with an `id` counted by the database; return that id."""

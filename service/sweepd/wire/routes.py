@@ -114,8 +114,7 @@ class _Protocol:
         run, lease = request.path_params["run"], read_lease(request)
         if lease is not None and lease.run != run:
             lease = None
-        reply = await self._services.store.write(
-            streams.append,
+        post = streams.Post(
             actor=account,
             entity=request.path_params["entity"],
             project=request.path_params["project"],
@@ -125,6 +124,7 @@ class _Protocol:
             token=lease.token if lease else None,
             limits=self._services.limits,
         )
+        reply = await self._services.store.write_together(streams.append_all, post)
         request.state.n_rows = parsed.n_lines
         return JSONResponse({"stopped": reply.stopped})
 

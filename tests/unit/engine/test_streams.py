@@ -229,6 +229,57 @@ def test_run_of_another_user_is_forbidden(upsert, store, bob):
         )
 
 
+def post_of(alice, run, first, n=2, name=None):
+    texts = [json.dumps(row(step, loss=step)) for step in range(first, first + n)]
+    body = json.dumps({"files": {"wandb-history.jsonl": {"offset": first, "content": texts}}})
+    return streams.Post(
+        actor=alice,
+        entity=run.entity,
+        project=run.project,
+        run=name or run.name,
+        body=streams.parse_body(body),
+    )
+
+
+def test_many_requests_at_once_are_stored_as_one_after_the_other(
+    upsert, store, alice, rows, reread
+):
+    one, two = upsert("one"), upsert("two")
+    posts = [post_of(alice, run, first) for first in (0, 2) for run in (one, two)]
+
+    store.write_sync(streams.append_all, [*posts, posts[0]])
+
+    for run in (one, two):
+        assert [found["_step"] for found in rows(run)] == [0, 1, 2, 3]
+        assert history.history_keys(reread(run))["keys"]["loss"]["typeCounts"][0]["count"] == 4
+
+
+def test_request_for_a_run_that_is_gone_is_refused_alone(upsert, store, alice, rows):
+    run = upsert()
+    posts = [post_of(alice, run, 0), post_of(alice, run, 0, name="gone"), post_of(alice, run, 2)]
+
+    first, refused, last = store.write_sync(streams.append_all, posts)
+
+    assert isinstance(refused, NotFound)
+    assert first == last == streams.StreamReply(stopped=False)
+    assert len(rows(run)) == 4
+
+
+def test_statistics_of_rows_that_were_rolled_back_are_forgotten(upsert, store, alice, reread):
+    run = upsert()
+    store.write_sync(streams.append_all, [post_of(alice, run, 0)])
+
+    def fail(tx):
+        streams.append_all(tx, [post_of(alice, run, 2)])
+        raise KeyError("after the rows")
+
+    with pytest.raises(KeyError):
+        store.write_sync(fail)
+    store.write_sync(streams.append_all, [post_of(alice, run, 2)])
+
+    assert history.history_keys(reread(run))["keys"]["loss"]["typeCounts"][0]["count"] == 4
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
