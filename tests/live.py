@@ -36,8 +36,9 @@ def free_port() -> int:
 class Service:
     """`sweep serve` on a port and a data folder that stay the same over restarts."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
+        self._settings = settings
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = data.parent / "home"
@@ -48,7 +49,7 @@ class Service:
         with (self.data.parent / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*SWEEP, "serve", "--port", str(self.port), "--data", str(self.data)],
-                env=self._environment({}),
+                env=self._environment(self._settings),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -60,6 +61,12 @@ class Service:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+
+    def signal(self, number: int) -> "subprocess.Popen[bytes]":
+        """Send a signal to the service alone; return its process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -3,7 +3,9 @@
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from sweepd.app import build
+from sweepd.app import build, serve
 from sweepd.engine import accounts
 from sweepd.settings import Settings
 from sweepd.store import Store
@@ -105,3 +107,31 @@ def client(service) -> Client:
 def start_service():
     """Starts a service of the test's own; a context."""
     return started
+
+
+@pytest.fixture
+def running(settings):
+    """Serves in a thread of this process with changed settings; gives what `on_ready` got."""
+    ends = []
+
+    def running(**changes):
+        ready = Future()
+        changed = settings.model_copy(update=changes)
+
+        def run():
+            try:
+                serve(changed, on_ready=ready.set_result)
+            except BaseException as error:
+                ready.set_exception(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        ends.append((ready, thread))
+        return ready.result(20)
+
+    yield running
+    for ready, thread in ends:
+        if ready.done() and ready.exception() is None:
+            ready.result().stop()
+        thread.join(10)
+        assert not thread.is_alive()

@@ -8,9 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
@@ -22,34 +20,6 @@ from sweepd.errors import Conflict, InvalidInput, ProcessDied, StoreBusy
 from sweepd.settings import Settings
 
 KEY = "adopted" + "a" * 40
-
-
-@pytest.fixture
-def running(settings):
-    """Serves in a thread of this process with changed settings; gives what `on_ready` got."""
-    ends = []
-
-    def running(**changes):
-        ready = Future()
-        changed = settings.model_copy(update=changes)
-
-        def run():
-            try:
-                serve(changed, on_ready=ready.set_result)
-            except BaseException as error:
-                ready.set_exception(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        ends.append((ready, thread))
-        return ready.result(20)
-
-    yield running
-    for ready, thread in ends:
-        if ready.done() and ready.exception() is None:
-            ready.result().stop()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def _mode(path):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import resource
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -40,13 +40,12 @@ class Patience:
     look_s: float = 2.0
 
     def scaled(self, time_scale: float) -> "Patience":
-        """Return the same with every time multiplied."""
-        return Patience(
-            most=self.most,
-            head_s=self.head_s * time_scale,
-            silence_s=self.silence_s * time_scale,
-            least_rate=self.least_rate,
-            look_s=self.look_s * min(time_scale, 1.0),
+        """Return the same with every time multiplied, but not down to nothing."""
+        return replace(
+            self,
+            head_s=max(self.head_s * time_scale, 1.0),
+            silence_s=max(self.silence_s * time_scale, 2.0),
+            look_s=min(max(self.look_s * time_scale, 0.1), self.look_s),
         )
 
 

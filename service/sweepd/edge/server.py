@@ -41,7 +41,8 @@ class Server(uvicorn.Server):
         if settings.tls_cert is not None and settings.tls_key is not None:
             self._certificate = Certificate(settings.tls_cert, settings.tls_key)
         most = most_connections()
-        self._patience = Patience(most=min(settings.max_connections or most, most))
+        patience = Patience(most=min(settings.max_connections or most, most))
+        self._patience = patience.scaled(settings.time_scale)
         super().__init__(_config(app, self._patience, self._certificate))
         self._gate = gate
         self._settings = settings
