@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepd.engine import accounts, agents, files, outcomes, runs, streams, suggest, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, AgentView, Command
 from sweepd.store import Store
 
@@ -217,6 +218,7 @@ class Lab:
         return self.store.read_sync(
             runs.get_run,
             actor=self.account,
+            need=Need.READ,
             entity=self.account.entity,
             project=PROJECT,
             name=name,
@@ -468,14 +470,18 @@ def _settle(
             running={trial.command.run},
         )
         lab.stream(trial.command.run, {})
-    view = lab.store.read_sync(sweeps.find_sweep, actor=lab.account, name=seeded.sweep)
+    view = lab.store.read_sync(
+        sweeps.find_sweep, actor=lab.account, need=Need.READ, name=seeded.sweep
+    )
     assert view.best_run is not None
     seeded.best = view.best_run
     names = {trial.command.run or "": trial for trial in live.values()}
     if seeded.best in names:
         _finish(lab, seeded.best, names.pop(seeded.best))
     seeded.stoppable, seeded.running = list(names)[-2:]
-    trials = lab.store.read_sync(sweeps.trials_of, actor=lab.account, sweep_id=view.id)
+    trials = lab.store.read_sync(
+        sweeps.trials_of, actor=lab.account, need=Need.READ, sweep_id=view.id
+    )
     by_id = {lab.run(name).id: name for name in seeded.runs}
     ended = [trial for trial in trials if trial.reason == "finished"]
     ended.sort(key=lambda trial: trial.objective if trial.objective is not None else math.inf)

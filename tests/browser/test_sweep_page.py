@@ -8,6 +8,7 @@ from conftest import Server, Tab
 from playwright.sync_api import Page, expect
 
 from sweepd.engine import sweeps
+from sweepd.engine.access import Need
 
 
 @pytest.fixture
@@ -185,7 +186,9 @@ def test_pause_and_resume_buttons_work(tab: Tab, page: Page, seeded: Seeded) -> 
 
     expect(page.locator("#state")).to_have_text("Paused")
     expect(page.locator("#sentence")).to_contain_text("until you resume")
-    state = seeded.store.read_sync(sweeps.find_sweep, actor=seeded.account, name=seeded.sweep).state
+    state = seeded.store.read_sync(
+        sweeps.find_sweep, actor=seeded.account, need=Need.READ, name=seeded.sweep
+    ).state
     assert state == "PAUSED"
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#state")).to_have_text("Running")

@@ -13,6 +13,7 @@ from sweepd.dash.runshape import listed_run
 from sweepd.dash.sweepshape import address, trial_value
 from sweepd.dash.visit import Visit, html, json_text
 from sweepd.engine import history, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput
 from sweepd.store import Tx
@@ -38,6 +39,7 @@ def _find(tx: Tx, visit: Visit) -> list[RunView]:
         runs.get_run(
             tx,
             actor=visit.account,
+            need=Need.READ,
             entity=visit["entity"],
             project=visit["project"],
             name=name,
@@ -84,7 +86,7 @@ def _metric(tx: Tx, visit: Visit, found: list[RunView]) -> tuple[str | None, str
     ids = {run.sweep_id for run in found if run.sweep_id is not None}
     known = set()
     for sweep_id in ids:
-        view = sweeps.sweep_by_id(tx, actor=visit.account, sweep_id=sweep_id)
+        view = sweeps.sweep_by_id(tx, actor=visit.account, need=Need.READ, sweep_id=sweep_id)
         known.add((view.metric, view.goal, sweeps.definition_of(view).own.objective))
     return known.pop() if len(known) == 1 else (None, "minimize", "best")
 

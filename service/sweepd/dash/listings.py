@@ -14,6 +14,7 @@ from sweepd.dash.sweepshape import address, controls, progress
 from sweepd.dash.visit import Visit, html, json_text
 from sweepd.dash.words import sweep_badge, sweep_sentence
 from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, RunView, SweepView
 from sweepd.spec import signed
 from sweepd.store import Tx
@@ -33,7 +34,9 @@ async def home(visit: Visit) -> Response:
 
 def list_entity(tx: Tx, *, actor: Account, entity: str) -> dict[str, Any]:
     """Return an entity's projects with how much is in each, the last touched first."""
-    page = projects.list_projects(tx, actor=actor, entity=entity, first=_MOST_PROJECTS)
+    page = projects.list_projects(
+        tx, actor=actor, need=Need.READ, entity=entity, first=_MOST_PROJECTS
+    )
     counts = queries.project_counts(tx, project_ids=[view.id for view in page.items])
     stamp = digest(counts)
     rows = [
@@ -75,11 +78,13 @@ async def entity_data(visit: Visit) -> Response:
 
 def list_project(tx: Tx, *, actor: Account, entity: str, project: str) -> dict[str, Any]:
     """Return a project's sweeps and runs, the newest first, and which numbers its runs logged."""
-    view = projects.get_project(tx, actor=actor, entity=entity, name=project)
-    found = sweeps.list_sweeps(tx, actor=actor, entity=entity, project=project, first=_MOST_SWEEPS)
+    view = projects.get_project(tx, actor=actor, need=Need.READ, entity=entity, name=project)
+    found = sweeps.list_sweeps(
+        tx, actor=actor, need=Need.READ, entity=entity, project=project, first=_MOST_SWEEPS
+    )
     objectives = queries.objectives(tx, sweep_ids=[one.id for one in found.items])
     listed = runs.query_runs(
-        tx, actor=actor, project_id=view.id, order="-created_at", first=_MOST_RUNS
+        tx, actor=actor, need=Need.READ, project_id=view.id, order="-created_at", first=_MOST_RUNS
     )
     summaries = [_numbers(run) for run in listed.items]
     often = Counter(key for summary in summaries for key in summary)
@@ -94,7 +99,7 @@ def list_project(tx: Tx, *, actor: Account, entity: str, project: str) -> dict[s
             {**listed_run(run), "summary": {key: summary.get(key) for key in metrics}}
             for run, summary in zip(listed.items, summaries, strict=True)
         ],
-        "n_runs": runs.count_runs(tx, actor=actor, project_id=view.id),
+        "n_runs": runs.count_runs(tx, actor=actor, need=Need.READ, project_id=view.id),
     }
 
 

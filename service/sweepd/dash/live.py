@@ -13,6 +13,7 @@ from sweepd.dash.assets import HEADERS
 from sweepd.dash.plain import digest
 from sweepd.dash.visit import Visit
 from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account
 from sweepd.store import Store, Tx
 
@@ -30,7 +31,12 @@ async def sweep_feed(visit: Visit) -> Response:
 
     def find(tx: Tx, *, actor: Account) -> Stamp:
         view = sweeps.get_sweep(
-            tx, actor=actor, entity=visit["entity"], project=visit["project"], name=visit["name"]
+            tx,
+            actor=actor,
+            need=Need.READ,
+            entity=visit["entity"],
+            project=visit["project"],
+            name=visit["name"],
         )
         return partial(queries.sweep_stamp, sweep_id=view.id)
 
@@ -44,7 +50,12 @@ async def run_feed(visit: Visit) -> Response:
     def find(tx: Tx, *, actor: Account) -> Stamp:
         found = [
             runs.get_run(
-                tx, actor=actor, entity=visit["entity"], project=visit["project"], name=name
+                tx,
+                actor=actor,
+                need=Need.READ,
+                entity=visit["entity"],
+                project=visit["project"],
+                name=name,
             ).id
             for name in names[:100]
         ]
@@ -57,7 +68,9 @@ async def project_feed(visit: Visit) -> Response:
     """Tell a project's page about changes."""
 
     def find(tx: Tx, *, actor: Account) -> Stamp:
-        view = projects.get_project(tx, actor=actor, entity=visit["entity"], name=visit["project"])
+        view = projects.get_project(
+            tx, actor=actor, need=Need.READ, entity=visit["entity"], name=visit["project"]
+        )
         return partial(queries.project_counts, project_ids=[view.id])
 
     return await _feed(visit, find)
@@ -67,7 +80,9 @@ async def entity_feed(visit: Visit) -> Response:
     """Tell the list of projects about changes."""
 
     def find(tx: Tx, *, actor: Account) -> Stamp:
-        page = projects.list_projects(tx, actor=actor, entity=visit["entity"], first=200)
+        page = projects.list_projects(
+            tx, actor=actor, need=Need.READ, entity=visit["entity"], first=200
+        )
         return partial(queries.project_counts, project_ids=[view.id for view in page.items])
 
     return await _feed(visit, find)

@@ -13,6 +13,7 @@ from sweepd.dash.runshape import attempt_data, files_data, histogram, images, ru
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, html, json_text
 from sweepd.engine import alerts, files, history, links, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput
 from sweepd.store import Tx
@@ -32,6 +33,7 @@ def find(tx: Tx, visit: Visit) -> RunView:
     return runs.get_run(
         tx,
         actor=visit.account,
+        need=Need.READ,
         entity=visit["entity"],
         project=visit["project"],
         name=visit["name"],
@@ -47,7 +49,7 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     shown["stamp"] = digest(queries.run_stamp(tx, run_ids=[run.id]))
     shown["attempts"], shown["metric"] = [], None
     if run.sweep_id is not None:
-        view = sweeps.sweep_by_id(tx, actor=visit.account, sweep_id=run.sweep_id)
+        view = sweeps.sweep_by_id(tx, actor=visit.account, need=Need.READ, sweep_id=run.sweep_id)
         shown["metric"] = view.metric
     if run.trial is not None:
         found = queries.attempts(tx, trial_id=run.trial.id)

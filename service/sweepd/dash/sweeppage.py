@@ -10,6 +10,7 @@ from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, html, json_text
 from sweepd.engine import agents, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import NotFound
 from sweepd.states import SweepState
@@ -29,7 +30,9 @@ def gather(
     tx: Tx, *, actor: Account, entity: str, project: str, name: str, base_url: str
 ) -> tuple[SweepView, dict[str, Any]]:
     """Return a sweep and everything that its page draws."""
-    view = sweeps.get_sweep(tx, actor=actor, entity=entity, project=project, name=name)
+    view = sweeps.get_sweep(
+        tx, actor=actor, need=Need.READ, entity=entity, project=project, name=name
+    )
     definition = sweeps.definition_of(view)
     rows = queries.trial_rows(tx, sweep_id=view.id)
     drawn = [row.trial.run_id for row in curve_runs(rows, definition)]
@@ -38,7 +41,7 @@ def gather(
         definition,
         rows=rows,
         curves=queries.curves(tx, run_ids=drawn),
-        agents=agents.list_agents(tx, actor=actor, sweep_id=view.id),
+        agents=agents.list_agents(tx, actor=actor, need=Need.READ, sweep_id=view.id),
         base_url=base_url,
         now=tx.now,
     )
@@ -93,7 +96,9 @@ def change(tx: Tx, *, actor: Account, entity: str, project: str, name: str, acti
     """Pause, resume, stop or cancel a sweep."""
     if action not in _ACTIONS:
         raise NotFound(f"a sweep can be paused, resumed, stopped and cancelled, not {action!r}")
-    view = sweeps.get_sweep(tx, actor=actor, entity=entity, project=project, name=name)
+    view = sweeps.get_sweep(
+        tx, actor=actor, need=Need.WRITE, entity=entity, project=project, name=name
+    )
     sweeps.set_state(tx, actor=actor, sweep_id=view.id, state=_ACTIONS[action])
 
 

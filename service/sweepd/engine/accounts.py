@@ -9,7 +9,7 @@ from sqlalchemy import Row, Table, delete, func, insert, select
 
 from sweepd.engine import events
 from sweepd.engine.views import Account
-from sweepd.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, NotFound
+from sweepd.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -19,7 +19,6 @@ __all__ = [
     "account_by_session",
     "add_key",
     "add_user",
-    "check_entity",
     "check_key_form",
     "close_session",
     "create_login_link",
@@ -105,7 +104,7 @@ def add_user(
         entity_id=entity_id,
         created_at=tx.now,
     )
-    account = Account(user_id, name, email, is_admin, entity_id, name)
+    account = Account(user_id, name, email, is_admin, entity_id, name, own_id=entity_id)
     _, key = add_key(tx, account=account, key=key, description="first key")
     events.record(tx, actor=events.SERVICE, kind="user.added", data={"name": name})
     return account, key
@@ -131,16 +130,6 @@ def remove_user(tx: Tx, *, name: str) -> None:
         raise Conflict(f"{name!r} is the last administrator and cannot be removed")
     tx.conn.execute(delete(t.user).where(t.user.c.id == row.id))
     events.record(tx, actor=events.SERVICE, kind="user.removed", data={"name": name})
-
-
-def check_entity(account: Account, *, entity_id: int, what: str) -> None:
-    """Check that an account may read and write what belongs to an entity.
-
-    Raises:
-        Forbidden: naming `what`.
-    """
-    if not account.is_admin and account.entity_id != entity_id:
-        raise Forbidden(f"{what} belongs to somebody else")
 
 
 def account_by_key(tx: Tx, *, key: str) -> Account | None:
@@ -229,19 +218,38 @@ def close_session(tx: Tx, *, token: str) -> None:
     tx.conn.execute(delete(t.session).where(t.session.c.digest == _digest(token)))
 
 
-_ACCOUNTS = select(
-    t.user.c.id,
-    t.user.c.name,
-    t.user.c.email,
-    t.user.c.is_admin,
-    t.user.c.entity_id,
-    t.entity.c.name.label("entity"),
-).join(t.entity)
+_ACCOUNTS = (
+    select(
+        t.user.c.id,
+        t.user.c.name,
+        t.user.c.email,
+        t.user.c.is_admin,
+        t.entity.c.id.label("home_id"),
+        t.entity.c.name.label("home"),
+        t.user.c.entity_id.label("own_id"),
+        t.user.c.kind,
+    )
+    .select_from(t.user)
+    .outerjoin(
+        t.membership, (t.membership.c.user_id == t.user.c.id) & (t.membership.c.is_default == 1)
+    )
+    .join(t.entity, t.entity.c.id == func.coalesce(t.membership.c.entity_id, t.user.c.entity_id))
+)
 
 
-def _account(row: Row[*tuple[Any, ...]]) -> Account:
-    user_id, name, email, is_admin, entity_id, entity = row
-    return Account(user_id, name, email, bool(is_admin), entity_id, entity)
+def _account(row: Row[*tuple[Any, ...]], key_id: str | None = None) -> Account:
+    is_service = row.kind == "service"
+    return Account(
+        row.id,
+        row.name,
+        row.email,
+        bool(row.is_admin),
+        row.home_id,
+        row.home,
+        own_id=None if is_service else row.own_id,
+        is_service=is_service,
+        key_id=key_id,
+    )
 
 
 def _account_by_id(tx: Tx, user_id: int) -> Account | None:

@@ -3,6 +3,7 @@
 from sqlalchemy import select
 
 from sweepd.engine import agents, runs
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, Page, RunView
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -15,12 +16,13 @@ def runs_of_agent(
     *,
     actor: Account,
     agent_id: str,
+    need: Need,
     order: str | None = None,
     after: str | None = None,
     first: int = 50,
 ) -> Page[RunView]:
     """Return a page of the runs that an agent was ever given; raise NotFound or Forbidden."""
-    agents.get_agent(tx, actor=actor, agent_id=agent_id)
+    agents.get_agent(tx, actor=actor, agent_id=agent_id, need=need)
     given = (
         select(t.run.c.project_id, t.run.c.name)
         .join(t.trial, t.trial.c.run_id == t.run.c.id)
@@ -35,6 +37,7 @@ def runs_of_agent(
         tx,
         actor=actor,
         project_id=rows[0].project_id,
+        need=need,
         filters={"name": {"$in": [row.name for row in rows]}},
         order=order,
         after=after,

@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from sweepd.engine import events, outcomes, projects, trials
-from sweepd.engine.accounts import check_entity
+from sweepd.engine import access, events, outcomes, projects, trials
+from sweepd.engine.access import Need
 from sweepd.engine.endings import finish_if_done, sweep_row
 from sweepd.engine.handouts import next_lease
 from sweepd.engine.services import Limits
-from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.trials import Ending, Lease
 from sweepd.engine.views import Account, AgentView, Command
 from sweepd.errors import Conflict, NotFound, Reason
@@ -42,21 +42,15 @@ def register(
     """Register an agent with a sweep (short id); the first one sets a pending sweep running.
 
     Raises:
-        NotFound: if there is no such project or sweep.
-        Forbidden: if it belongs to somebody else.
+        NotFound: if there is no such project or sweep that the actor may see.
+        Forbidden: if they may see it, but not change it.
         Conflict: if the sweep has ended.
     """
-    row = tx.conn.execute(
-        select(t.sweep, t.project.c.entity_id)
-        .join(t.project, t.project.c.id == t.sweep.c.project_id)
-        .where(t.sweep.c.name == sweep)
-    ).one_or_none()
+    is_it, label = t.sweep.c.name == sweep, repr(sweep)
     if project is not None:  # a short id alone will do, but an address must be right
-        home = projects.get_project(tx, actor=actor, entity=entity, name=project)
-        row = row if row is not None and row.project_id == home.id else None
-    if row is None:
-        raise NotFound(f"there is no sweep {sweep!r}{f' in {project}' if project else ''}")
-    check_entity(actor, entity_id=row.entity_id, what=f"sweep {sweep}")
+        home = projects.get_project(tx, actor=actor, entity=entity, name=project, need=Need.WRITE)
+        is_it, label = is_it & (t.sweep.c.project_id == home.id), f"{sweep!r} in {project}"
+    row = sweep_for(tx, is_it, actor=actor, need=Need.WRITE, label=label)
     if is_terminal(SweepState(row.state)):
         why = f": {row.stop_reason}" if row.stop_reason else ""
         hint = "; resume it first" if row.state == SweepState.FAILED else ""
@@ -97,10 +91,10 @@ def heartbeat(
         limits: timings.
 
     Raises:
-        NotFound: if the agent's sweep is gone.
-        Forbidden: if the sweep belongs to somebody else.
+        NotFound: if the agent's sweep is gone, or one that the actor may not see.
+        Forbidden: if they may see it, but not change it.
     """
-    agent = _agent(tx, actor, agent_id)
+    agent = _agent(tx, actor, agent_id, Need.WRITE)
     tx.conn.execute(
         update(t.agent)
         .where(t.agent.c.id == agent_id)
@@ -141,10 +135,10 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
     """Take an agent's goodbye: what it still holds is handed to others at once.
 
     Raises:
-        NotFound: if the agent's sweep is gone.
-        Forbidden: if the sweep belongs to somebody else.
+        NotFound: if the agent's sweep is gone, or one that the actor may not see.
+        Forbidden: if they may see it, but not change it.
     """
-    agent = _agent(tx, actor, agent_id)
+    agent = _agent(tx, actor, agent_id, Need.WRITE)
     for lease in _live(tx, agent_id):
         reason = silence_means(has_started=lease.has_started, was_preempting=False, stop=lease.stop)
         ending = Ending(reason=reason, message="its agent left")
@@ -154,22 +148,16 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
         _record(tx, sweep_row(tx, agent.sweep_id), agent_id, "agent.left", actor=agent_id)
 
 
-def get_agent(tx: Tx, *, actor: Account, agent_id: str) -> AgentView:
+def get_agent(tx: Tx, *, actor: Account, agent_id: str, need: Need) -> AgentView:
     """Return an agent; raise NotFound or Forbidden."""
-    _agent(tx, actor, agent_id)
+    _agent(tx, actor, agent_id, need)
     return _view(tx, t.agent.c.id == agent_id)[0]
 
 
-def list_agents(tx: Tx, *, actor: Account, sweep_id: int) -> list[AgentView]:
+def list_agents(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[AgentView]:
     """Return a sweep's agents as they registered; raise NotFound or Forbidden."""
-    owner = tx.conn.execute(
-        select(t.project.c.entity_id)
-        .join(t.sweep, t.sweep.c.project_id == t.project.c.id)
-        .where(t.sweep.c.id == sweep_id)
-    ).one_or_none()
-    if owner is None:
-        raise NotFound(f"there is no sweep with id {sweep_id}")
-    check_entity(actor, entity_id=owner.entity_id, what=f"sweep {sweep_id}")
+    is_it = t.sweep.c.id == sweep_id
+    sweep_for(tx, is_it, actor=actor, need=need, label=f"with id {sweep_id}")
     return _view(tx, t.agent.c.sweep_id == sweep_id)
 
 
@@ -269,16 +257,18 @@ def _command(sweep: Any, lease: Lease) -> Command:
     )
 
 
-def _agent(tx: Tx, actor: Account, agent_id: str) -> Any:
+def _agent(tx: Tx, actor: Account, agent_id: str, need: Need) -> Any:
     row = tx.conn.execute(
-        select(t.agent.c.sweep_id, t.agent.c.state, t.project.c.entity_id)
+        select(t.agent.c.sweep_id, t.agent.c.state, t.project.c.entity_id, t.project.c.access)
         .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
         .join(t.project, t.project.c.id == t.sweep.c.project_id)
         .where(t.agent.c.id == agent_id)
     ).one_or_none()
+    missing = "the sweep of this agent does not exist any more"
     if row is None:
-        raise NotFound("the sweep of this agent does not exist any more")
-    check_entity(actor, entity_id=row.entity_id, what="the sweep of this agent")
+        raise NotFound(missing)
+    has = access.level(tx, actor=actor, entity_id=row.entity_id, access=row.access)
+    access.allow(has, need, missing=missing, what="the sweep of this agent")
     return row
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from sweepd.engine import curves, projects, stopping, trials
+from sweepd.engine.access import Need
 from sweepd.engine.curves import Logged
 from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
 from sweepd.engine.services import Limits
@@ -168,8 +169,8 @@ def report(
     """
     entity, project, name = run
     told = _reason(reason)
-    project_id = projects.get_project(tx, actor=actor, entity=entity, name=project).id
-    found = (t.run.c.project_id == project_id) & (t.run.c.name == name)
+    home = projects.get_project(tx, actor=actor, entity=entity, name=project, need=Need.WRITE)
+    found = (t.run.c.project_id == home.id) & (t.run.c.name == name)
     run_id = tx.conn.scalar(select(t.run.c.id).where(found))
     lease = None if run_id is None else trials.lease_of_run(tx, run_id)
     if lease is None:

@@ -3,12 +3,14 @@
 import re
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, and_, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import paging
-from sweepd.engine.views import Account, Page, ProjectView
-from sweepd.errors import Forbidden, InvalidInput, NotFound
+from sweepd.engine import access, paging
+from sweepd.engine.access import Need
+from sweepd.engine.texts import clean
+from sweepd.engine.views import Access, Account, Page, ProjectView
+from sweepd.errors import InvalidInput, NotFound
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -28,26 +30,25 @@ _MAX_NAME = 128
 _BAD_NAME = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]")  # the client refuses these too
 
 
-def resolve_entity(tx: Tx, *, actor: Account, entity: str | None) -> tuple[int, str]:
-    """Return id and name of an entity that the actor may use; None or "" means their own.
+def resolve_entity(tx: Tx, *, actor: Account, entity: str | None, need: Need) -> tuple[int, str]:
+    """Return id and name of an entity; None or "" means the actor's default.
+
+    To read, it is enough that the actor may read one of its projects.
 
     Raises:
-        NotFound: if there is no such entity.
-        Forbidden: if it belongs to somebody else.
+        NotFound: if there is none that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
     """
-    if not entity or entity == actor.entity:
-        return actor.entity_id, actor.entity
-    found = tx.conn.execute(
-        select(t.entity.c.id).where(t.entity.c.name == entity)
-    ).scalar_one_or_none()
-    if found is None:
+    name = entity or actor.entity
+    if actor.own_id is not None and name == actor.entity and actor.entity_id == actor.own_id:
+        return actor.own_id, name
+    found = tx.conn.scalar(select(t.entity.c.id).where(t.entity.c.name == clean(name)))
+    has = access.level_in_entity(tx, actor=actor, entity_id=found) if found is not None else None
+    if found is None or has is None:
         yours = _names(tx, actor)
-        raise NotFound(f"there is no entity {entity!r}; with this key you may use: {yours}")
-    if not actor.is_admin:
-        raise Forbidden(
-            f"entity {entity!r} is not yours; with this key you may use: {actor.entity}"
-        )
-    return found, entity
+        raise NotFound(f"there is no entity {name!r}; with this key you may use: {yours}")
+    access.allow(has, need, missing="", what=f"entity {name!r}")
+    return found, name
 
 
 def check_name(name: str, *, kind: str = "project's name") -> str:
@@ -69,14 +70,16 @@ def check_name(name: str, *, kind: str = "project's name") -> str:
     return name
 
 
-def ensure_project(tx: Tx, *, actor: Account, entity: str | None, name: str | None) -> ProjectView:
+def ensure_project(
+    tx: Tx, *, actor: Account, entity: str | None, name: str | None, need: Need
+) -> ProjectView:
     """Return the project of that name, made now if it is not there.
 
     Raises:
         NotFound, Forbidden: as `resolve_entity`.
         InvalidInput: as `check_name`.
     """
-    entity_id, _ = resolve_entity(tx, actor=actor, entity=entity)
+    entity_id, _ = resolve_entity(tx, actor=actor, entity=entity, need=max(need, Need.WRITE))
     wanted = name or DEFAULT_PROJECT
     found = _find(tx, entity_id, wanted)
     if found is None:
@@ -95,64 +98,70 @@ def ensure_project(tx: Tx, *, actor: Account, entity: str | None, name: str | No
     return found
 
 
-def get_project(tx: Tx, *, actor: Account, entity: str | None, name: str | None) -> ProjectView:
+def get_project(
+    tx: Tx, *, actor: Account, entity: str | None, name: str | None, need: Need
+) -> ProjectView:
     """Return the project of that name.
 
     Raises:
-        NotFound, Forbidden: if there is none, or as `resolve_entity`.
+        NotFound: if there is none that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
     """
-    entity_id, entity_name = resolve_entity(tx, actor=actor, entity=entity)
+    entity_id, entity_name = resolve_entity(tx, actor=actor, entity=entity, need=Need.READ)
     wanted = name or DEFAULT_PROJECT
     found = _find(tx, entity_id, wanted)
+    missing = f"there is no project {entity_name}/{wanted}"
     if found is None:
-        raise NotFound(f"there is no project {entity_name}/{wanted}")
-    return found
+        raise NotFound(missing)
+    return _allowed(tx, actor, found, need, missing)
 
 
-def project_by_id(tx: Tx, *, actor: Account, project_id: int) -> ProjectView:
-    """Return the project of that id.
-
-    Raises:
-        NotFound, Forbidden: if there is none, or it is somebody else's.
-    """
+def project_by_id(tx: Tx, *, actor: Account, project_id: int, need: Need) -> ProjectView:
+    """Return the project of that id; raise as `get_project` does."""
     row = tx.conn.execute(_select().where(t.project.c.id == project_id)).one_or_none()
+    missing = f"there is no project with id {project_id}"
     if row is None:
-        raise NotFound(f"there is no project with id {project_id}")
-    view = ProjectView(*row)
-    resolve_entity(tx, actor=actor, entity=view.entity)
-    return view
+        raise NotFound(missing)
+    return _allowed(tx, actor, _view(row), need, missing)
 
 
 def list_projects(
-    tx: Tx, *, actor: Account, entity: str | None, after: str | None = None, first: int = 50
+    tx: Tx,
+    *,
+    actor: Account,
+    entity: str | None,
+    need: Need,
+    after: str | None = None,
+    first: int = 50,
 ) -> Page[ProjectView]:
-    """Return a page of an entity's projects, the newest first.
+    """Return a page of an entity's projects that the actor may read, the newest first.
 
     Raises:
         NotFound, Forbidden: as `resolve_entity`.
         ProtocolError: if `after` is not a cursor of this listing.
     """
-    entity_id, _ = resolve_entity(tx, actor=actor, entity=entity)
-    where = t.project.c.entity_id == entity_id
+    entity_id, _ = resolve_entity(tx, actor=actor, entity=entity, need=need)
+    where = and_(t.project.c.entity_id == entity_id, access.visible(actor))
     query = _select().where(where).order_by(t.project.c.id.desc())
     if after is not None:
         query = query.where(t.project.c.id < paging.read_int(after))
     rows = tx.conn.execute(query.limit(paging.check_first(first) + 1)).all()
     total = tx.conn.execute(select(func.count()).select_from(t.project).where(where))
-    views = [ProjectView(*row) for row in rows]
+    views = [_view(row) for row in rows]
     return paging.page(views, first, cursor=lambda view: view.id, total=total.scalar_one())
 
 
 def _select() -> Select[Any]:
-    """Return a query for the columns of a ProjectView, in its order."""
+    """Return a query for the columns of a ProjectView."""
     return select(
         t.project.c.id,
         t.project.c.name,
         t.project.c.entity_id,
-        t.entity.c.name,
+        t.entity.c.name.label("entity"),
         t.project.c.description,
         t.project.c.created_at,
-        t.user.c.name,
+        t.user.c.name.label("user_name"),
+        t.project.c.access,
     ).select_from(t.project.join(t.entity).outerjoin(t.user, t.user.c.id == t.project.c.user_id))
 
 
@@ -160,12 +169,24 @@ def _find(tx: Tx, entity_id: int, name: str) -> ProjectView | None:
     row = tx.conn.execute(
         _select().where(t.project.c.entity_id == entity_id, t.project.c.name == name)
     ).one_or_none()
-    return ProjectView(*row) if row is not None else None
+    return _view(row) if row is not None else None
+
+
+def _view(row: Row[Any]) -> ProjectView:
+    return ProjectView(**{**row._mapping, "access": Access(row.access)})
+
+
+def _allowed(tx: Tx, actor: Account, found: ProjectView, need: Need, missing: str) -> ProjectView:
+    has = access.level(tx, actor=actor, entity_id=found.entity_id, access=found.access)
+    what = f"project {found.entity}/{found.name}"
+    access.allow(has, need, missing=missing, what=what)
+    return found
 
 
 def _names(tx: Tx, actor: Account) -> str:
-    """Return the entities that the actor may write to, in words."""
+    """Return the entities that the actor is at home in, in words."""
+    query = select(t.entity.c.name).order_by(t.entity.c.name).limit(20)
     if not actor.is_admin:
-        return actor.entity
-    names = tx.conn.execute(select(t.entity.c.name).order_by(t.entity.c.name).limit(20))
-    return ", ".join(names.scalars())
+        teams = select(t.membership.c.entity_id).where(t.membership.c.user_id == actor.id)
+        query = query.where(or_(t.entity.c.id == actor.own_id, t.entity.c.id.in_(teams)))
+    return ", ".join(tx.conn.scalars(query))

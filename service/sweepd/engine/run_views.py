@@ -5,20 +5,25 @@ from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, select
 
+from sweepd.engine import access
+from sweepd.engine.access import Need
 from sweepd.engine.texts import clean
-from sweepd.engine.views import RunView, TrialView
+from sweepd.engine.views import Access, Account, RunView, TrialView
+from sweepd.errors import NotFound
 from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["find_run", "load_run", "select_runs", "view_of"]
+__all__ = ["allowed_run", "find_run", "load_run", "select_runs", "view_of"]
 
 _RUN_COLUMNS = {
     "id": t.run.c.id,
     "name": t.run.c.name,
     "project_id": t.run.c.project_id,
     "project": t.project.c.name,
+    "entity_id": t.project.c.entity_id,
     "entity": t.entity.c.name,
+    "access": t.project.c.access,
     "sweep_id": t.run.c.sweep_id,
     "sweep": t.sweep.c.name,
     "user_name": t.user.c.name,
@@ -72,6 +77,7 @@ _TRIAL_COLUMNS = {
 }
 _N_RUN = len(_RUN_COLUMNS)
 _STATE_AT = list(_RUN_COLUMNS).index("state")
+_ACCESS_AT = list(_RUN_COLUMNS).index("access")
 
 
 _SELECT: Select[Any] = select(
@@ -100,6 +106,7 @@ def view_of(row: Row[Any]) -> RunView:
     """Return a row of `select_runs` as a view."""
     run = dict(zip(_RUN_COLUMNS, row[:_N_RUN], strict=True))
     run["state"] = RunState(row[_STATE_AT])
+    run["access"] = Access(row[_ACCESS_AT])
     trial = dict(zip(_TRIAL_COLUMNS, row[_N_RUN : _N_RUN + len(_TRIAL_COLUMNS)], strict=True))
     return RunView(**run, trial=_trial(trial))
 
@@ -108,6 +115,30 @@ def _trial(columns: Mapping[str, Any]) -> TrialView | None:
     if columns["id"] is None:
         return None
     return TrialView(**{**columns, "has_bad_value": bool(columns["has_bad_value"])})
+
+
+def allowed_run(
+    tx: Tx, *, actor: Account, run: RunView | None, need: Need, missing: str
+) -> RunView:
+    """Return a run that was looked up, if the actor may do with it what is needed.
+
+    Args:
+        tx: the transaction.
+        actor: who asks.
+        run: as found, None if there is none.
+        need: what they are about to do.
+        missing: what is said of a run that does not exist.
+
+    Raises:
+        NotFound: with `missing`, if there is none that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
+    """
+    if run is None:
+        raise NotFound(missing)
+    has = access.level(tx, actor=actor, entity_id=run.entity_id, access=run.access)
+    what = f"run {run.entity}/{run.project}/{run.name}"
+    access.allow(has, need, missing=missing, what=what)
+    return run
 
 
 def load_run(tx: Tx, run_id: int) -> RunView | None:

@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 
 from sweepd.engine import blobs, events, outcomes, paging, projects
+from sweepd.engine.access import Need
 from sweepd.engine.filters import Ordering, compile_filters, compile_order
 from sweepd.engine.run_states import change_state
-from sweepd.engine.run_views import find_run, load_run, select_runs, view_of
+from sweepd.engine.run_views import allowed_run, find_run, load_run, select_runs, view_of
 from sweepd.engine.services import Limits
 from sweepd.engine.texts import MAX_INT, clean
 from sweepd.engine.upserts import RunChange, upsert_run
@@ -35,28 +36,30 @@ _DEFAULT = Limits()
 
 
 def get_run(
-    tx: Tx, *, actor: Account, entity: str | None, project: str | None, name: str
+    tx: Tx, *, actor: Account, entity: str | None, project: str | None, name: str, need: Need
 ) -> RunView:
     """Return the run of that address.
 
     Raises:
-        NotFound: if there is no such entity, project or run.
-        Forbidden: if it belongs to somebody else.
+        NotFound: if there is no such entity, project or run that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
     """
-    where = projects.get_project(tx, actor=actor, entity=entity, name=project)
+    where = projects.get_project(tx, actor=actor, entity=entity, name=project, need=need)
     run = find_run(tx, where.id, name)
     if run is None:
         raise NotFound(f"there is no run {where.entity}/{where.name}/{name}")
     return run
 
 
-def run_by_id(tx: Tx, *, actor: Account, run_id: int) -> RunView:
+def run_by_id(tx: Tx, *, actor: Account, run_id: int, need: Need) -> RunView:
     """Return the run of that storage id; raise as `get_run` does."""
-    run = load_run(tx, run_id)
-    if run is None:
-        raise NotFound(f"there is no run with id {run_id}")
-    projects.resolve_entity(tx, actor=actor, entity=run.entity)
-    return run
+    return allowed_run(
+        tx,
+        actor=actor,
+        run=load_run(tx, run_id),
+        need=need,
+        missing=f"there is no run with id {run_id}",
+    )
 
 
 def query_runs(
@@ -64,6 +67,7 @@ def query_runs(
     *,
     actor: Account,
     project_id: int,
+    need: Need,
     filters: Mapping[str, Any] | None = None,
     order: str | None = None,
     after: str | None = None,
@@ -78,7 +82,7 @@ def query_runs(
         NotFound, Forbidden: for the project.
         ProtocolError: for the filter, the order or the cursor.
     """
-    projects.project_by_id(tx, actor=actor, project_id=project_id)
+    projects.project_by_id(tx, actor=actor, project_id=project_id, need=need)
     orderings = compile_order(order)
     query = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
     if after is not None:
@@ -104,10 +108,15 @@ def query_runs(
 
 
 def count_runs(
-    tx: Tx, *, actor: Account, project_id: int, filters: Mapping[str, Any] | None = None
+    tx: Tx,
+    *,
+    actor: Account,
+    project_id: int,
+    need: Need,
+    filters: Mapping[str, Any] | None = None,
 ) -> int:
     """Return how many runs of a project pass `filters`; raise as `query_runs` does."""
-    projects.project_by_id(tx, actor=actor, project_id=project_id)
+    projects.project_by_id(tx, actor=actor, project_id=project_id, need=need)
     passing = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
     return tx.conn.scalar(passing.with_only_columns(func.count())) or 0
 
@@ -115,15 +124,16 @@ def count_runs(
 def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
     """Delete a run with all its rows and files; return the keys of the blobs that were freed.
 
-    Deleting what is gone already is fine, and returns an empty list.
+    Deleting what is gone already is fine, and returns an empty list; so does what the actor may
+    not see.
 
     Raises:
-        Forbidden: if it belongs to somebody else.
+        Forbidden: if the actor may see it, but not change it.
     """
-    run = load_run(tx, run_id)
-    if run is None:
+    try:
+        run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
+    except NotFound:
         return []
-    projects.resolve_entity(tx, actor=actor, entity=run.entity)
     keys = set(tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id)))
     tx.conn.execute(delete(t.run).where(t.run.c.id == run_id))
     events.record(
@@ -147,7 +157,7 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
     Raises:
         NotFound, Forbidden: as `run_by_id`.
     """
-    run = run_by_id(tx, actor=actor, run_id=run_id)
+    run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
     if is_terminal(run.state) or run.stop_requested is not None:
         return run
     tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
@@ -162,7 +172,7 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
     )
     if run.state is RunState.PENDING and run.sweep_id is None:
         change_state(tx, run=run, to=RunState.KILLED, actor=actor.name, why=why)
-    return run_by_id(tx, actor=actor, run_id=run_id)
+    return run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
 
 
 def set_run_state(tx: Tx, *, actor: Account, run_id: int, state: str) -> RunView:
@@ -174,13 +184,13 @@ def set_run_state(tx: Tx, *, actor: Account, run_id: int, state: str) -> RunView
         Conflict: if it is a sweep's run, whose states are the sweep's affair.
         IllegalMove: if its present state does not allow it.
     """
-    run = run_by_id(tx, actor=actor, run_id=run_id)
+    run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
     if state not in (RunState.PENDING, RunState.FAILED):
         raise ProtocolError(f"state: a run can be set to pending or failed, not {state!r}")
     if run.sweep_id is not None:
         raise Conflict(f"run {run.name} belongs to sweep {run.sweep}, which keeps its state")
     change_state(tx, run=run, to=RunState(state), actor=actor.name, why="set by a user")
-    return run_by_id(tx, actor=actor, run_id=run_id)
+    return run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
 
 
 def finish_run(
@@ -195,7 +205,7 @@ def finish_run(
         NotFound, Forbidden: as `run_by_id`.
         IllegalMove: if it never started, or ended in another way by its own word.
     """
-    run = run_by_id(tx, actor=actor, run_id=run_id)
+    run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
     if run.state is RunState.FINISHED:
         return run
     change_state(
@@ -209,7 +219,7 @@ def finish_run(
     )
     if run.sweep_id is not None:
         outcomes.run_ended(tx, run_id=run_id, exit_code=0, limits=limits)
-    return run_by_id(tx, actor=actor, run_id=run_id)
+    return run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
 
 
 def _after(orderings: Sequence[Ordering], cursor: object) -> ColumnElement[bool]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, select, update
 
-from sweepd.engine import events, outcomes, projects
+from sweepd.engine import access, events, outcomes
+from sweepd.engine.access import Need
 from sweepd.engine.key_stats import KeyStats
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import load_run
@@ -80,7 +81,8 @@ class _Run(NamedTuple):
     """What a request needs of its run."""
 
     id: int
-    entity: str
+    entity_id: int
+    access: str  # of the project
     sweep_id: int | None
     state: str
     history_lines: int
@@ -100,7 +102,8 @@ class _Run(NamedTuple):
 _FIND = Prepared(
     select(
         t.run.c.id,
-        t.entity.c.name,
+        t.project.c.entity_id,
+        t.project.c.access,
         t.run.c.sweep_id,
         t.run.c.state,
         t.run.c.history_lines,
@@ -167,8 +170,8 @@ def append(
     run again.
 
     Raises:
-        NotFound: if the run does not exist (the client stops uploading then).
-        Forbidden: if it belongs to somebody else.
+        NotFound: if there is none that the actor may see (the client stops uploading then).
+        Forbidden: if they may see it, but not change it.
     """
     post = Post(
         actor=actor,
@@ -231,10 +234,13 @@ def _find(tx: Tx, post: Post) -> _Run:
     row = _FIND.row(
         tx, entity=clean(post.entity), project=clean(post.project), name=clean(post.run)
     )
-    projects.resolve_entity(tx, actor=post.actor, entity=row[1] if row is not None else post.entity)
+    address = f"run {post.entity}/{post.project}/{post.run}"
     if row is None:
-        raise NotFound(f"there is no run {post.entity}/{post.project}/{post.run}")
-    return _Run._make(row)
+        raise NotFound(f"there is no {address}")
+    run = _Run._make(row)
+    has = access.level(tx, actor=post.actor, entity_id=run.entity_id, access=run.access)
+    access.allow(has, Need.WRITE, missing=f"there is no {address}", what=address)
+    return run
 
 
 def _is_stale(run: _Run, post: Post) -> bool:

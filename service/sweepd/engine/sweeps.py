@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from sweepd.engine import blobs, events, paging, projects
-from sweepd.engine.accounts import check_entity
+from sweepd.engine import access, blobs, events, paging, projects
+from sweepd.engine.access import Need
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
-from sweepd.engine.sweepviews import definition_of, sweep_views, trial_views
+from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, SweepView, TrialView
 from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound
 from sweepd.spec import Definition, read_definition
@@ -71,7 +71,11 @@ def create_sweep(
     if (prior_runs or "").strip() not in ("", "null", "{}"):
         warnings.append("prior runs are not taken into account: the search starts without them")
     home = projects.ensure_project(
-        tx, actor=actor, entity=entity or wanted.entity, name=project or wanted.project
+        tx,
+        actor=actor,
+        entity=entity or wanted.entity,
+        name=project or wanted.project,
+        need=Need.WRITE,
     )
     sweep_id = tx.insert(
         t.sweep,
@@ -115,7 +119,7 @@ def update_sweep(
         Conflict: if it would change the search of a sweep that has handed trials out.
         NotFound, Forbidden, IllegalMove, InvalidInput: as `sweep_by_id` and `set_state`.
     """
-    sweep = _row(tx, actor, sweep_id)
+    sweep = _row(tx, actor, sweep_id, Need.WRITE)
     warnings: list[str] = []
     values: dict[str, Any] = {
         "display_name": display_name,
@@ -147,7 +151,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
         IllegalMove: if the sweep cannot move there.
         NotFound, Forbidden: as `sweep_by_id`.
     """
-    sweep = _row(tx, actor, sweep_id)
+    sweep = _row(tx, actor, sweep_id, Need.WRITE)
     old, new = SweepState(sweep.state), _state(state)
     if old == new:
         return _one(tx, sweep_id)
@@ -177,33 +181,30 @@ def _is_busy(tx: Tx, sweep_id: int) -> bool:
 
 
 def get_sweep(
-    tx: Tx, *, actor: Account, entity: str | None, project: str | None, name: str
+    tx: Tx, *, actor: Account, entity: str | None, project: str | None, name: str, need: Need
 ) -> SweepView:
     """Return the sweep of that address.
 
     Raises:
-        NotFound: if there is no such project or sweep.
-        Forbidden: if it belongs to somebody else.
+        NotFound: if there is no such project or sweep that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
     """
-    home = projects.get_project(tx, actor=actor, entity=entity, name=project)
+    home = projects.get_project(tx, actor=actor, entity=entity, name=project, need=need)
     found = sweep_views(tx, t.sweep.c.project_id == home.id, t.sweep.c.name == name)
     if not found:
         raise NotFound(f"there is no sweep {home.entity}/{home.name}/{name}")
     return found[0]
 
 
-def find_sweep(tx: Tx, *, actor: Account, name: str) -> SweepView:
+def find_sweep(tx: Tx, *, actor: Account, name: str, need: Need) -> SweepView:
     """Return the sweep of that short id; raise as `get_sweep` does."""
-    sweep_id = tx.conn.scalar(select(t.sweep.c.id).where(t.sweep.c.name == name))
-    if sweep_id is None:
-        raise NotFound(f"there is no sweep {name!r}")
-    _row(tx, actor, sweep_id)
-    return _one(tx, sweep_id)
+    row = sweep_for(tx, t.sweep.c.name == name, actor=actor, need=need, label=repr(name))
+    return _one(tx, row.id)
 
 
-def sweep_by_id(tx: Tx, *, actor: Account, sweep_id: int) -> SweepView:
+def sweep_by_id(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> SweepView:
     """Return the sweep of that storage id; raise as `get_sweep` does."""
-    _row(tx, actor, sweep_id)
+    _row(tx, actor, sweep_id, need)
     return _one(tx, sweep_id)
 
 
@@ -211,6 +212,7 @@ def list_sweeps(
     tx: Tx,
     *,
     actor: Account,
+    need: Need,
     entity: str | None = None,
     project: str | None = None,
     after: str | None = None,
@@ -218,16 +220,20 @@ def list_sweeps(
 ) -> Page[SweepView]:
     """Return a page of a project's sweeps, the newest first; without a project, of the entity's.
 
+    Of an entity, the sweeps of the projects that the actor may read.
+
     Raises:
-        NotFound, Forbidden: if the entity or the project is not there or not theirs.
+        NotFound, Forbidden: as `get_sweep`, for the entity or the project.
         ProtocolError: if `after` is not a cursor of this listing.
     """
     if project is not None:
-        home = projects.get_project(tx, actor=actor, entity=entity, name=project)
+        home = projects.get_project(tx, actor=actor, entity=entity, name=project, need=need)
         where = [t.sweep.c.project_id == home.id]
     else:
-        entity_id, _ = projects.resolve_entity(tx, actor=actor, entity=entity)
-        mine = select(t.project.c.id).where(t.project.c.entity_id == entity_id)
+        entity_id, _ = projects.resolve_entity(tx, actor=actor, entity=entity, need=need)
+        mine = select(t.project.c.id).where(
+            t.project.c.entity_id == entity_id, access.visible(actor)
+        )
         where = [t.sweep.c.project_id.in_(mine)]
     total = len(tx.conn.scalars(select(t.sweep.c.id).where(*where)).all())
     if after is not None:
@@ -240,13 +246,14 @@ def list_sweeps(
 def delete_sweep(tx: Tx, *, actor: Account, sweep_id: int) -> list[str]:
     """Delete a sweep with its runs and files; return the blob keys that nothing refers to now.
 
-    Its agents are told on their next heartbeat that it is gone. Deleting what is gone is fine.
+    Its agents are told on their next heartbeat that it is gone. Deleting what is gone is fine, and
+    what the actor may not see is gone to them.
 
     Raises:
-        Forbidden: if it belongs to somebody else.
+        Forbidden: if the actor may see it, but not change it.
     """
     try:
-        sweep = _row(tx, actor, sweep_id)
+        sweep = _row(tx, actor, sweep_id, Need.WRITE)
     except NotFound:
         return []
     runs = select(t.run.c.id).where(t.run.c.sweep_id == sweep_id)
@@ -257,23 +264,15 @@ def delete_sweep(tx: Tx, *, actor: Account, sweep_id: int) -> list[str]:
     return blobs.release(tx, keys=keys)
 
 
-def trials_of(tx: Tx, *, actor: Account, sweep_id: int) -> list[TrialView]:
+def trials_of(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[TrialView]:
     """Return a sweep's trials as they were handed out; raise as `get_sweep` does."""
-    _row(tx, actor, sweep_id)
+    _row(tx, actor, sweep_id, need)
     return trial_views(tx, t.trial.c.sweep_id == sweep_id)
 
 
-def _row(tx: Tx, actor: Account, sweep_id: int) -> Any:
-    """Return a sweep's row if the actor may use it."""
-    row = tx.conn.execute(
-        select(t.sweep, t.project.c.entity_id)
-        .join(t.project, t.project.c.id == t.sweep.c.project_id)
-        .where(t.sweep.c.id == sweep_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no sweep with id {sweep_id}")
-    check_entity(actor, entity_id=row.entity_id, what=f"sweep {row.name}")
-    return row
+def _row(tx: Tx, actor: Account, sweep_id: int, need: Need) -> Any:
+    is_it = t.sweep.c.id == sweep_id
+    return sweep_for(tx, is_it, actor=actor, need=need, label=f"with id {sweep_id}")
 
 
 def _one(tx: Tx, sweep_id: int) -> SweepView:

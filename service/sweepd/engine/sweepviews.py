@@ -6,15 +6,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from sweepd.engine.views import SweepView, TrialView
-from sweepd.errors import Reason
+from sweepd.engine import access
+from sweepd.engine.access import Need
+from sweepd.engine.views import Account, SweepView, TrialView
+from sweepd.errors import NotFound, Reason
 from sweepd.schedule import TrialState
 from sweepd.spec import Definition, grid_size, read_definition, signed
 from sweepd.states import AgentState, SweepState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["definition_of", "expected_trials", "sweep_views", "trial_views"]
+__all__ = ["definition_of", "expected_trials", "sweep_for", "sweep_views", "trial_views"]
 
 
 @lru_cache(maxsize=256)
@@ -61,6 +63,33 @@ def sweep_views(
     return [
         _view(row, counts.get(row.id, {}), agents.get(row.id), best.get(row.id)) for row in rows
     ]
+
+
+def sweep_for(tx: Tx, where: ColumnElement[bool], *, actor: Account, need: Need, label: str) -> Any:
+    """Return the one sweep's row that passes `where`, if the actor may do what is needed with it.
+
+    Args:
+        tx: the transaction.
+        where: over sweep and project.
+        actor: who asks.
+        need: what they are about to do.
+        label: what they called it by, in words.
+
+    Raises:
+        NotFound: if there is none that the actor may see.
+        Forbidden: if they may see it, but not do what is needed.
+    """
+    row = tx.conn.execute(
+        select(t.sweep, t.project.c.entity_id, t.project.c.access)
+        .join(t.project, t.project.c.id == t.sweep.c.project_id)
+        .where(where)
+    ).one_or_none()
+    missing = f"there is no sweep {label}"
+    if row is None:
+        raise NotFound(missing)
+    has = access.level(tx, actor=actor, entity_id=row.entity_id, access=row.access)
+    access.allow(has, need, missing=missing, what=f"sweep {row.name}")
+    return row
 
 
 def trial_views(tx: Tx, *where: ColumnElement[bool]) -> list[TrialView]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from sweepd.engine import events, outcomes, projects
+from sweepd.engine import access, events, outcomes, projects
+from sweepd.engine.access import Need
 from sweepd.engine.run_names import make_name
 from sweepd.engine.run_states import change_state
-from sweepd.engine.run_views import find_run, load_run
+from sweepd.engine.run_views import allowed_run, find_run, load_run
 from sweepd.engine.texts import clean, read_object, strict_json
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import NotFound, ProtocolError
@@ -109,16 +110,19 @@ def _locate(
 ) -> tuple[RunView | None, int]:
     """Return the run if it is there, and the id of the project that it is or will be in."""
     if change.id is not None:
-        run = load_run(tx, change.id)
-        if run is None:
-            raise NotFound(f"there is no run with id {change.id}")
-        projects.resolve_entity(tx, actor=actor, entity=run.entity)
+        run = allowed_run(
+            tx,
+            actor=actor,
+            run=load_run(tx, change.id),
+            need=Need.WRITE,
+            missing=f"there is no run with id {change.id}",
+        )
         return run, run.project_id
     if sweep is not None:
         project_id = sweep.project_id
     else:
         project_id = projects.ensure_project(
-            tx, actor=actor, entity=change.entity, name=change.project
+            tx, actor=actor, entity=change.entity, name=change.project, need=Need.WRITE
         ).id
     return (find_run(tx, project_id, change.name) if change.name else None), project_id
 
@@ -126,16 +130,22 @@ def _locate(
 def _claimed_sweep(tx: Tx, actor: Account, name: str) -> _Sweep:
     """Return the sweep of that short id. Its project rules over the one that the upsert names."""
     row = tx.conn.execute(
-        select(t.sweep.c.id, t.sweep.c.project_id, t.sweep.c.display_name, t.entity.c.name)
+        select(
+            t.sweep.c.id,
+            t.sweep.c.project_id,
+            t.sweep.c.display_name,
+            t.project.c.entity_id,
+            t.project.c.access,
+        )
         .join(t.project, t.project.c.id == t.sweep.c.project_id)
-        .join(t.entity, t.entity.c.id == t.project.c.entity_id)
         .where(t.sweep.c.name == name)
     ).one_or_none()
+    missing = f"there is no sweep {name!r} (WANDB_SWEEP_ID names one that is gone?)"
     if row is None:
-        raise NotFound(f"there is no sweep {name!r} (WANDB_SWEEP_ID names one that is gone?)")
-    sweep_id, project_id, display_name, entity = row
-    projects.resolve_entity(tx, actor=actor, entity=entity)
-    return _Sweep(sweep_id, project_id, display_name or name)
+        raise NotFound(missing)
+    has = access.level(tx, actor=actor, entity_id=row.entity_id, access=row.access)
+    access.allow(has, Need.WRITE, missing=missing, what=f"sweep {name}")
+    return _Sweep(row.id, row.project_id, row.display_name or name)
 
 
 def _create(

@@ -1,11 +1,13 @@
 """What the engine answers with: plain rows, in our own words. JSON text stays text until needed."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from sweepd.states import AgentState, RunState, SweepState
 
 __all__ = [
+    "Access",
     "Account",
     "AgentView",
     "AlertView",
@@ -14,6 +16,7 @@ __all__ = [
     "LogLine",
     "Page",
     "ProjectView",
+    "Role",
     "RunView",
     "SweepView",
     "TrialView",
@@ -22,9 +25,36 @@ __all__ = [
 T = TypeVar("T")
 
 
+class Role(StrEnum):
+    """What a member may do in a team: read; write; manage members and visibility too."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+class Access(StrEnum):
+    """Who may read a project: its entity's members, or everybody with a key of this service."""
+
+    ENTITY = "entity"
+    EVERYBODY = "everybody"
+
+
 @dataclass(frozen=True)
 class Account:
-    """A user as the rest of the service sees one; `entity` is their own entity's name."""
+    """A user as the rest of the service sees one.
+
+    Attributes:
+        id: storage id.
+        name: unique, as users are told apart by people.
+        email: address, for display.
+        is_admin: whether they administer the service: they may read and write everything.
+        entity_id: where they work unless told otherwise.
+        entity: its name.
+        own_id: the entity that is theirs alone; None for a service account.
+        is_service: whether this is a service account, whose key machines use.
+        key_id: of the key that the request came with; None without one.
+    """
 
     id: int
     name: str
@@ -32,6 +62,9 @@ class Account:
     is_admin: bool
     entity_id: int
     entity: str
+    own_id: int | None
+    is_service: bool = False
+    key_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +77,8 @@ class ProjectView:
     entity: str
     description: str | None
     created_at: float
-    user_name: str | None = None
+    user_name: str | None
+    access: Access
 
 
 @dataclass(frozen=True)
@@ -78,7 +112,9 @@ class RunView:
     name: str
     project_id: int
     project: str
+    entity_id: int
     entity: str
+    access: Access  # of the project
     sweep_id: int | None
     sweep: str | None
     user_name: str | None

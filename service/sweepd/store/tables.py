@@ -28,6 +28,7 @@ __all__ = [
     "entity",
     "event",
     "login_link",
+    "membership",
     "metadata",
     "project",
     "pulse",
@@ -72,7 +73,14 @@ def _to(target: str, *, name: str | None = None, nullable: bool = False) -> Colu
     )
 
 
-entity = Table("entity", metadata, _key(), Column("name", Text, nullable=False, unique=True))
+entity = Table(
+    "entity",
+    metadata,
+    _key(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False, server_default="user"),  # user, team
+    CheckConstraint("kind IN ('user', 'team')", name="kind"),
+)
 
 user = Table(
     "user",
@@ -81,8 +89,29 @@ user = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("email", Text, nullable=False, server_default=""),
     Column("is_admin", Integer, nullable=False, server_default="0"),
-    _to("entity"),  # the user's own, of the same name
+    _to("entity"),  # a person's own, of the same name; a service account's first team
     Column("created_at", Float, nullable=False),
+    Column("kind", Text, nullable=False, server_default="person"),  # person, service
+    CheckConstraint("kind IN ('person', 'service')", name="kind"),
+)
+
+membership = Table(  # who may do what in a team
+    "membership",
+    metadata,
+    Column("entity_id", Integer, ForeignKey("entity.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", Integer, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("is_default", Integer, nullable=False, server_default="0"),  # works there unless told
+    Column("created_at", Float, nullable=False),
+    CheckConstraint("role IN ('viewer', 'member', 'admin')", name="role"),
+    sqlite_with_rowid=False,
+)
+Index("ix_membership_user_id", membership.c.user_id)
+Index(
+    "uq_membership_default",
+    membership.c.user_id,
+    unique=True,
+    sqlite_where=membership.c.is_default == 1,
 )
 
 api_key = Table(
@@ -93,6 +122,9 @@ api_key = Table(
     Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the whole key
     Column("description", Text, nullable=False, server_default=""),
     Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),  # null: never
+    Column("revoked_at", Float),  # null: not
+    Column("last_used_at", Float),  # to about a minute
 )
 
 login_link = Table(  # one-time links that sign a browser in
@@ -101,6 +133,7 @@ login_link = Table(  # one-time links that sign a browser in
     Column("digest", Text, primary_key=True),
     _to("user"),
     Column("expires_at", Float, nullable=False),
+    Column("key_id", Text),  # of the key that asked for it; its end is the link's
 )
 
 session = Table(  # signed-in browsers
@@ -109,6 +142,9 @@ session = Table(  # signed-in browsers
     Column("digest", Text, primary_key=True),
     _to("user"),
     Column("expires_at", Float, nullable=False),
+    Column("key_id", Text),  # of the key that opened it; its end is the session's
+    Column("created_at", Float, nullable=False, server_default="0"),
+    Column("browser", Text, nullable=False, server_default=""),  # as it calls itself
 )
 
 project = Table(
@@ -120,7 +156,9 @@ project = Table(
     Column("description", Text),
     Column("user_id", Integer, ForeignKey("user.id", ondelete="SET NULL")),
     Column("created_at", Float, nullable=False),
+    Column("access", Text, nullable=False, server_default="entity"),  # who may read it
     UniqueConstraint("entity_id", "name"),
+    CheckConstraint("access IN ('entity', 'everybody')", name="access"),
 )
 
 sweep = Table(

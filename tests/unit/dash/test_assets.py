@@ -51,7 +51,7 @@ def test_templates_have_no_inline_style_or_handler(path: Path) -> None:
 
 
 def test_page_names_all_its_scripts_so_that_they_are_fetched_at_once() -> None:
-    account = Account(1, "ada", "ada@localhost", True, 1, "ada")
+    account = Account(1, "ada", "ada@localhost", True, 1, "ada", own_id=1)
 
     page = render("projects.html", data={}, account=account, entity="ada")
 

@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from sweepd.engine import accounts, runs, streams
+from sweepd.engine.access import Need
 from sweepd.store import Store
 
 
@@ -111,6 +112,6 @@ def reread(store, alice):
     """Reads a run again."""
 
     def reread(run):
-        return store.read_sync(runs.run_by_id, actor=alice, run_id=run.id)
+        return store.read_sync(runs.run_by_id, actor=alice, need=Need.READ, run_id=run.id)
 
     return reread

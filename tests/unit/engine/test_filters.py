@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepd.engine import accounts, runs, streams
+from sweepd.engine.access import Need
 from sweepd.engine.filters import compile_filters, compile_order
 from sweepd.errors import ProtocolError
 from sweepd.store import Store
@@ -65,7 +66,7 @@ def filled(tmp_path_factory):
 
 def listing(store, alice, project_id, *, filters=None, order="+name"):
     """Return the names of the runs that pass a filter, in an order, as one text."""
-    where = {"actor": alice, "project_id": project_id, "filters": filters}
+    where = {"actor": alice, "project_id": project_id, "need": Need.READ, "filters": filters}
     page = store.read_sync(runs.query_runs, **where, order=order)
     assert store.read_sync(runs.count_runs, **where) == len(page.items)
     return "".join(run.name for run in page.items)
@@ -201,7 +202,13 @@ def test_runs_come_in_the_order_asked_for(filled, order, expected):
 @pytest.mark.parametrize("first", [1, 2])
 def test_pages_join_up_to_the_whole_listing(filled, order, first):
     store, alice, project_id = filled
-    query = {"actor": alice, "project_id": project_id, "order": order, "first": first}
+    query = {
+        "actor": alice,
+        "project_id": project_id,
+        "need": Need.READ,
+        "order": order,
+        "first": first,
+    }
     page = store.read_sync(runs.query_runs, **query)
     seen = list(page.items)
     while page.has_next:
@@ -212,7 +219,7 @@ def test_pages_join_up_to_the_whole_listing(filled, order, first):
 
 
 def test_page_goes_on_after_a_run_that_was_deleted(store, toy):
-    query = {"actor": toy[0], "project_id": toy[1]}
+    query = {"actor": toy[0], "project_id": toy[1], "need": Need.READ}
     page = store.read_sync(runs.query_runs, **query, first=1)
     store.write_sync(runs.delete_run, actor=toy[0], run_id=page.items[0].id)
 
@@ -223,7 +230,7 @@ def test_page_goes_on_after_a_run_that_was_deleted(store, toy):
 
 def test_cursor_of_another_order_is_refused(filled):
     store, alice, project_id = filled
-    query = {"actor": alice, "project_id": project_id}
+    query = {"actor": alice, "project_id": project_id, "need": Need.READ}
     page = store.read_sync(runs.query_runs, **query, order="name,state")
 
     with pytest.raises(ProtocolError, match="another order"):
@@ -305,7 +312,7 @@ FILTERS = st.recursive(
 @given(filters=st.dictionaries(KEYS, FILTERS, max_size=3))
 def test_any_filter_runs_or_is_refused_and_its_negation_is_the_rest(filled, filters):
     store, alice, project_id = filled
-    where = {"actor": alice, "project_id": project_id}
+    where = {"actor": alice, "project_id": project_id, "need": Need.READ}
     try:
         passing = store.read_sync(runs.count_runs, **where, filters=filters)
         others = store.read_sync(runs.count_runs, **where, filters={"$not": filters})

@@ -1,14 +1,21 @@
 import pytest
 
 from sweepd.engine import projects
-from sweepd.errors import Forbidden, InvalidInput, NotFound, ProtocolError
+from sweepd.engine.access import Need
+from sweepd.errors import InvalidInput, NotFound, ProtocolError
 
 
 def test_project_is_made_once_and_found_again(store, alice):
-    made = store.write_sync(projects.ensure_project, actor=alice, entity="alice", name="toy")
+    made = store.write_sync(
+        projects.ensure_project, actor=alice, need=Need.WRITE, entity="alice", name="toy"
+    )
 
-    again = store.write_sync(projects.ensure_project, actor=alice, entity=None, name="toy")
-    found = store.read_sync(projects.get_project, actor=alice, entity="alice", name="toy")
+    again = store.write_sync(
+        projects.ensure_project, actor=alice, need=Need.WRITE, entity=None, name="toy"
+    )
+    found = store.read_sync(
+        projects.get_project, actor=alice, need=Need.READ, entity="alice", name="toy"
+    )
 
     assert made == again == found
     assert (made.entity, made.name, made.user_name) == ("alice", "toy", "alice")
@@ -16,7 +23,9 @@ def test_project_is_made_once_and_found_again(store, alice):
 
 @pytest.mark.parametrize("name", [None, ""])
 def test_project_without_a_name_is_uncategorized(store, alice, name):
-    made = store.write_sync(projects.ensure_project, actor=alice, entity=None, name=name)
+    made = store.write_sync(
+        projects.ensure_project, actor=alice, need=Need.WRITE, entity=None, name=name
+    )
 
     assert made.name == "uncategorized"
 
@@ -34,42 +43,55 @@ def test_project_without_a_name_is_uncategorized(store, alice, name):
 )
 def test_project_name_that_cannot_be_one_is_refused_in_words(store, alice, name, words):
     with pytest.raises(InvalidInput, match=words):
-        store.write_sync(projects.ensure_project, actor=alice, entity=None, name=name)
+        store.write_sync(
+            projects.ensure_project, actor=alice, need=Need.WRITE, entity=None, name=name
+        )
 
 
 def test_unknown_entity_is_refused_with_the_ones_that_may_be_used(store, alice, root):
     with pytest.raises(NotFound, match=r"no entity 'nobody'.*: alice$"):
-        store.read_sync(projects.resolve_entity, actor=alice, entity="nobody")
+        store.read_sync(projects.resolve_entity, actor=alice, need=Need.READ, entity="nobody")
     with pytest.raises(NotFound, match=r"no entity 'nobody'.*: alice, root$"):
-        store.read_sync(projects.resolve_entity, actor=root, entity="nobody")
+        store.read_sync(projects.resolve_entity, actor=root, need=Need.READ, entity="nobody")
 
 
-def test_foreign_entity_is_forbidden_but_for_administrators(store, alice, bob, root):
-    with pytest.raises(Forbidden, match=r"'bob' is not yours.*: alice$"):
-        store.read_sync(projects.resolve_entity, actor=alice, entity="bob")
+def test_foreign_entity_is_as_if_it_were_not_but_for_administrators(store, alice, bob, root):
+    with pytest.raises(NotFound, match=r"no entity 'bob'.*: alice$"):
+        store.read_sync(projects.resolve_entity, actor=alice, need=Need.READ, entity="bob")
 
-    assert store.read_sync(projects.resolve_entity, actor=root, entity="bob")[1] == "bob"
+    assert (
+        store.read_sync(projects.resolve_entity, actor=root, need=Need.READ, entity="bob")[1]
+        == "bob"
+    )
 
 
-def test_project_of_another_user_is_forbidden_by_id(store, alice, bob):
-    made = store.write_sync(projects.ensure_project, actor=bob, entity=None, name="secret")
+def test_project_of_another_user_is_not_found_by_id(store, alice, bob):
+    made = store.write_sync(
+        projects.ensure_project, actor=bob, need=Need.WRITE, entity=None, name="secret"
+    )
 
-    with pytest.raises(Forbidden):
-        store.read_sync(projects.project_by_id, actor=alice, project_id=made.id)
+    with pytest.raises(NotFound, match="no project with id"):
+        store.read_sync(projects.project_by_id, actor=alice, need=Need.READ, project_id=made.id)
 
 
 def test_missing_project_is_not_found(store, alice):
     with pytest.raises(NotFound, match="no project alice/nothing"):
-        store.read_sync(projects.get_project, actor=alice, entity=None, name="nothing")
+        store.read_sync(
+            projects.get_project, actor=alice, need=Need.READ, entity=None, name="nothing"
+        )
 
 
 def test_projects_are_listed_newest_first_page_by_page(store, alice):
     for name in ("a", "b", "c"):
-        store.write_sync(projects.ensure_project, actor=alice, entity=None, name=name)
+        store.write_sync(
+            projects.ensure_project, actor=alice, need=Need.WRITE, entity=None, name=name
+        )
 
-    page = store.read_sync(projects.list_projects, actor=alice, entity=None, first=2)
+    page = store.read_sync(
+        projects.list_projects, actor=alice, need=Need.READ, entity=None, first=2
+    )
     rest = store.read_sync(
-        projects.list_projects, actor=alice, entity=None, after=page.end, first=2
+        projects.list_projects, actor=alice, need=Need.READ, entity=None, after=page.end, first=2
     )
 
     assert [project.name for project in page.items] == ["c", "b"]
@@ -81,4 +103,6 @@ def test_projects_are_listed_newest_first_page_by_page(store, alice):
 @pytest.mark.parametrize("cursor", ["", "%%%", "bm9wZQ", "WzFd"])
 def test_cursor_that_is_none_is_refused(store, alice, cursor):
     with pytest.raises(ProtocolError, match="not a cursor"):
-        store.read_sync(projects.list_projects, actor=alice, entity=None, after=cursor)
+        store.read_sync(
+            projects.list_projects, actor=alice, need=Need.READ, entity=None, after=cursor
+        )

@@ -5,8 +5,9 @@ import pytest
 from sqlalchemy import func, select
 
 from sweepd.engine import files, paging, runs, watchdog
+from sweepd.engine.access import Need
 from sweepd.engine.services import Limits
-from sweepd.errors import Conflict, Forbidden, IllegalMove, InvalidInput, NotFound, ProtocolError
+from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound, ProtocolError
 from sweepd.states import RunState
 from sweepd.store import Written
 from sweepd.store import tables as t
@@ -230,17 +231,17 @@ def test_unknown_storage_id_is_not_found(change):
         change(id=77, notes="n")
 
 
-def test_run_of_another_user_is_forbidden(change, upsert, bob, store):
+def test_run_of_another_user_is_not_found(change, upsert, bob, store, reread):
     run = upsert("r1")
 
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound, match="no run with id"):
         change(actor=bob, id=run.id, notes="mine now")
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound, match="no entity 'alice'"):
         change(actor=bob, entity="alice", project="toy", name="r1", host="box")
-    with pytest.raises(Forbidden):
-        store.read_sync(runs.run_by_id, actor=bob, run_id=run.id)
-    with pytest.raises(Forbidden):
-        store.write_sync(runs.delete_run, actor=bob, run_id=run.id)
+    with pytest.raises(NotFound, match="no run with id"):
+        store.read_sync(runs.run_by_id, actor=bob, need=Need.READ, run_id=run.id)
+    assert store.write_sync(runs.delete_run, actor=bob, run_id=run.id) == []
+    assert reread(run) == run
 
 
 def test_run_that_names_a_sweep_by_hand_joins_it(change, sweep):
@@ -286,6 +287,7 @@ def test_cursor_that_no_row_can_have_is_refused(store, alice, upsert, key):
         store.read_sync(
             runs.query_runs,
             actor=alice,
+            need=Need.READ,
             project_id=project_id,
             after=paging.encode([key, 1]),
         )
@@ -358,7 +360,7 @@ def test_upsert_of_an_attempt_that_lost_its_lease_changes_nothing(change, sweep,
 def test_run_is_read_by_its_address(store, alice, upsert):
     run = upsert("r1")
 
-    where = {"actor": alice, "entity": None, "project": "toy"}
+    where = {"actor": alice, "entity": None, "project": "toy", "need": Need.READ}
     assert store.read_sync(runs.get_run, **where, name="r1") == run
     with pytest.raises(NotFound, match="no run alice/toy/r2"):
         store.read_sync(runs.get_run, **where, name="r2")
@@ -466,5 +468,5 @@ def test_run_that_says_it_failed_stays_so(store, alice, upsert, stream, bob):
 
     with pytest.raises(IllegalMove, match="failed cannot become finished"):
         store.write_sync(runs.finish_run, actor=alice, run_id=run.id)
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound, match="no run with id"):
         store.write_sync(runs.finish_run, actor=bob, run_id=run.id)

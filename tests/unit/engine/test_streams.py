@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from sweepd.engine import accounts, history, runs, streams
-from sweepd.errors import Forbidden, NotFound, ProtocolError
+from sweepd.engine.access import Need
+from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import Store
 from sweepd.store import tables as t
 
@@ -215,10 +216,10 @@ def test_run_that_is_gone_is_not_found(upsert, stream, store, alice):
         stream(run, history=[row(0)])
 
 
-def test_run_of_another_user_is_forbidden(upsert, store, bob):
+def test_run_of_another_user_is_not_found(upsert, store, bob):
     run = upsert()
 
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound, match="no run alice/toy/r1"):
         store.write_sync(
             streams.append,
             actor=bob,
@@ -397,7 +398,7 @@ def trial(store, alice, upsert):
             tx.conn.execute(t.attempt.insert(), attempt)
 
     store.write_sync(hand_out)
-    return store.read_sync(runs.run_by_id, actor=alice, run_id=run.id)
+    return store.read_sync(runs.run_by_id, actor=alice, need=Need.READ, run_id=run.id)
 
 
 def test_values_of_a_trial_count_once_however_often_they_come(trial, stream, reread):
@@ -480,7 +481,7 @@ def deliver(store, alice, chunks):
             body = streams.parse_body(json.dumps({"files": files}))
             where = {"entity": run.entity, "project": run.project, "run": run.name}
             streams.append(tx, actor=alice, **where, body=body)
-        found = runs.run_by_id(tx, actor=alice, run_id=run.id)
+        found = runs.run_by_id(tx, actor=alice, need=Need.READ, run_id=run.id)
         keys = json.loads(found.history_keys)
         for entry in keys["keys"].values():
             entry["typeCounts"].sort(key=lambda count: count["type"])

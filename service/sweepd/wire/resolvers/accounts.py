@@ -5,6 +5,7 @@ from typing import Any
 
 from sweepd import __version__
 from sweepd.engine import accounts, projects
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, wire_id
@@ -79,7 +80,9 @@ async def _delete_key(root: None, info: Info, input: Mapping[str, Any]) -> Mappi
 
 async def _entity(root: None, info: Info, name: str) -> Named | None:
     context = info.context
-    found = await context.read_or_none(projects.resolve_entity, actor=context.account, entity=name)
+    found = await context.read_or_none(
+        projects.resolve_entity, actor=context.account, need=Need.READ, entity=name
+    )
     return Named(found[1]) if found is not None else None
 
 
@@ -91,7 +94,7 @@ def _entity_user(entity: Named, info: Info) -> Any:
 async def _entity_project(entity: Named, info: Info, name: str | None = None) -> Any:
     context = info.context
     return await context.read_or_none(
-        projects.get_project, actor=context.account, entity=entity.name, name=name
+        projects.get_project, actor=context.account, need=Need.READ, entity=entity.name, name=name
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweepd.engine import agent_runs, agents
+from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, Command
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Info, Resolvers
@@ -65,6 +66,7 @@ async def _runs(
     page = await info.context.read(
         agent_runs.runs_of_agent,
         actor=info.context.account,
+        need=Need.READ,
         agent_id=agent.id,
         order=order,
         after=after,
@@ -75,7 +77,9 @@ async def _runs(
 
 async def _heartbeat_agent(payload: Mapping[str, Any], info: Info) -> AgentView:
     context = info.context
-    return await context.read(agents.get_agent, actor=context.account, agent_id=payload["agent_id"])
+    return await context.read(
+        agents.get_agent, actor=context.account, need=Need.READ, agent_id=payload["agent_id"]
+    )
 
 
 def command_json(command: Command) -> dict[str, Any]:

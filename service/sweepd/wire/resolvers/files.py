@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from sweepd.engine import files, runs
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, FileView, RunView
 from sweepd.errors import NotFound
 from sweepd.store import Tx
@@ -38,6 +39,7 @@ async def _run_of(info: Info, input: Mapping[str, Any]) -> RunView:
     return await context.read(
         runs.get_run,
         actor=context.account,
+        need=Need.WRITE,
         entity=input["entityName"],
         project=input["projectName"],
         name=input["runName"],
@@ -57,11 +59,13 @@ async def _delete_files(root: None, info: Info, input: Mapping[str, Any]) -> Map
 
 def _delete(tx: Tx, *, actor: Account, file_ids: Sequence[int]) -> list[str]:
     """Delete files of runs that the actor may write; return the blob keys that were freed."""
+    may_go = []
     for file_id in file_ids:
-        with suppress(NotFound):  # gone already: deleting is repeated safely
+        with suppress(NotFound):  # gone already, or never seen: deleting is repeated safely
             file = files.file_by_id(tx, file_id=file_id)
-            runs.run_by_id(tx, actor=actor, run_id=file.run_id)
-    return files.delete_files(tx, file_ids=file_ids)
+            runs.run_by_id(tx, actor=actor, run_id=file.run_id, need=Need.WRITE)
+            may_go.append(file_id)
+    return files.delete_files(tx, file_ids=may_go)
 
 
 async def _files(
@@ -87,9 +91,14 @@ async def _file_count(run: RunView, info: Info) -> int:
     return await info.context.read(files.count_files, run_id=run.id)
 
 
-def _url(file: FileView, info: Info, upload: bool | None = None) -> str:
-    method = "PUT" if upload else "GET"
-    return link(info.context, file.run_id, file.name, method=method)
+async def _url(file: FileView, info: Info, upload: bool | None = None) -> str:
+    """Link to a file's bytes; a link to write them is for those who may change the run."""
+    context = info.context
+    if upload:
+        await context.read(
+            runs.run_by_id, actor=context.account, run_id=file.run_id, need=Need.WRITE
+        )
+    return link(context, file.run_id, file.name, method="PUT" if upload else "GET")
 
 
 FIELDS: Resolvers = {

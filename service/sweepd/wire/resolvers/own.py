@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweepd.engine import accounts, agents, alerts, outcomes, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import Reason
 from sweepd.states import is_terminal
@@ -19,7 +20,9 @@ _TYPICAL = (Reason.FINISHED, Reason.NO_METRIC, Reason.DIVERGED, Reason.STOPPED_E
 
 async def _sweep(root: None, info: Info, name: str) -> SweepView | None:
     context = info.context
-    return await context.read_or_none(sweeps.find_sweep, actor=context.account, name=name)
+    return await context.read_or_none(
+        sweeps.find_sweep, actor=context.account, need=Need.READ, name=name
+    )
 
 
 async def _sweeps(
@@ -34,6 +37,7 @@ async def _sweeps(
     page = await context.read(
         sweeps.list_sweeps,
         actor=context.account,
+        need=Need.READ,
         entity=entityName,
         project=projectName,
         after=after,
@@ -48,7 +52,9 @@ def _itself(sweep: SweepView, info: Info) -> SweepView:
 
 async def _seconds_left(sweep: SweepView, info: Info) -> float | None:
     context = info.context
-    trials = await context.read(sweeps.trials_of, actor=context.account, sweep_id=sweep.id)
+    trials = await context.read(
+        sweeps.trials_of, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
     return seconds_left(sweep, trials)
 
 
@@ -75,7 +81,9 @@ def _url(sweep: SweepView, info: Info) -> str:
 
 async def _agents(sweep: SweepView, info: Info) -> Sequence[AgentView]:
     context = info.context
-    return await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id)
+    return await context.read(
+        agents.list_agents, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
 
 
 async def _report_outcome(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:

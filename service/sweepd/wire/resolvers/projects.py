@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweepd.engine import projects, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import Page, ProjectView, RunView, SweepView
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.resolvers.accounts import user_of
@@ -25,7 +26,7 @@ async def project_of(source: RunView | SweepView, info: Info) -> ProjectView:
     """Return the project of a run or a sweep."""
     context = info.context
     return await context.read(
-        projects.project_by_id, actor=context.account, project_id=source.project_id
+        projects.project_by_id, actor=context.account, need=Need.READ, project_id=source.project_id
     )
 
 
@@ -34,7 +35,7 @@ async def _project(
 ) -> ProjectView | None:
     context = info.context
     return await context.read_or_none(
-        projects.get_project, actor=context.account, entity=entityName, name=name
+        projects.get_project, actor=context.account, need=Need.READ, entity=entityName, name=name
     )
 
 
@@ -49,6 +50,7 @@ async def _models(
     page: Page[ProjectView] | None = await context.read_or_none(
         projects.list_projects,
         actor=context.account,
+        need=Need.READ,
         entity=entityName,
         after=after,
         first=page_size(first),
@@ -67,6 +69,7 @@ async def _run(
     return await context.read_or_none(
         runs.get_run,
         actor=context.account,
+        need=Need.READ,
         entity=project.entity,
         project=project.name,
         name=name,
@@ -85,6 +88,7 @@ async def _runs(
     page = await context.read(
         runs.query_runs,
         actor=context.account,
+        need=Need.READ,
         project_id=project.id,
         filters=read_object(filters, "filters"),
         order=order,
@@ -99,6 +103,7 @@ async def _run_count(project: ProjectView, info: Info, filters: str | None = Non
     return await context.read(
         runs.count_runs,
         actor=context.account,
+        need=Need.READ,
         project_id=project.id,
         filters=read_object(filters, "filters"),
     )
@@ -109,6 +114,7 @@ async def _sweep(project: ProjectView, info: Info, sweepName: str) -> SweepView 
     return await context.read_or_none(
         sweeps.get_sweep,
         actor=context.account,
+        need=Need.READ,
         entity=project.entity,
         project=project.name,
         name=sweepName,
@@ -126,6 +132,7 @@ async def _sweeps(
     page = await context.read(
         sweeps.list_sweeps,
         actor=context.account,
+        need=Need.READ,
         entity=project.entity,
         project=project.name,
         after=after,
@@ -139,6 +146,7 @@ async def _total_sweeps(project: ProjectView, info: Info) -> int:
     page = await context.read(
         sweeps.list_sweeps,
         actor=context.account,
+        need=Need.READ,
         entity=project.entity,
         project=project.name,
         after=None,
@@ -152,12 +160,14 @@ async def _upsert_model(root: None, info: Info, input: Mapping[str, Any]) -> Map
     before = await context.read_or_none(
         projects.get_project,
         actor=context.account,
+        need=Need.READ,
         entity=input.get("entityName"),
         name=input.get("name"),
     )
     project = await context.write(
         projects.ensure_project,
         actor=context.account,
+        need=Need.WRITE,
         entity=input.get("entityName"),
         name=input.get("name"),
     )

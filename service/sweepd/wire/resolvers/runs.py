@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweepd.engine import alerts, history, runs
+from sweepd.engine.access import Need
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import ProtocolError
 from sweepd.states import RunState, is_terminal
@@ -99,6 +100,7 @@ def _keep_alert(tx: Tx, *, actor: Account, alert: Mapping[str, Any]) -> None:
     run = runs.get_run(
         tx,
         actor=actor,
+        need=Need.WRITE,
         entity=alert["entityName"],
         project=alert["projectName"],
         name=alert["runName"],

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweepd.engine import agents, runs, sweeps
+from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, SweepView
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Context, Info, Resolvers
@@ -75,6 +76,7 @@ async def _runs(
     page = await context.read(
         runs.query_runs,
         actor=context.account,
+        need=Need.READ,
         project_id=sweep.project_id,
         filters={"sweep": sweep.name},
         order="+created_at",
@@ -86,13 +88,17 @@ async def _runs(
 
 async def _agents(sweep: SweepView, info: Info) -> Mapping[str, Any]:
     context = info.context
-    found = await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id)
+    found = await context.read(
+        agents.list_agents, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
     return {"edges": [{"node": agent} for agent in found]}
 
 
 async def _agent(sweep: SweepView, info: Info, agentName: str) -> AgentView | None:
     context = info.context
-    for agent in await context.read(agents.list_agents, actor=context.account, sweep_id=sweep.id):
+    for agent in await context.read(
+        agents.list_agents, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    ):
         if agentName in (agent.name, agent.id, wire_id("Agent", agent.id)):
             return agent
     return None

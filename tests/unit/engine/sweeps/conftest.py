@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sweepd.engine import agents, outcomes, runs, streams, suggest, sweeps, watchdog
+from sweepd.engine.access import Need
 from sweepd.engine.services import Limits
 from sweepd.store import Store, Tx
 
@@ -125,10 +126,14 @@ class Lab:
         return self.write(sweeps.set_state, actor=self.actor, sweep_id=sweep.id, state=state)
 
     def sweep(self, sweep):
-        return self.store.read_sync(sweeps.sweep_by_id, actor=self.actor, sweep_id=sweep.id)
+        return self.store.read_sync(
+            sweeps.sweep_by_id, actor=self.actor, need=Need.READ, sweep_id=sweep.id
+        )
 
     def trials(self, sweep):
-        return self.store.read_sync(sweeps.trials_of, actor=self.actor, sweep_id=sweep.id)
+        return self.store.read_sync(
+            sweeps.trials_of, actor=self.actor, need=Need.READ, sweep_id=sweep.id
+        )
 
     def trial(self, sweep, command):
         run = self.run_of(command)
@@ -136,7 +141,12 @@ class Lab:
 
     def run_of(self, command):
         return self.store.read_sync(
-            runs.get_run, actor=self.actor, entity=None, project="toy", name=command.run
+            runs.get_run,
+            actor=self.actor,
+            need=Need.READ,
+            entity=None,
+            project="toy",
+            name=command.run,
         )
 
     def tick(self, seconds=0):

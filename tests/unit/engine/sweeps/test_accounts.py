@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import select, text
 
 from sweepd.engine import accounts
-from sweepd.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, NotFound
+from sweepd.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from sweepd.store import tables as t
 
 KEY = "k" * 20 + "0123456789" * 2
@@ -146,13 +146,6 @@ def test_tokens_are_stored_as_hashes(store, alice):
 
     assert token not in digests
     assert len(digests[0]) == 64
-
-
-def test_others_entities_are_forbidden_except_to_administrators(root, alice, bob):
-    accounts.check_entity(alice, entity_id=alice.entity_id, what="sweep x")
-    accounts.check_entity(root, entity_id=alice.entity_id, what="sweep x")
-    with pytest.raises(Forbidden, match="sweep x belongs to somebody else"):
-        accounts.check_entity(bob, entity_id=alice.entity_id, what="sweep x")
 
 
 def test_events_tell_who_was_added(store, alice):

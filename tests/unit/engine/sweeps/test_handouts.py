@@ -3,7 +3,8 @@ import json
 import pytest
 
 from sweepd.engine import agents
-from sweepd.errors import Conflict, Forbidden, NotFound
+from sweepd.engine.access import Need
+from sweepd.errors import Conflict, NotFound
 from sweepd.states import AgentState, RunState, SweepState
 
 PLAIN = "\nmethod: random\nparameters: {lr: {min: 0.0, max: 1.0}}\n"  # no metric
@@ -277,7 +278,9 @@ def test_goodbye_hands_what_is_held_to_others_at_once(lab):
 
     again = lab.ask(two)
     assert (again.run, again.attempt, again.type) == (command.run, 2, "resume")
-    views = lab.store.read_sync(agents.list_agents, actor=lab.actor, sweep_id=sweep.id)
+    views = lab.store.read_sync(
+        agents.list_agents, actor=lab.actor, need=Need.READ, sweep_id=sweep.id
+    )
     assert [view.state for view in views] == [AgentState.EXITED, AgentState.RUNNING]
     assert [view.current_run for view in views] == [None, command.run]
 
@@ -287,5 +290,5 @@ def test_agents_of_others_are_refused(lab, bob):
     agent = lab.register(sweep)
     lab.actor = bob
 
-    with pytest.raises(Forbidden, match="belongs to somebody else"):
+    with pytest.raises(NotFound, match="does not exist any more"):
         lab.beat(agent)

@@ -1,6 +1,7 @@
 import pytest
 
 from sweepd.engine import agents
+from sweepd.engine.access import Need
 from sweepd.states import AgentState, RunState, SweepState
 
 
@@ -122,7 +123,7 @@ def test_downtime_of_the_service_lapses_no_lease(lab):
     lab.tick(30)
 
     assert lab.trial(sweep, command).state == "leased"
-    view = lab.store.read_sync(agents.get_agent, actor=lab.actor, agent_id=agent)
+    view = lab.store.read_sync(agents.get_agent, actor=lab.actor, need=Need.READ, agent_id=agent)
     assert view.state == AgentState.RUNNING
     lab.tick(40)  # silent still, and the service listens
     assert lab.trial(sweep, command).state == "queued"
@@ -148,7 +149,9 @@ def test_silent_agent_is_lost_until_it_speaks(lab):
     agent = lab.register(sweep)
 
     def state():
-        return lab.store.read_sync(agents.get_agent, actor=lab.actor, agent_id=agent).state
+        return lab.store.read_sync(
+            agents.get_agent, actor=lab.actor, need=Need.READ, agent_id=agent
+        ).state
 
     lab.tick(62)
     assert state() == AgentState.LOST

@@ -1,7 +1,8 @@
 import pytest
 
 from sweepd.engine import projects, sweeps
-from sweepd.errors import Conflict, DefinitionError, Forbidden, IllegalMove, InvalidInput, NotFound
+from sweepd.engine.access import Need
+from sweepd.errors import Conflict, DefinitionError, IllegalMove, InvalidInput, NotFound
 from sweepd.states import RunState, SweepState
 
 PLAIN = "method: random\nparameters: {a: {values: [1, 2]}}\n"
@@ -188,7 +189,7 @@ def test_wrong_definition_creates_nothing(lab):
     with pytest.raises(DefinitionError, match="method"):
         lab.create("method: guess\nparameters: {a: {value: 1}}\n")
 
-    page = lab.store.read_sync(projects.list_projects, actor=lab.actor, entity=None)
+    page = lab.store.read_sync(projects.list_projects, actor=lab.actor, need=Need.READ, entity=None)
     assert page.items == ()
 
 
@@ -208,26 +209,33 @@ def test_addresses_names_and_pages(lab, bob):
     made = [lab.create(display_name=f"s{i}") for i in range(3)]
 
     read = lab.store.read_sync
-    page = read(sweeps.list_sweeps, actor=lab.actor, project="toy", first=2)
-    rest = read(sweeps.list_sweeps, actor=lab.actor, project="toy", first=2, after=page.end)
+    page = read(sweeps.list_sweeps, actor=lab.actor, need=Need.READ, project="toy", first=2)
+    rest = read(
+        sweeps.list_sweeps, actor=lab.actor, need=Need.READ, project="toy", first=2, after=page.end
+    )
     assert [view.display_name for view in (*page.items, *rest.items)] == ["s2", "s1", "s0"]
     assert (page.has_next, rest.has_next, page.total) == (True, False, 3)
-    found = read(sweeps.find_sweep, actor=lab.actor, name=made[0].name)
+    found = read(sweeps.find_sweep, actor=lab.actor, need=Need.READ, name=made[0].name)
     by_address = read(
-        sweeps.get_sweep, actor=lab.actor, entity="alice", project="toy", name=made[0].name
+        sweeps.get_sweep,
+        actor=lab.actor,
+        need=Need.READ,
+        entity="alice",
+        project="toy",
+        name=made[0].name,
     )
     assert found == by_address == made[0]
     with pytest.raises(NotFound, match="no sweep 'nosuch'"):
-        read(sweeps.find_sweep, actor=lab.actor, name="nosuch")
-    with pytest.raises(Forbidden):
-        read(sweeps.find_sweep, actor=bob, name=made[0].name)
+        read(sweeps.find_sweep, actor=lab.actor, need=Need.READ, name="nosuch")
+    with pytest.raises(NotFound, match=f"no sweep '{made[0].name}'"):
+        read(sweeps.find_sweep, actor=bob, need=Need.READ, name=made[0].name)
 
 
 def test_listing_without_a_project_takes_all_of_the_entity(lab):
     lab.create()
     lab.write(sweeps.create_sweep, actor=lab.actor, project="other", definition=PLAIN)
 
-    page = lab.store.read_sync(sweeps.list_sweeps, actor=lab.actor)
+    page = lab.store.read_sync(sweeps.list_sweeps, actor=lab.actor, need=Need.READ)
 
     assert [view.project for view in page.items] == ["other", "toy"]
 
