@@ -1,8 +1,11 @@
 """What a run has logged under each key, kept up to date row by row: W&B's `historyKeys`."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import orjson
 
 from sweepd.engine.texts import strict_json
 
@@ -25,11 +28,11 @@ class KeyStats:
     def __init__(self, text: str | None = None) -> None:
         """Start from what `to_json` gave before, or from nothing."""
         stored = json.loads(text) if text else {}
-        self._keys: dict[str, dict[str, Any]] = {}
-        self._counts: dict[str, dict[str, int]] = {}
-        for key, entry in stored.get("keys", {}).items():
-            self._keys[key] = entry
-            self._counts[key] = {row["type"]: row["count"] for row in entry["typeCounts"]}
+        self._keys: dict[str, dict[str, Any]] = stored.get("keys", {})
+        #: Of keys that held nothing but numbers: the entry, and its only count.
+        self._numbers: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        for key, entry in self._keys.items():
+            self._note_number(key, entry)
         self.last_step: int | None = stored.get("lastStep")
 
     def __len__(self) -> int:
@@ -44,17 +47,27 @@ class KeyStats:
 
     def to_json(self) -> str:
         """Return W&B's historyKeys object as strict JSON text."""
-        for key, counts in self._counts.items():
-            rows = [{"type": kind, "count": count} for kind, count in counts.items()]
-            self._keys[key]["typeCounts"] = rows
-        return strict_json({"keys": self._keys, "lastStep": self.last_step, "sets": []})
+        found: dict[str, Any] = {"keys": self._keys, "lastStep": self.last_step, "sets": []}
+        try:
+            return orjson.dumps(found).decode()
+        except TypeError:  # a whole number beyond 64 bits, half of a surrogate pair
+            return strict_json(found)
 
     def _add_all(self, items: Iterable[tuple[str, Any]], prefix: str = "") -> None:
+        numbers = self._numbers
         for name, value in items:
-            key = prefix + name
+            key = prefix + name if prefix else name
             kind = type(value)
             if kind is float or kind is int:
-                self._count(key, "number", value, is_finite=value - value == 0)
+                known = numbers.get(key)
+                if known is None:
+                    self._count(key, "number", value)
+                    continue
+                entry, count = known  # as in _count, for what is by far the most common
+                count["count"] += 1
+                if entry["monotonic"] and not entry["previousValue"] <= value < math.inf:
+                    entry["monotonic"] = False
+                entry["previousValue"] = value if value - value == 0 else _name(value)
             elif kind is dict:
                 media = value.get("_type")
                 if isinstance(media, str):
@@ -69,19 +82,38 @@ class KeyStats:
             else:
                 self._count(key, "list" if kind is list else "null")
 
-    def _count(self, key: str, kind: str, value: Any = None, *, is_finite: bool = False) -> None:
+    def _count(self, key: str, kind: str, value: Any = None) -> None:
+        is_finite = type(value) in (float, int) and value - value == 0
+        shown = _name(value) if type(value) is float and not is_finite else value
         entry = self._keys.get(key)
         if entry is None:
             if len(self._keys) >= _MAX_KEYS:
                 return
-            self._keys[key] = {"typeCounts": [], "monotonic": is_finite, "previousValue": value}
-            self._counts[key] = {kind: 1}
+            counts = [{"type": kind, "count": 1}]
+            entry = {"typeCounts": counts, "monotonic": is_finite, "previousValue": shown}
+            self._keys[key] = entry
+            self._note_number(key, entry)
             return
-        counts = self._counts[key]
-        counts[kind] = counts.get(kind, 0) + 1
+        for row in entry["typeCounts"]:
+            if row["type"] == kind:
+                row["count"] += 1
+                break
+        else:
+            entry["typeCounts"].append({"type": kind, "count": 1})
+            self._numbers.pop(key, None)
         if entry["monotonic"]:
             previous = entry["previousValue"]
             entry["monotonic"] = (
                 is_finite and isinstance(previous, int | float) and value >= previous
             )
-        entry["previousValue"] = value
+        entry["previousValue"] = shown
+
+    def _note_number(self, key: str, entry: dict[str, Any]) -> None:
+        counts = entry["typeCounts"]
+        if len(counts) == 1 and counts[0]["type"] == "number":
+            self._numbers[key] = entry, counts[0]
+
+
+def _name(value: float) -> str:
+    """Return what stands in strict JSON for a number that JSON lacks."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

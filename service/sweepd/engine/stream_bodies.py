@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sweepd.engine.texts import MAX_INT, clean, load, strict_json
+from sweepd.engine.texts import MAX_INT, clean, load_quickly, strict_json
 from sweepd.errors import ProtocolError
 
 __all__ = [
@@ -72,7 +72,7 @@ def parse_body(data: bytes | str) -> StreamBody:
         ProtocolError: if it is not a JSON object of the shape that the client sends.
     """
     try:
-        body = load(data)
+        body, _ = load_quickly(data)
     except ValueError as error:
         raise ProtocolError(f"file_stream: not JSON: {error}") from None
     files = body.get("files") if isinstance(body, dict) else None
@@ -103,7 +103,7 @@ def _chunk(name: str, value: object) -> Chunk:
         raise ProtocolError(f"file_stream: {name}: must have a whole offset and a list of content")
     if not 0 <= offset <= MAX_LINE - len(content):
         raise ProtocolError(f"file_stream: {name}: offset {offset} is out of range")
-    if not all(isinstance(line, str) for line in content):
+    if content and set(map(type, content)) != {str}:
         raise ProtocolError(f"file_stream: {name}: content must be a list of texts")
     return Chunk(offset, tuple(content))
 
@@ -125,7 +125,7 @@ def _row(line: int, text: str) -> Row | None:
     The text is kept as it came unless it has NaN or Infinity, which JSON lacks.
     """
     try:
-        values = load(text)
+        values, is_strict = load_quickly(text)
     except ValueError:
         return None
     if not isinstance(values, dict):
@@ -133,15 +133,19 @@ def _row(line: int, text: str) -> Row | None:
     step = values.get("_step")
     if type(step) is not int:
         step = int(step) if isinstance(step, float) and step.is_integer() else line
-    if abs(step) > MAX_INT:
+    if not -MAX_INT <= step <= MAX_INT:
         step = line
+    if is_strict:
+        return Row(line, step, text, values)
     is_loose = "NaN" in text or "Infinity" in text
     return Row(line, step, strict_json(values) if is_loose else clean(text), values)
 
 
 def _summary(text: str) -> str | None:
     try:
-        values = load(text)
+        values, is_strict = load_quickly(text)
+        if is_strict:
+            return text if isinstance(values, dict) else None
         return strict_json(values) if isinstance(values, dict) else None
     except ValueError:
         return None

@@ -4,9 +4,11 @@ import json
 import math
 from typing import Any
 
+import orjson
+
 from sweepd.errors import ProtocolError
 
-__all__ = ["MAX_INT", "clean", "clean_all", "load", "read_object", "strict_json"]
+__all__ = ["MAX_INT", "clean", "clean_all", "load", "load_quickly", "read_object", "strict_json"]
 
 MAX_INT = 2**63 - 1  # what SQLite holds
 _MAX_DEPTH = 100  # of JSON from clients: whatever reads it again may recurse
@@ -38,13 +40,31 @@ def load(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    _check_depth(text, value)
+    return value
+
+
+def load_quickly(text: str | bytes) -> tuple[Any, bool]:
+    """Parse JSON as `load` does, save that whole numbers beyond 64 bits become floats.
+
+    Returns:
+        The value, and whether it is strict JSON: no NaN, no Infinity, no half of a surrogate pair.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return load(text), False
+    _check_depth(text, value)
+    return value, True
+
+
+def _check_depth(text: str | bytes, value: Any) -> None:
     if isinstance(text, bytes):
         n_open = text.count(b"[") + text.count(b"{")
     else:
         n_open = text.count("[") + text.count("{")
     if n_open > _MAX_DEPTH and not _is_shallow(value, _MAX_DEPTH):
         raise ValueError(_TOO_DEEP)
-    return value
 
 
 _TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"

@@ -32,6 +32,8 @@ _WRITING = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -32768",  # KiB
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA temp_store = MEMORY",  # savepoints keep what they may undo there
 )
 _READING = ("PRAGMA query_only = ON", "PRAGMA cache_size = -8192")
 

@@ -30,7 +30,7 @@ async def account_of(request: Request, services: Services, *, url: str) -> Accou
     """
     key = _basic_key(request)
     if key is not None:
-        account = await services.store.read(accounts.account_by_key, key=key)
+        account = services.store.peek(accounts.account_by_key, key=key)
         if account is None:
             raise Unauthorized(
                 f"this service does not know that API key; {_HOW_TO.format(url=url)}"
@@ -39,7 +39,7 @@ async def account_of(request: Request, services: Services, *, url: str) -> Accou
     token = request.cookies.get(accounts.SESSION_COOKIE)
     if token:
         _refuse_other_sites(request)
-        account = await services.store.read(accounts.account_by_session, token=token)
+        account = services.store.peek(accounts.account_by_session, token=token)
         if account is not None:
             return account
     raise Unauthorized(f"no API key was sent; {_HOW_TO.format(url=url)}")
