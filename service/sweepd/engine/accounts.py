@@ -2,15 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Table, delete, func, insert, select
+from sqlalchemy import Table, bindparam, delete, func, insert, select
 
 from sweepd.engine import events
 from sweepd.engine.views import Account
 from sweepd.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -133,9 +134,8 @@ def remove_user(tx: Tx, *, name: str) -> None:
 
 
 def account_by_key(tx: Tx, *, key: str) -> Account | None:
-    """Return whose key this is, None if nobody's."""
-    owner = select(t.api_key.c.user_id).where(t.api_key.c.digest == _digest(key))
-    row = tx.conn.execute(_ACCOUNTS.where(t.user.c.id == owner.scalar_subquery())).one_or_none()
+    """Return whose key this is, None if nobody's. Asked at every request: one prepared lookup."""
+    row = _BY_KEY.row(tx, digest=_digest(key))
     return _account(row) if row is not None else None
 
 
@@ -237,16 +237,24 @@ _ACCOUNTS = (
 )
 
 
-def _account(row: Row[*tuple[Any, ...]], key_id: str | None = None) -> Account:
-    is_service = row.kind == "service"
+_BY_KEY = Prepared(
+    _ACCOUNTS.join(t.api_key, t.api_key.c.user_id == t.user.c.id).where(
+        t.api_key.c.digest == bindparam("digest")
+    )
+)
+
+
+def _account(row: Sequence[Any], key_id: str | None = None) -> Account:
+    user_id, name, email, is_admin, home_id, home, own_id, kind = row
+    is_service = kind == "service"
     return Account(
-        row.id,
-        row.name,
-        row.email,
-        bool(row.is_admin),
-        row.home_id,
-        row.home,
-        own_id=None if is_service else row.own_id,
+        user_id,
+        name,
+        email,
+        bool(is_admin),
+        home_id,
+        home,
+        own_id=None if is_service else own_id,
         is_service=is_service,
         key_id=key_id,
     )
