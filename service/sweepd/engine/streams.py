@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, select, update
 
-from sweepd.engine import access, events, outcomes
+from sweepd.engine import access, comebacks, events, outcomes
 from sweepd.engine.access import Need
 from sweepd.engine.key_stats import KeyStats
 from sweepd.engine.run_states import change_state
@@ -50,7 +50,7 @@ __all__ = [
 _APART = 10  # added to stream_line.stream for the rows of attempts that had lost their lease
 
 _DEFAULT = Limits()
-_OVER = frozenset({RunState.FINISHED, RunState.FAILED, RunState.KILLED})
+_LIVE = frozenset({RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING})
 _ENDABLE = frozenset({RunState.RUNNING, RunState.PREEMPTING, RunState.CRASHED})
 
 _KEPT_RUNS = 512  # whose key statistics stay in memory between two requests
@@ -89,7 +89,10 @@ class _Run(NamedTuple):
     event_lines: int
     log_lines: int
     history_keys: str | None
+    last_step: int | None
+    summary: str
     created_at: float
+    ended_at: float | None
     stop_requested: str | None
     present_attempt: int | None  # of a trial
 
@@ -110,7 +113,10 @@ _FIND = Prepared(
         t.run.c.event_lines,
         t.run.c.log_lines,
         t.run.c.history_keys,
+        t.run.c.last_step,
+        t.run.c.summary,
         t.run.c.created_at,
+        t.run.c.ended_at,
         t.run.c.stop_requested,
         t.trial.c.attempt,
     )
@@ -166,8 +172,8 @@ def append(
 ) -> StreamReply:
     """Store a request's rows, console lines, summary and end; harmless when repeated.
 
-    Rows that arrive after the run's end are stored and change nothing else: only an upsert opens a
-    run again.
+    Rows that arrive after the run's end are stored and change nothing else, unless they show that
+    its process is alive: see `comebacks`.
 
     Raises:
         NotFound: if there is none that the actor may see (the client stops uploading then).
@@ -259,11 +265,12 @@ def _gather(tx: Tx, run: _Run, post: Post, gathered: _Gathered) -> list[Row]:
         gathered.lines += _apart(run, body, post.attempt or 1)
         return []
     changed: dict[str, Any] = {}
-    if run.state not in _OVER:
+    if run.state in _LIVE:
         changed["heartbeat_at"] = tx.now
-    fresh, is_in_order = _rows(tx, run, HISTORY, body.history, run.history_lines, gathered)
-    if body.history_end > run.history_lines:
-        changed["history_lines"] = body.history_end
+    rows, end = _new_rows(tx, run, body)
+    fresh, is_in_order = _rows(tx, run, HISTORY, rows, run.history_lines, gathered)
+    if end > run.history_lines:
+        changed["history_lines"] = end
     if fresh or not is_in_order:
         # The lines of this turn are written after it; a recount needs them now.
         if not is_in_order:
@@ -283,7 +290,11 @@ def _gather(tx: Tx, run: _Run, post: Post, gathered: _Gathered) -> list[Row]:
         end = body.console.offset + len(body.console.content)
         changed["log_lines"] = max(end, run.log_lines)
     if body.summary is not None:
-        changed["summary"] = body.summary
+        late = run.state not in _LIVE
+        new = body.summary
+        changed["summary"] = (
+            comebacks.late_summary(run.summary, new, state=run.state) if late else new
+        )
     if changed:
         gathered.runs.append({**_NOTHING, **changed, "run_id": run.id})
     return fresh
@@ -298,6 +309,8 @@ def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
         is_stopped |= outcomes.row_logged(
             tx, run_id=run.id, rows=fresh, attempt=post.attempt, token=post.token
         )
+    if not body.is_complete and run.state not in _LIVE:
+        _reopen(tx, run, body)
     if body.is_complete or body.is_preempting:
         view = load_run(tx, run.id)
         assert view is not None, "it was there just now"
@@ -306,6 +319,37 @@ def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
         elif view.state is RunState.RUNNING:
             change_state(tx, run=view, to=RunState.PREEMPTING, actor=events.SERVICE)
     return StreamReply(stopped=is_stopped)
+
+
+def _reopen(tx: Tx, run: _Run, body: StreamBody) -> None:
+    """Open an ended run again if a request shows that its process is alive."""
+    if not comebacks.comes_back(
+        tx, run_id=run.id, state=run.state, ended_at=run.ended_at, body=body
+    ):
+        return
+    view = load_run(tx, run.id)
+    assert view is not None, "it was there just now"
+    if view.state not in _LIVE:
+        values = {"heartbeat_at": tx.now, "exit_code": None}
+        why = "its process is heard of again"
+        change_state(
+            tx, run=view, to=RunState.RUNNING, actor=events.SERVICE, values=values, why=why
+        )
+
+
+def _new_rows(tx: Tx, run: _Run, body: StreamBody) -> tuple[Sequence[Row], int]:
+    """Return a request's history rows and where they end, without what is stored already.
+
+    A folder that is synced again sends its rows again, at further lines.
+    """
+    rows, end = body.history, body.history_end
+    is_appended = bool(rows) and rows[0].line >= run.history_lines
+    if not is_appended or run.last_step is None or rows[0].step > run.last_step:
+        return rows, end
+    kept = comebacks.without_known(tx, run.id, rows)
+    if len(kept) == len(rows):
+        return rows, end
+    return kept, kept[-1].line + 1 if kept else 0
 
 
 def _rows(
@@ -406,7 +450,9 @@ def _end(tx: Tx, run: RunView, post: Post) -> None:
         to = RunState.PREEMPTED
     else:
         to = RunState.FAILED
-    change_state(tx, run=run, to=to, actor=events.SERVICE, values={"exit_code": body.exit_code})
+    end = comebacks.told_end(tx, run)
+    values = {**end.values, "exit_code": body.exit_code}
+    change_state(tx, run=run, to=to, actor=events.SERVICE, values=values, ended_at=end.at)
     if run.sweep_id is not None:
         outcomes.run_ended(
             tx,

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 
-from sweepd.engine import access, events, outcomes, projects
+from sweepd.engine import access, comebacks, events, outcomes, projects
 from sweepd.engine.access import Need
 from sweepd.engine.run_names import make_name
 from sweepd.engine.run_states import change_state
@@ -68,6 +68,15 @@ class RunChange:
     token: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """When a run's first and latest process began, and the latest one's program and host."""
+
+    first_at: float | None = None
+    last_at: float | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class _Sweep:
     """The sweep that an upsert names."""
@@ -81,9 +90,11 @@ def upsert_run(tx: Tx, *, actor: Account, change: RunChange) -> tuple[RunView, b
     """Create or change a run; return it and whether it was created now.
 
     A run is found by its storage id, else by its address. It starts running with the first upsert
-    of a live process (one that names its host, or has `_wandb` in its config); an upsert that opens
-    a run again after its end clears how it ended. An upsert by an attempt that has lost its lease
-    changes nothing. `state` counts only when a run is made.
+    of a live process (one that names its host, or has `_wandb` in its config). After its end it is
+    opened again, which clears how it ended, by a process that resumes it or that began after the
+    end; one that began before sends it once more from a folder, and the run stays as it is. An
+    upsert by an attempt that has lost its lease changes nothing. `state` counts only when a run is
+    made.
 
     Raises:
         NotFound, Forbidden: for the storage id, the entity or the sweep.
@@ -157,7 +168,7 @@ def _create(
     project_id: int,
 ) -> RunView:
     name = projects.check_name(change.name, kind="run id") if change.name else tx.new_id()
-    is_live = _is_live(change, config)
+    is_live, process = _is_live(change, config), _process(config)
     state = RunState.RUNNING if is_live else _first_state(change.state)
     values = _plain_values(change)
     values.setdefault("display_name", _display_name(tx, sweep, project_id))
@@ -168,7 +179,8 @@ def _create(
         "name": name,
         "state": state,
         "config": strict_json(config or {}),
-        "created_at": min(_started_at(config) or tx.now, tx.now),
+        "created_at": min(process.first_at or tx.now, tx.now),
+        **process.names,
         "started_at": tx.now if is_live else None,
         "heartbeat_at": tx.now if is_live else None,
     }
@@ -202,18 +214,22 @@ def _change(
         if run.project_id != sweep.project_id:
             raise ProtocolError(f"run {run.name} is of another project than sweep {change.sweep}")
         values["sweep_id"] = sweep.id
-    if config is not None:
-        is_first = run.sweep_id is not None and run.started_at is None
-        values["config"] = strict_json(json.loads(run.config) | config if is_first else config)
-        began = _started_at(config)
-        if began is not None and began < run.created_at:
-            values["created_at"] = began
+    process = _process(config)
     is_live = _is_live(change, config)
-    is_init = change.host is not None or (change.id is not None and change.name is not None)
-    is_opened = is_terminal(run.state) or run.state is RunState.PREEMPTING
-    is_started = is_live and (run.state is RunState.PENDING or (is_init and is_opened))
-    if is_live:
+    is_over = is_terminal(run.state) or run.state is RunState.PREEMPTING
+    is_started = is_live and (
+        run.state is RunState.PENDING or (is_over and _opens(change, process, run))
+    )
+    is_late = is_live and is_terminal(run.state) and not is_started
+    if config is not None:
+        values["config"] = _new_config(tx, run, change, config, is_late=is_late)
+    values |= process.names
+    if process.first_at is not None and process.first_at < run.created_at:
+        values["created_at"] = process.first_at
+    if is_live and not is_late:
         values["heartbeat_at"] = tx.now
+    if is_late and change.host is not None:
+        comebacks.knock(tx, run, actor=actor.name)
     if is_started:
         values["started_at"] = run.started_at or tx.now
         values["exit_code"] = None
@@ -222,6 +238,19 @@ def _change(
     to = RunState.RUNNING if is_started else run.state
     change_state(tx, run=run, to=to, actor=actor.name, values=values)
     return _announce(tx, run.id, change, is_started=is_started)
+
+
+def _new_config(
+    tx: Tx, run: RunView, change: RunChange, config: dict[str, Any], *, is_late: bool
+) -> str:
+    """Return a run's config after an upsert brings one: the whole of it, as a rule."""
+    if run.sweep_id is not None and run.started_at is None:
+        return strict_json({**json.loads(run.config), **config})  # what was suggested stays
+    if is_late and (change.host is not None or comebacks.has_knocked(tx, run.id)):
+        # A folder that is synced again does not undo what a person changed meanwhile.
+        own = {"_wandb": config["_wandb"]} if "_wandb" in config else {}
+        return strict_json({**config, **json.loads(run.config), **own})
+    return strict_json(config)
 
 
 def _announce(tx: Tx, run_id: int, change: RunChange, *, is_started: bool) -> RunView:
@@ -233,6 +262,16 @@ def _announce(tx: Tx, run_id: int, change: RunChange, *, is_started: bool) -> Ru
         run = load_run(tx, run_id)
         assert run is not None
     return run
+
+
+def _opens(change: RunChange, process: _Process, run: RunView) -> bool:
+    """Return whether a live upsert opens a run that has ended, or is about to."""
+    is_init = change.host is not None or (change.id is not None and change.name is not None)
+    if run.state is RunState.PREEMPTING or run.started_at is None:
+        return is_init
+    if change.id is not None and change.name is not None:  # it asked how far the run had come
+        return True
+    return process.last_at is not None and process.last_at > (run.ended_at or 0.0)
 
 
 def _is_live(change: RunChange, config: Mapping[str, Any] | None) -> bool:
@@ -253,8 +292,8 @@ def _first_state(state: str | None) -> RunState:
 def _plain_values(change: RunChange) -> dict[str, Any]:
     """Return the columns that a change sets by itself."""
     values: dict[str, Any] = {}
-    for field, column in _COLUMNS.items():
-        value = getattr(change, field)
+    for name, column in _COLUMNS.items():
+        value = getattr(change, name)
         if value is not None:
             values[column] = clean(value)
     if values.get("display_name") == "":
@@ -276,15 +315,26 @@ def _display_name(tx: Tx, sweep: _Sweep | None, project_id: int) -> str:
     return make_name(count + 1, rng=tx.random)
 
 
-def _started_at(config: Mapping[str, Any] | None) -> float | None:
-    """Return when the process began, by its own word; what an offline run brings with it."""
+def _process(config: Mapping[str, Any] | None) -> _Process:
+    """Return what a run's processes say of themselves in the config that one of them sends."""
     internal = (config or {}).get("_wandb")
     value = internal.get("value") if isinstance(internal, dict) else None
     environments = value.get("e") if isinstance(value, dict) else None
     if not isinstance(environments, dict):
-        return None
-    found = [_moment(e.get("startedAt")) for e in environments.values() if isinstance(e, dict)]
-    return min((moment for moment in found if moment is not None), default=None)
+        return _Process()
+    found = sorted(
+        (
+            (moment, number, one)
+            for number, one in enumerate(environments.values())
+            if isinstance(one, dict) and (moment := _moment(one.get("startedAt"))) is not None
+        ),
+    )
+    if not found:
+        return _Process()
+    latest = found[-1][2]
+    names = {name: latest.get(name) for name in ("program", "host")}
+    texts = {name: clean(text) for name, text in names.items() if text and isinstance(text, str)}
+    return _Process(first_at=found[0][0], last_at=found[-1][0], names=texts)
 
 
 def _moment(text: object) -> float | None:

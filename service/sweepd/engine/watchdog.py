@@ -7,8 +7,10 @@ the machine slept, the clock jumped) every last sign of life is moved by the gap
 from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import events, outcomes, trials
+from sweepd.engine import comebacks, events, outcomes, trials
 from sweepd.engine.endings import finish_if_done
+from sweepd.engine.run_states import change_state
+from sweepd.engine.run_views import load_run
 from sweepd.engine.services import Limits
 from sweepd.engine.trials import Ending, Lease
 from sweepd.schedule import TrialState, is_lapsed, silence_means
@@ -87,27 +89,24 @@ def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
 def _crash_silent_runs(tx: Tx, limits: Limits) -> None:
     """Mark runs as crashed that no lease watches and nothing was heard of for too long."""
     watched = select(t.trial.c.run_id).where(_IS_LEASED)
-    silent = tx.conn.execute(
-        select(t.run.c.id, t.run.c.project_id, t.run.c.sweep_id).where(
+    silent = tx.conn.scalars(
+        select(t.run.c.id).where(
             t.run.c.state.in_(_LIVE_RUNS),
             func.coalesce(t.run.c.heartbeat_at, t.run.c.created_at) < tx.now - limits.run_silence_s,
             t.run.c.id.not_in(watched),
         )
     ).all()
-    for run in silent:
-        tx.conn.execute(
-            update(t.run)
-            .where(t.run.c.id == run.id)
-            .values(state=RunState.CRASHED, ended_at=tx.now)
-        )
-        events.record(
+    for run_id in silent:
+        run = load_run(tx, run_id)
+        assert run is not None, "it was there just now"
+        end = comebacks.told_end(tx, run)
+        change_state(
             tx,
+            run=run,
+            to=RunState.CRASHED,
             actor=events.SERVICE,
-            kind="run.state",
-            project_id=run.project_id,
-            sweep_id=run.sweep_id,
-            run_id=run.id,
-            data={"to": RunState.CRASHED},
+            values=end.values,
+            ended_at=run.heartbeat_at if end.at is None else end.at,
         )
 
 

@@ -1,5 +1,8 @@
 """One service for all tests of the unmodified client, each of which has a folder of its own."""
 
+import base64
+import json
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +18,20 @@ def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServi
 @pytest.fixture
 def real_client(tmp_path, live_service) -> RealClient:
     return RealClient(tmp_path, live_service)
+
+
+@pytest.fixture
+def query(live_service):
+    """Asks the service itself, as its first user."""
+
+    def query(document, **variables):
+        token = base64.b64encode(f"api:{live_service.key}".encode()).decode()
+        request = urllib.request.Request(
+            f"{live_service.url}/graphql",
+            data=json.dumps({"query": document, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Basic {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    return query

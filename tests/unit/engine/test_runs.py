@@ -215,7 +215,7 @@ def test_resume_forgets_that_the_run_was_stopped(store, alice, upsert, stream, r
     stream(run, complete=True, exitcode=1)
     assert reread(run).state == "killed"
 
-    assert upsert("r1").stop_requested is None
+    assert upsert("r1", id=run.id).stop_requested is None
 
 
 def test_config_update_does_not_open_an_ended_run(change, upsert, stream):
