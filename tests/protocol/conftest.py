@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,9 +84,9 @@ def first_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def service(settings, first_folder) -> Iterator[Service]:
-    shutil.copytree(first_folder, settings.data)
+@contextmanager
+def _serving(settings: Settings, folder: Path) -> Iterator[Service]:
+    shutil.copytree(folder, settings.data)
     store = Store.open(settings.data)
     try:
         app = build(settings, store=store)
@@ -96,6 +97,53 @@ def service(settings, first_folder) -> Iterator[Service]:
             yield Service(app, store, portal)
     finally:
         store.close()
+
+
+@pytest.fixture
+def service(settings, first_folder) -> Iterator[Service]:
+    with _serving(settings, first_folder) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def fortress(tmp_path_factory, first_folder) -> Iterator[Service]:
+    """A service for all tests of a module: those that attack it, and change nothing if it holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("SWEEPD_", "WANDB_"))]:
+            patch.delenv(name)
+        data = tmp_path_factory.mktemp("fortress") / "data"
+        settings = Settings(data=data, port=0, also_at=(BASE,))
+    with _serving(settings, first_folder) as service:
+        client = service.client()
+        client.data(
+            'mutation { upsertBucket(input: {name: "r1", modelName: "toy", host: "box"})'
+            " { inserted } }"
+        )
+        yield service
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Sends what a signed-in browser does: a cookie, and where the request comes from."""
+
+    http: Client
+    cookie: str
+
+    def request(
+        self, method: str, path: str, site: str | None = "same-origin", **options: Any
+    ) -> httpx.Response:
+        headers = {"Cookie": self.cookie, **options.pop("headers", {})}
+        if site is not None:
+            headers["Sec-Fetch-Site"] = site
+        return self.http.request(method, path, headers=headers, **options)
+
+
+@pytest.fixture(scope="module")
+def browser(fortress) -> Browser:
+    """A browser that alice has signed in to the fortress."""
+    account = fortress.store.read_sync(accounts.list_users)[0]
+    token = fortress.store.write_sync(accounts.open_session, account=account)
+    return Browser(fortress.client(key=None), f"{accounts.SESSION_COOKIE}={token}")
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ An MD5 that a client claims to have is not a proof of access: `engine.blobs.find
 project only, which the caller has checked.
 """
 
+import errno
 import hashlib
 import os
 from base64 import b64encode
@@ -76,11 +77,18 @@ class Blobs:
         return self._folder / key[:2] / key
 
     def open(self, key: str) -> IO[bytes] | None:
-        """Open a blob to read; None if it is gone. An open one stays readable when deleted."""
+        """Open a blob to read; None if it is gone. An open one stays readable when deleted.
+
+        A symbolic link is no blob, wherever it leads.
+        """
         with in_words(self._folder):
             try:
-                return self.path(key).open("rb")
+                return open(self.path(key), "rb", opener=_without_links)
             except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
                 return None
 
     def delete(self, key: str) -> None:
@@ -187,6 +195,10 @@ class BlobWriter:
         self._file = None
         md5 = b64encode(self._md5.digest()).decode()
         return Written(self._key, self._size, md5, self._sha256.hexdigest())
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -51,6 +51,8 @@ def _gunzip(body: bytes, limit: int) -> bytes:
         raise too_large(limit)
     if not undo.eof:
         raise ProtocolError("the gzip body ends early")
+    if undo.unused_data:
+        raise ProtocolError("the gzip body goes on after its end")
     return plain
 
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from inspect import isawaitable
 from typing import Any
 
+from anyio import to_thread
 from graphql import (
     ExecutionResult,
     GraphQLError,
@@ -82,7 +83,10 @@ class Api:
         """
         try:
             query, variables, operation = _parts(request)
-            document = self._documents.read(query)
+            if self._documents.is_quick(query):
+                document = self._documents.read(query)
+            else:
+                document = await to_thread.run_sync(self._documents.read, query)
         except InvalidDocument as error:
             _log.info("[%s] refused document: %s", context.request_id, error)
             return _refusal(error.http_status, error.messages)
