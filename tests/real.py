@@ -82,7 +82,9 @@ class RealClient:
             "WANDB_SILENT": "true",
         }
 
-    def run(self, *command: str, is_good: bool = True, **environment: str) -> str:
+    def run(
+        self, *command: str, is_good: bool = True, timeout_s: float = 60, **environment: str
+    ) -> str:
         """Run a command to its end; return what it printed, both streams together."""
         done = subprocess.run(
             command,
@@ -91,15 +93,15 @@ class RealClient:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
             check=False,
         )
         assert (done.returncode == 0) == is_good, f"exit {done.returncode}\n{done.stdout}"
         return done.stdout
 
-    def python(self, program: str, **environment: str) -> Any:
+    def python(self, program: str, *, timeout_s: float = 60, **environment: str) -> Any:
         """Run a program; return what it printed last, read as JSON."""
-        output = self.run(str(CLIENT), "-c", program, **environment)
+        output = self.run(str(CLIENT), "-c", program, timeout_s=timeout_s, **environment)
         return json.loads(output.strip().splitlines()[-1])
 
     def wandb(self, *arguments: str, is_good: bool = True, **environment: str) -> str:

@@ -32,8 +32,8 @@ ARTIFACTS = """
     UpdateArtifactPortfolio UpdateArtifactSequence UpdateArtifactSequenceType UseArtifact
 """
 OTHER = """
-    CreateInvite CreateServiceAccount CreateTeam CreateUserFromAdmin DeleteInvite EnqueueSweepRun
-    OrgFeatureFlags ProjectViews RewindRun SweepConfig
+    CreateInvite CreateServiceAccount CreateTeam CreateUserFromAdmin DeleteInvite OrgFeatureFlags
+    ProjectViews RewindRun
 """
 LAUNCH = re.compile(r"Launch|RunQueue|ResourceConfig|QueueItem")
 REGISTRIES = re.compile(r"Registr|Automation|Integration|Trigger|Slack")

@@ -419,7 +419,7 @@ def test_the_server_tells_what_it_can_do(client):
     assert features["SWEEPD_V1"]
     assert features["STRUCTURED_CONSOLE_LOGS"]
     assert "ARTIFACT_DIGEST_ALGORITHM" not in features
-    assert "SWEEPS_LOCAL_SCHEDULER" not in features
+    assert features["SWEEPS_LOCAL_SCHEDULER"]
     assert set(info["cliVersionInfo"]) == {"max_cli_version", "min_cli_version"}
 
 

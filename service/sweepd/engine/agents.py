@@ -7,10 +7,11 @@ from sqlalchemy import ColumnElement, func, select, update
 
 from sweepd.engine import access, events, outcomes, projects, trials
 from sweepd.engine.access import Need
+from sweepd.engine.edits import definition_at
 from sweepd.engine.endings import finish_if_done, sweep_row
 from sweepd.engine.handouts import next_lease
 from sweepd.engine.services import Limits
-from sweepd.engine.sweepviews import definition_of, sweep_for
+from sweepd.engine.sweepviews import sweep_for
 from sweepd.engine.trials import Ending, Lease
 from sweepd.engine.views import Account, AgentView, Command
 from sweepd.errors import Conflict, NotFound, Reason
@@ -120,11 +121,11 @@ def heartbeat(
         case TurnKind.AGAIN:
             lease = next(lease for lease in held if lease.run == turn.run)
             trials.resend(tx, lease)
-            return [_command(sweep, lease)]
+            return [_command(tx, sweep, lease)]
         case TurnKind.NEXT:
             found = next_lease(tx, sweep, agent_id=agent_id)
             if found is not None:
-                return [_command(sweep, found)]
+                return [_command(tx, sweep, found)]
             finish_if_done(tx, sweep.id)
             return []
         case TurnKind.WAIT:
@@ -242,10 +243,10 @@ def _held(tx: Tx, lease: Lease) -> Held:
     )
 
 
-def _command(sweep: Any, lease: Lease) -> Command:
+def _command(tx: Tx, sweep: Any, lease: Lease) -> Command:
     """Return the command that hands a trial out; `resume` if its run began before."""
-    definition = definition_of(sweep.definition)
     config: Config = trials.config_of(lease)
+    definition = definition_at(tx, sweep, lease.version)
     return Command(
         "run" if lease.run_started_at is None else "resume",
         run=lease.run,

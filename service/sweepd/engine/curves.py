@@ -13,7 +13,7 @@ from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["CurveEnd", "Logged", "extend", "take_summary"]
+__all__ = ["CurveEnd", "Logged", "extend", "read_number", "summary_value", "take_summary"]
 
 
 class Logged(Protocol):
@@ -56,7 +56,7 @@ def extend(
     latest = select(t.curve.c.number, t.curve.c.line, t.curve.c.step).where(of_run)
     top = tx.conn.execute(latest.order_by(t.curve.c.number.desc()).limit(1)).one_or_none()
     number, line, step = (-1, -1, -1) if top is None else tuple(top)
-    new = [(row, _number(row.values.get(metric))) for row in rows if row.line > line]
+    new = [(row, read_number(row.values.get(metric))) for row in rows if row.line > line]
     logged = [(row, value) for row, value in new if value is not None]
     if not logged:
         return None
@@ -84,10 +84,7 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
         How many finite values that makes (0 or 1), and whether it is NaN or infinite.
     """
     summary = tx.conn.scalar(select(t.run.c.summary).where(t.run.c.id == lease.run_id))
-    found = json.loads(summary or "{}").get(definition.metric_name)
-    if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
-        found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
-    value = _number(found)
+    value = summary_value(summary, definition.metric_name or "")
     if value is None:
         return 0, lease.ends_badly
     if not math.isfinite(value):
@@ -98,6 +95,14 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
         .values(best=value, last=value, objective=signed(value, definition.goal))
     )
     return 1, False
+
+
+def summary_value(summary: str | None, metric: str) -> float | None:
+    """Return a metric's value in a run's summary (JSON), NaN and infinities too; None if none."""
+    found = json.loads(summary or "{}").get(metric)
+    if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
+        found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
+    return read_number(found)
 
 
 def _update(tx: Tx, lease: Lease, definition: Definition, *, ends_badly: bool) -> CurveEnd:
@@ -127,7 +132,7 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, ends_badly: bool) -
     return CurveEnd(best, last, count)
 
 
-def _number(value: Any) -> float | None:
+def read_number(value: Any) -> float | None:
     """Return a logged value as a float, NaN and infinities too; None for what is no number."""
     if isinstance(value, bool):
         return None

@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
-from sweepd.engine import events, trials
+from sweepd.engine import enqueued, events, trials
 from sweepd.engine.services import Limits
+from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Ending
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, TrialState, failing_alike
@@ -101,8 +102,10 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
         return
     reason = _why_done(tx, sweep)
     of_sweep = t.trial.c.sweep_id == sweep_id
-    live = select(t.trial.c.id).where(
-        of_sweep, t.trial.c.state.in_((TrialState.LEASED, TrialState.QUEUED))
+    live = select(t.trial.c.id).where(  # a run that nobody has taken holds up no end
+        of_sweep,
+        t.trial.c.state.in_((TrialState.LEASED, TrialState.QUEUED)),
+        t.trial.c.attempt > 0,
     )
     if reason is None or tx.conn.scalar(live.limit(1)) is not None:
         return
@@ -153,7 +156,10 @@ def _why_done(tx: Tx, sweep: Any) -> str | None:
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         return f"run_cap reached: all {sweep.run_cap} trials have ended"
     prepared = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep.id).limit(1)
-    if sweep.is_exhausted and tx.conn.scalar(prepared) is None:
+    has_more = tx.conn.scalar(prepared) is not None or enqueued.first(tx, sweep.id) is not None
+    if sweep.is_exhausted and not has_more:
+        if definition_of(sweep.definition).searcher != "us":
+            return f"its controller has nothing more to schedule: {sweep.n_issued} trials"
         what = "every point of the grid" if sweep.method == "grid" else "every configuration"
         return f"{what} has been tried: {sweep.n_issued} trials"
     return None
@@ -171,3 +177,4 @@ def _drop_waiting(tx: Tx, sweep: Any) -> None:
         reason = Reason(lease.attempt_reason or Reason.CRASHED)
         message = "the sweep ended before it could be tried again"
         trials.end(tx, lease, Ending(reason=reason, message=message), actor=events.SERVICE)
+    enqueued.drop_all(tx, sweep.id, why="the sweep ended before an agent took it")

@@ -1,11 +1,11 @@
-"""Where the next trial comes from: queue, initial configs, prepared suggestions, a filler."""
+"""Where the next trial comes from: requeued, enqueued, initial, prepared, a filler."""
 
 import json
 from typing import Any
 
 from sqlalchemy import delete, select
 
-from sweepd.engine import suggest, trials
+from sweepd.engine import enqueued, suggest, trials
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Lease
 from sweepd.schedule import TrialState
@@ -31,20 +31,23 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str) -> Lease | None:
         return trials.issue_again(tx, queued[0], agent_id=agent_id)
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         return None
+    waiting_run = enqueued.first(tx, sweep.id)
+    if waiting_run is not None:
+        return trials.issue(tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id)
     definition = definition_of(sweep.definition)
     picked = _prepared(tx, sweep, definition) or _computed(tx, sweep, definition)
     if picked is None:
         return None
     config, origin = picked
-    lease = trials.issue(
+    _, run_id = trials.add(
         tx,
         sweep=sweep,
         config=config,
         nested=definition.space.nest(config),
         key=definition.space.key(config),
         origin=origin,
-        agent_id=agent_id,
     )
+    lease = trials.issue(tx, sweep_id=sweep.id, run_id=run_id, agent_id=agent_id)
     suggest.restock(tx, sweep.id)
     return lease
 
@@ -64,7 +67,7 @@ def _prepared(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] 
 
 def _computed(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] | None:
     """Return a suggestion made now: by an instant method, else one space-filling point."""
-    if sweep.is_exhausted:
+    if sweep.is_exhausted or definition.searcher != "us":
         return None
     if suggest.is_instant(sweep.method):
         suggest.restock(tx, sweep.id)

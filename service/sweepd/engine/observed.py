@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from sweepd.engine.prior_runs import observed_of
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, TrialState
 from sweepd.search import Trial
@@ -28,7 +29,7 @@ class Observed:
 
 
 def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
-    """Return what a sweep's search may learn from, by the table of outcomes.
+    """Return what a sweep's search may learn from, by the table of outcomes; prior runs first.
 
     `impute` in the definition wins for trials without a value and for failed ones;
     `impute_while_running` turns running trials into observations.
@@ -36,6 +37,8 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
     rows = tx.conn.execute(
         select(
             t.trial.c.config,
+            t.trial.c.origin,
+            t.trial.c.version,
             t.trial.c.state,
             t.trial.c.reason,
             t.trial.c.objective,
@@ -45,7 +48,8 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
         .where(t.trial.c.sweep_id == sweep_id)
         .order_by(t.trial.c.ended_at.is_(None), t.trial.c.ended_at, t.trial.c.number)
     ).all()
-    ended, pending = [], []
+    ended, pending = observed_of(tx, sweep_id, definition), []
+    version = tx.conn.scalar(select(t.sweep.c.version).where(t.sweep.c.id == sweep_id))
     impute = definition.metric.impute if definition.metric is not None else None
     meanwhile = definition.metric.impute_while_running if definition.metric is not None else "false"
     worst = max(
@@ -58,6 +62,9 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
     )
     for row in rows:
         config = json.loads(row.config)
+        is_ours = row.version == version and row.origin != "enqueued"
+        if not is_ours and not definition.space.contains(config):
+            continue  # of a space that it was searched before, or a person's own
         if row.state == TrialState.ENDED:
             ended.append(_ended(row, config, definition, impute, worst))
         elif meanwhile != "false" and (meanwhile == "worst" or row.best is not None):

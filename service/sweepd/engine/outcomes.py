@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from sweepd.engine import curves, projects, stopping, trials
+from sweepd.engine import curves, enqueued, projects, stopping, trials
 from sweepd.engine.access import Need
 from sweepd.engine.curves import Logged
 from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
@@ -41,7 +41,7 @@ def run_started(
         attempt: of the request's lease header, None without one.
         token: likewise.
     """
-    lease = trials.lease_of_run(tx, run_id)
+    lease = trials.lease_of_run(tx, run_id) or enqueued.begin(tx, run_id)
     if lease is None or not lease.is_written_by(attempt, token) or not _wake(tx, lease):
         return
     if lease.has_started:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 
-from sweepd.engine import blobs, events, outcomes, paging, projects
+from sweepd.engine import blobs, enqueued, events, outcomes, paging, projects
 from sweepd.engine.access import Need
 from sweepd.engine.filters import Ordering, compile_filters, compile_order
 from sweepd.engine.run_states import change_state
@@ -151,8 +151,8 @@ def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
 def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by a user") -> RunView:
     """Ask a run's process to stop; its next stream answer says so.
 
-    Nothing changes for a run that has ended or was asked before. A plain run that never started is
-    killed at once.
+    Nothing changes for a run that has ended or was asked before. A plain run that never started,
+    or one that was enqueued and no agent has taken, is killed at once.
 
     Raises:
         NotFound, Forbidden: as `run_by_id`.
@@ -160,6 +160,8 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
     run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
     if is_terminal(run.state) or run.stop_requested is not None:
         return run
+    if run.sweep_id is not None and enqueued.drop(tx, run_id, why=why, actor=actor.name):
+        return run_by_id(tx, actor=actor, run_id=run_id, need=Need.READ)
     tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
     events.record(
         tx,

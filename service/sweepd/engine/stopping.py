@@ -20,7 +20,7 @@ __all__ = ["stop_if_told"]
 
 def stop_if_told(tx: Tx, lease: Lease, *, definition: Definition) -> bool:
     """Flag a run to stop if the definition's rule says so; return whether it does."""
-    if definition.early_terminate is None:
+    if definition.early_terminate is None or definition.searcher == "controller":
         return False
     rule = _rule(definition.early_terminate)
     factor = sign(definition.goal)

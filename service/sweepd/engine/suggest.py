@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from sweepd.engine import events
 from sweepd.engine.observed import observe
+from sweepd.engine.prior_runs import configs_of
 from sweepd.engine.services import Limits
 from sweepd.engine.sweepviews import definition_of
 from sweepd.names import METHODS
@@ -88,7 +89,7 @@ def next_job(tx: Tx, *, limits: Limits = _DEFAULT) -> SuggestJob | None:
     for sweep in tx.conn.execute(
         select(t.sweep).where(live, t.sweep.c.is_exhausted == 0, t.sweep.c.stop_reason.is_(None))
     ):
-        if is_instant(sweep.method):
+        if definition_of(sweep.definition).searcher != "us" or is_instant(sweep.method):
             continue
         n = _wanted(tx, sweep, limits)
         prepared, basis = _stock(tx, sweep.id)
@@ -169,12 +170,14 @@ def restock(tx: Tx, sweep_id: int) -> None:
     """Let an instant method prepare more where nothing is left, so that an end is known in time."""
     sweep = tx.conn.execute(select(t.sweep).where(t.sweep.c.id == sweep_id)).one()
     is_capped = sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap
-    if sweep.is_exhausted or is_capped or not is_instant(sweep.method):
+    definition = definition_of(sweep.definition)
+    if sweep.is_exhausted or is_capped or definition.searcher != "us":
+        return
+    if not is_instant(sweep.method):
         return
     stock = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep_id).limit(1)
     if tx.conn.scalar(stock) is not None:
         return
-    definition = definition_of(sweep.definition)
     observed = observe(tx, sweep_id, definition)
     configs, n = instant_batch(
         definition,
@@ -214,13 +217,16 @@ def set_exhausted(tx: Tx, sweep_id: int) -> None:
 
 
 def taken_keys(tx: Tx, sweep_id: int) -> set[str]:
-    """Return the canonical form of every config that was handed out or is prepared."""
+    """Return the key of every config that was handed out, is prepared, or was a prior run's."""
     tables = (t.trial, t.suggestion)
-    return {
+    taken = {
         key
         for table in tables
         for key in tx.conn.scalars(select(table.c.config_key).where(table.c.sweep_id == sweep_id))
     }
+    text = tx.conn.scalar(select(t.sweep.c.definition).where(t.sweep.c.id == sweep_id))
+    definition = definition_of(text or "")
+    return taken.union(map(definition.space.key, configs_of(tx, sweep_id, definition)))
 
 
 def _wanted(tx: Tx, sweep: Any, limits: Limits) -> int:

@@ -1,18 +1,28 @@
 """Sweeps: created, read, edited, paused, resumed, stopped, cancelled, deleted."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
-from sweepd.engine import access, blobs, events, paging, projects
+from sweepd.engine import (
+    access,
+    blobs,
+    controllers,
+    edits,
+    enqueued,
+    events,
+    paging,
+    prior_runs,
+    projects,
+)
 from sweepd.engine.access import Need
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
-from sweepd.engine.views import Account, Page, SweepView, TrialView
-from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound
-from sweepd.spec import Definition, read_definition
-from sweepd.states import RunState, SweepState, is_terminal, move_sweep
+from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
+from sweepd.errors import IllegalMove, InvalidInput, NotFound
+from sweepd.spec import read_definition
+from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -20,17 +30,17 @@ __all__ = [
     "create_sweep",
     "definition_of",
     "delete_sweep",
+    "enqueue_run",
     "find_sweep",
     "get_sweep",
     "list_sweeps",
+    "prior_runs_of",
     "set_state",
     "sweep_by_id",
     "trials_of",
     "update_sweep",
 ]
 
-#: Keys of a definition that may change while trials are handed out: they do not touch the search.
-_LOOSE = ("run_cap", "name", "description", "project", "entity")
 _SETTABLE = (SweepState.PAUSED, SweepState.RUNNING, SweepState.FINISHED, SweepState.CANCELED)
 
 
@@ -43,7 +53,7 @@ def create_sweep(
     definition: str,
     display_name: str | None = None,
     description: str | None = None,
-    prior_runs: str | None = None,
+    prior_runs_filters: str | None = None,
     controller: str | None = None,
     scheduler: str | None = None,
 ) -> tuple[SweepView, list[str]]:
@@ -57,19 +67,19 @@ def create_sweep(
         definition: YAML text.
         display_name: the request's; else the definition's `name`.
         description: likewise.
-        prior_runs: the client's filter for earlier runs; not used, and said so.
-        controller: JSON text, echoed.
-        scheduler: likewise.
+        prior_runs_filters: the client's filter that names runs of the project to learn from.
+        controller: JSON text, what W&B's local controller wants; see `controllers`.
+        scheduler: JSON text, echoed.
 
     Raises:
         DefinitionError: with every problem; nothing is created.
-        NotFound, Forbidden: if the entity is not there or not theirs.
+        NotFound, Forbidden: if the entity or a prior run is not there or not theirs.
+        InvalidInput, ProtocolError: for the filter of prior runs.
     """
     parsed = read_definition(definition)
     wanted = parsed.definition
     warnings = [str(warning) for warning in parsed.warnings]
-    if (prior_runs or "").strip() not in ("", "null", "{}"):
-        warnings.append("prior runs are not taken into account: the search starts without them")
+    names = prior_runs.names_in(prior_runs_filters)
     home = projects.ensure_project(
         tx,
         actor=actor,
@@ -88,7 +98,7 @@ def create_sweep(
         definition=definition,
         method=wanted.method,
         run_cap=wanted.run_cap,
-        seed=_seed(tx, wanted),
+        seed=edits.draw_seed(tx, wanted),
         controller=controller,
         scheduler=scheduler,
         created_at=tx.now,
@@ -96,7 +106,11 @@ def create_sweep(
     )
     sweep = sweep_row(tx, sweep_id)
     basis = _record(tx, sweep, actor, "sweep.created", method=wanted.method, seed=sweep.seed)
-    _add_initial(tx, sweep_id, wanted, basis)
+    edits.add_initial(tx, sweep_id, wanted, basis=basis)
+    where = f"{home.entity}/{home.name}"
+    warnings += prior_runs.attach(tx, sweep=sweep, names=names, where=where, actor=actor.name)
+    if controller is not None and wanted.searcher == "controller":
+        _set(tx, sweep_id, controllers.obey(tx, sweep=sweep, text=controller, actor=actor.name))
     return _one(tx, sweep_id), warnings
 
 
@@ -109,6 +123,7 @@ def update_sweep(
     display_name: str | None = None,
     description: str | None = None,
     state: str | None = None,
+    prior_runs_filters: str | None = None,
     controller: str | None = None,
     scheduler: str | None = None,
 ) -> tuple[SweepView, list[str]]:
@@ -116,31 +131,70 @@ def update_sweep(
 
     Raises:
         DefinitionError: if the new definition is wrong.
-        Conflict: if it would change the search of a sweep that has handed trials out.
-        NotFound, Forbidden, IllegalMove, InvalidInput: as `sweep_by_id` and `set_state`.
+        Conflict: if the definition may not change so, as `edits.edited` says.
+        NotFound, Forbidden, IllegalMove, InvalidInput: as `sweep_by_id` and `set_state`, or for a
+            prior run.
     """
     sweep = _row(tx, actor, sweep_id, Need.WRITE)
+    names = prior_runs.names_in(prior_runs_filters)
     warnings: list[str] = []
-    values: dict[str, Any] = {
-        "display_name": display_name,
-        "description": description,
-        "controller": controller,
-        "scheduler": scheduler,
-    }
-    values = {name: value for name, value in values.items() if value is not None}
+    values: dict[str, Any] = {}
     if definition is not None and definition != sweep.definition:
         parsed = read_definition(definition)
         warnings = [str(warning) for warning in parsed.warnings]
-        values |= _edit(tx, sweep, definition, parsed.definition)
+        values |= edits.edited(tx, sweep, definition, parsed.definition)
+    asked = {"display_name": display_name, "description": description, "scheduler": scheduler}
+    values |= {name: value for name, value in asked.items() if value is not None}
     if values:
-        tx.conn.execute(
-            update(t.sweep).where(t.sweep.c.id == sweep_id).values(**values, updated_at=tx.now)
-        )
+        _set(tx, sweep_id, values)
         _record(tx, sweep, actor, "sweep.edited", changed=sorted(values))
+    if names:
+        home = projects.project_by_id(tx, actor=actor, project_id=sweep.project_id, need=Need.WRITE)
+        where = f"{home.entity}/{home.name}"
+        now = sweep_row(tx, sweep_id)
+        warnings += prior_runs.attach(tx, sweep=now, names=names, where=where, actor=actor.name)
+    if controller is not None:
+        _control(tx, sweep_id, controller, actor)
+    if values or controller is not None:
         finish_if_done(tx, sweep_id)
     if state is not None:
         set_state(tx, actor=actor, sweep_id=sweep_id, state=state)
     return _one(tx, sweep_id), warnings
+
+
+def enqueue_run(
+    tx: Tx,
+    *,
+    actor: Account,
+    sweep_id: int,
+    config: Mapping[str, Any],
+    display_name: str | None = None,
+) -> tuple[int, str]:
+    """Put a run of this config into a sweep, for the next agent; return the trial's id, the run's.
+
+    Args:
+        tx: the transaction.
+        actor: who asks.
+        sweep_id: the sweep.
+        config: in W&B's form, `{name: {"value": v}}`; it need not be of the space.
+        display_name: the run's.
+
+    Raises:
+        Conflict: if the sweep takes no more runs.
+        InvalidInput: if the config is none.
+        NotFound, Forbidden: as `sweep_by_id`.
+    """
+    _row(tx, actor, sweep_id, Need.WRITE)
+    values = enqueued.values_of(config)
+    return enqueued.add(
+        tx, sweep_id=sweep_id, values=values, actor=actor.name, display_name=display_name
+    )
+
+
+def prior_runs_of(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[RunView]:
+    """Return the earlier runs that a sweep learns from; raise as `sweep_by_id` does."""
+    _row(tx, actor, sweep_id, need)
+    return prior_runs.prior_runs_of(tx, sweep_id)
 
 
 def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView:
@@ -279,65 +333,27 @@ def _one(tx: Tx, sweep_id: int) -> SweepView:
     return sweep_views(tx, t.sweep.c.id == sweep_id)[0]
 
 
+def _control(tx: Tx, sweep_id: int, text: str, actor: Account) -> None:
+    """Take a controller's JSON; only where one does the search does it mean anything."""
+    sweep = sweep_row(tx, sweep_id)
+    if definition_of(sweep.definition).searcher == "controller":
+        _set(tx, sweep_id, controllers.obey(tx, sweep=sweep, text=text, actor=actor.name))
+    else:
+        _set(tx, sweep_id, {"controller": text})
+
+
+def _set(tx: Tx, sweep_id: int, values: Mapping[str, Any]) -> None:
+    tx.conn.execute(
+        update(t.sweep).where(t.sweep.c.id == sweep_id).values(**values, updated_at=tx.now)
+    )
+
+
 def _state(text: str) -> SweepState:
     for state in _SETTABLE:
         if text.upper() == state:
             return state
     known = ", ".join(_SETTABLE)
     raise InvalidInput(f"state: must be one of {known}, not {text[:100]!r}")
-
-
-def _edit(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
-    """Return the columns that a new definition changes; start the search anew where it may be."""
-    if is_terminal(SweepState(sweep.state)):
-        raise Conflict(f"sweep {sweep.name} has ended: its definition cannot be changed")
-    values: dict[str, Any] = {
-        "definition": text,
-        "run_cap": new.run_cap,
-        "version": sweep.version + 1,
-    }
-    if new.name is not None:
-        values["display_name"] = new.name
-    if new.description is not None:
-        values["description"] = new.description
-    old = definition_of(sweep.definition)
-    if _search_part(old) == _search_part(new):
-        return values
-    if sweep.n_issued:
-        raise Conflict(
-            f"sweep {sweep.name} has handed out {sweep.n_issued} trials: its state, run_cap, name "
-            "and description can be changed, the rest cannot; create another sweep for that"
-        )
-    tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.sweep_id == sweep.id))
-    _add_initial(tx, sweep.id, new, basis=0)
-    seed = sweep.seed if new.own.seed is None else _seed(tx, new)
-    return {**values, "method": new.method, "seed": seed, "memo": None, "is_exhausted": 0}
-
-
-def _search_part(definition: Definition) -> dict[str, Any]:
-    return {name: value for name, value in definition.raw.items() if name not in _LOOSE}
-
-
-def _add_initial(tx: Tx, sweep_id: int, definition: Definition, basis: int) -> None:
-    """Prepare the configs that are tried first, none twice."""
-    space = definition.space
-    rows = {
-        space.key(config): {
-            "sweep_id": sweep_id,
-            "config": json.dumps(config, ensure_ascii=False),
-            "config_key": space.key(config),
-            "origin": "initial",
-            "basis_event": basis,
-        }
-        for config in definition.own.initial
-    }
-    if rows:
-        tx.conn.execute(insert(t.suggestion), list(rows.values()))
-
-
-def _seed(tx: Tx, definition: Definition) -> int:
-    seed = definition.own.seed
-    return tx.random.getrandbits(31) if seed is None else seed % 2**63
 
 
 def _free_name(tx: Tx) -> str:

@@ -16,7 +16,17 @@ from sweepd.states import AgentState, SweepState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["definition_of", "expected_trials", "sweep_for", "sweep_views", "trial_views"]
+__all__ = [
+    "SCHEDULER_RUN",
+    "definition_of",
+    "expected_trials",
+    "scheduler_run",
+    "sweep_for",
+    "sweep_views",
+    "trial_views",
+]
+
+SCHEDULER_RUN = "-scheduler"  # how the run id ends under which a client's scheduler logs
 
 
 @lru_cache(maxsize=256)
@@ -27,6 +37,11 @@ def _parse(text: str) -> Definition:
 def definition_of(sweep: SweepView | str) -> Definition:
     """Return a sweep's definition, given its view or its text; parsed once per text."""
     return _parse(sweep if isinstance(sweep, str) else sweep.definition)
+
+
+def scheduler_run(sweep: str) -> str:
+    """Return the run id under which the scheduler of a sweep (short id) logs what it does."""
+    return sweep + SCHEDULER_RUN
 
 
 def expected_trials(definition: Definition, run_cap: int | None) -> int | None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 
 from sweepd.engine import events
 from sweepd.errors import Reason
@@ -18,6 +18,7 @@ __all__ = [
     "BY_RULE",
     "Ending",
     "Lease",
+    "add",
     "config_of",
     "end",
     "issue",
@@ -42,6 +43,7 @@ class Lease:
     trial_id: int
     sweep_id: int
     number: int
+    version: int
     config: str
     state: TrialState
     attempt: int
@@ -99,6 +101,7 @@ _LEASES = (
         t.trial.c.id,
         t.trial.c.sweep_id,
         t.trial.c.number,
+        t.trial.c.version,
         t.trial.c.config,
         t.trial.c.state,
         t.trial.c.attempt,
@@ -151,7 +154,7 @@ def config_of(lease: Lease) -> Config:
     return config
 
 
-def issue(
+def add(
     tx: Tx,
     *,
     sweep: Any,
@@ -159,9 +162,9 @@ def issue(
     nested: dict[str, Any],
     key: str,
     origin: str,
-    agent_id: str,
-) -> Lease:
-    """Make a trial of a config with its run (pending) and its first attempt, and count it.
+    display_name: str | None = None,
+) -> tuple[int, int]:
+    """Make a trial of a config with its run (pending); no attempt of it, and not counted yet.
 
     Args:
         tx: the transaction.
@@ -169,19 +172,22 @@ def issue(
         config: flat.
         nested: the same in W&B's shape.
         key: its canonical form.
-        origin: initial, search or filler.
-        agent_id: who it is for.
+        origin: initial, search, filler or enqueued.
+        display_name: the run's; None makes one of the trial's number.
+
+    Returns:
+        The ids of the trial and of its run.
     """
-    number = sweep.n_issued + 1
-    run = _free_run_name(tx, sweep.project_id)
+    of_sweep = t.trial.c.sweep_id == sweep.id
+    number = (tx.conn.scalar(select(func.max(t.trial.c.number)).where(of_sweep)) or 0) + 1
     run_id = tx.insert(
         t.run,
         project_id=sweep.project_id,
-        name=run,
+        name=_free_run_name(tx, sweep.project_id),
         sweep_id=sweep.id,
         user_id=sweep.user_id,
         state=RunState.PENDING,
-        display_name=f"trial-{number}",
+        display_name=display_name or f"trial-{number}",
         config=_dump({name: {"value": value} for name, value in nested.items()}),
         created_at=tx.now,
     )
@@ -193,15 +199,29 @@ def issue(
         config=_dump(config),
         config_key=key,
         origin=origin,
-        state=TrialState.LEASED,
+        state=TrialState.QUEUED,
+        attempt=0,
         version=sweep.version,
         created_at=tx.now,
     )
-    _add_attempt(tx, trial_id, 1, agent_id)
-    tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep.id).values(n_issued=number))
+    return trial_id, run_id
+
+
+def issue(tx: Tx, *, sweep_id: int, run_id: int, agent_id: str) -> Lease:
+    """Hand a new trial out: its first attempt, counted as one of the sweep's."""
+    row = tx.conn.execute(
+        update(t.trial)
+        .where(t.trial.c.run_id == run_id, t.trial.c.attempt == 0)
+        .values(state=TrialState.LEASED, attempt=1)
+        .returning(t.trial.c.id, t.trial.c.number, t.trial.c.origin)
+    ).one()
+    _add_attempt(tx, row.id, 1, agent_id)
+    tx.conn.execute(
+        update(t.sweep).where(t.sweep.c.id == sweep_id).values(n_issued=t.sweep.c.n_issued + 1)
+    )
     lease = lease_of_run(tx, run_id)
     assert lease is not None, "it was made just now"
-    record(tx, lease, "trial.issued", agent_id, number=number, attempt=1, origin=origin)
+    record(tx, lease, "trial.issued", agent_id, number=row.number, attempt=1, origin=row.origin)
     return lease
 
 
@@ -290,10 +310,10 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
 
 def _lease(row: Any) -> Lease:
     values = list(row)
-    values[4] = TrialState(values[4])
-    values[9] = bool(values[9])
-    values[15] = bool(values[15])
-    values[23] = RunState(values[23])
+    values[5] = TrialState(values[5])
+    values[10] = bool(values[10])
+    values[16] = bool(values[16])
+    values[24] = RunState(values[24])
     return Lease(*values)
 
 

@@ -102,6 +102,7 @@ class TrialView:
     has_bad_value: bool
     created_at: float
     ended_at: float | None
+    version: int = 1  # of the definition that it came from
 
 
 @dataclass(frozen=True)

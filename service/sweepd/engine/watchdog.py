@@ -12,7 +12,9 @@ from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import load_run
 from sweepd.engine.services import Limits
+from sweepd.engine.sweepviews import SCHEDULER_RUN
 from sweepd.engine.trials import Ending, Lease
+from sweepd.engine.views import RunView
 from sweepd.schedule import TrialState, is_lapsed, silence_means
 from sweepd.states import AgentState, RunState, SweepState
 from sweepd.store import Tx
@@ -103,11 +105,20 @@ def _crash_silent_runs(tx: Tx, limits: Limits) -> None:
         change_state(
             tx,
             run=run,
-            to=RunState.CRASHED,
+            to=RunState.FINISHED if _is_schedulers(tx, run) else RunState.CRASHED,
             actor=events.SERVICE,
             values=end.values,
             ended_at=run.heartbeat_at if end.at is None else end.at,
         )
+
+
+def _is_schedulers(tx: Tx, run: RunView) -> bool:
+    """Return whether it is the log of a sweep's scheduler, which says nothing when it ends."""
+    if not run.name.endswith(SCHEDULER_RUN):
+        return False
+    named = t.sweep.c.name == run.name.removesuffix(SCHEDULER_RUN)
+    same = select(t.sweep.c.id).where(named, t.sweep.c.project_id == run.project_id)
+    return tx.conn.scalar(same) is not None
 
 
 def _lose_silent_agents(tx: Tx, limits: Limits) -> None:

@@ -27,9 +27,9 @@ class TrialState(StrEnum):
 
 _T = TrialState
 
-#: Every legal move of a trial. It is handed out when it is made, hence leased at first. A queued
-#: one is leased again, by the same attempt if its agent was only out of reach. An ended one is
-#: queued when its agent says, later than its process, that the machine was taken away.
+#: Every legal move of a trial. It is queued when it is made, by the search only to be leased at
+#: once. It is queued and leased again, by the same attempt if its agent was only out of reach. An
+#: ended one is queued when its agent says, later than its process, that the machine was taken away.
 TRIAL_MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     _T.LEASED: frozenset({_T.QUEUED, _T.ENDED}),
     _T.QUEUED: frozenset({_T.LEASED, _T.ENDED}),

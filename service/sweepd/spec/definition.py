@@ -11,7 +11,9 @@ from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, at_m
 from sweepd.spec.goals import Goal, check_rule
 from sweepd.spec.space import Config, Space
 
-__all__ = ["Definition", "EarlyTerminate", "Metric", "OwnBlock"]
+__all__ = ["Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
+
+Searcher = Literal["us", "scheduler", "controller", "nobody"]
 
 
 class _Model(BaseModel):
@@ -95,6 +97,15 @@ class Definition(_Model):
     def metric_name(self) -> str | None:
         """Return the metric's name, None without one."""
         return self.metric.name if self.metric else None
+
+    @property
+    def searcher(self) -> Searcher:
+        """Return who suggests: `us`, a `scheduler` or `controller` of a client, or `nobody`."""
+        if "engine" in (self.scheduler or {}):
+            return "scheduler"
+        if (self.controller or {}).get("type") == "local":
+            return "controller"
+        return "nobody" if self.method == "custom" else "us"
 
     @property
     def uses_own_keys(self) -> bool:

@@ -141,11 +141,17 @@ class _Reader:
             words = f"must be one of {', '.join(known)}, not {show(method)}{hint}"
             self._problems.error(("method",), words)
         else:
-            if method == "custom":
-                words = "custom leaves the search to a scheduler of yours: sweepd suggests nothing"
+            if method == "custom" and not self._is_searched_elsewhere():
+                words = "custom: sweepd suggests nothing, and hands out only runs that are enqueued"
                 self._problems.warn(("method",), words)
             return method
         return None
+
+    def _is_searched_elsewhere(self) -> bool:
+        """Return whether a client's scheduler or controller does the search."""
+        scheduler, controller = self._given.get("scheduler"), self._given.get("controller")
+        has_engine = isinstance(scheduler, Mapping) and "engine" in scheduler
+        return has_engine or (isinstance(controller, Mapping) and controller.get("type") == "local")
 
     def _is_misspelt(self, key: str) -> bool:
         """Return whether an unknown key is an error that already names this one."""
@@ -195,7 +201,9 @@ class _Reader:
             return
         for i, metric in enumerate(metrics):
             self._block(Metric, metric, (*path, i))
-        self._problems.warn(path, "sweepd searches for one metric: these have no effect here")
+        if not self._is_searched_elsewhere():
+            words = "sweepd's own search knows one metric: these have no effect here"
+            self._problems.warn(path, words)
 
     def _block(
         self, model: type[Model], data: Any, path: Path, *, example: str = "{…}"
@@ -221,6 +229,8 @@ class _Reader:
         if rule is None:
             return None
         known = list(_STOP_RULES)
+        if rule.type == "custom" and self._is_searched_elsewhere():
+            return None  # a function of the controller's
         if rule.type not in known:
             words = f"must be {' or '.join(known)}, not {show(rule.type)}"
             self._problems.error((*path, "type"), words)
@@ -249,9 +259,6 @@ class _Reader:
         kind = controller.get("type")
         if kind not in ("local", "cloud"):
             self._problems.error((*path, "type"), f"must be local or cloud, not {show(kind)}")
-        if kind == "local":
-            words = "local has no effect here: sweepd does the search itself"
-            self._problems.warn((*path, "type"), words)
         return controller
 
     def _scheduler(self, method: str | None) -> dict[str, Any] | None:
@@ -271,12 +278,13 @@ class _Reader:
         controller = self._given.get("controller")
         if isinstance(controller, Mapping) and controller.get("type") == "local":
             self._problems.error(("controller", "type"), "cannot be local beside scheduler")
-        self._problems.warn(path, "sweepd does the search itself: scheduler has no effect here")
         return scheduler
 
     def _engine(self, scheduler: Mapping[str, Any], method: str | None) -> None:
         engine, path = scheduler.get("engine"), ("scheduler", "engine")
         if engine is None and _LAUNCH & scheduler.keys():
+            words = "belongs to Sweeps on Launch: sweepd does the search itself"
+            self._problems.warn(("scheduler",), words)
             return
         if engine not in _ENGINES:
             words = f"must be one of {', '.join(_ENGINES)}, not {show(engine)}"

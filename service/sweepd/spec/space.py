@@ -64,8 +64,8 @@ class Space:
             raise InvalidInput(f"there is no parameter {name!r}") from None
 
     def nest(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config in W&B's shape: nested, values only."""
-        nested: dict[str, Any] = {}
+        """Return the config in W&B's shape: nested, values only; unknown names stay as they are."""
+        nested = {name: value for name, value in config.items() if name not in self}
         for parameter in self.parameters:
             if parameter.name in config:
                 inner = nested

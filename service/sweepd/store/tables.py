@@ -287,7 +287,7 @@ trial = Table(
     Column("config_key", Text, nullable=False),  # canonical form, for uniqueness
     Column("origin", Text, nullable=False),  # initial, search, filler, enqueued
     Column("state", Text, nullable=False),  # leased, queued (again), ended
-    Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("attempt", Integer, nullable=False, server_default="1"),  # 0: nobody has taken it yet
     Column("reason", Text),  # sweepd.errors.Reason, once ended
     Column("message", Text),  # the first line of the error, in words
     Column("objective", Float),  # signed: lower is better; null until known

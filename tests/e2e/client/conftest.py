@@ -2,11 +2,13 @@
 
 import base64
 import json
+import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from real import LiveService, RealClient, started
+from real import CLIENT, LiveService, RealClient, started
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,22 @@ def query(live_service):
             return json.load(answer)["data"]
 
     return query
+
+
+@pytest.fixture(scope="session")
+def client_version() -> tuple[int, ...]:
+    """The version of the client that the tests use, such as (0, 31, 0)."""
+    code = "import importlib.metadata as m; print(m.version('wandb'))"
+    text = subprocess.run([CLIENT, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return tuple(int(part) for part in re.findall(r"\d+", text.stdout)[:3])
+
+
+@pytest.fixture
+def needs_client(client_version):
+    """Skips a test of what an older client does not have."""
+
+    def needs_client(version: str, *, why: str) -> None:
+        if client_version < tuple(map(int, version.split("."))):
+            pytest.skip(f"needs wandb {version}: {why}")
+
+    return needs_client

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from sweepd.store import sweep_tables  # noqa: F401  # these are tables, too
 from sweepd.store.tables import metadata
 
 context.configure(

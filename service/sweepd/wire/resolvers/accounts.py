@@ -18,13 +18,14 @@ _FEATURES = (
     "SWEEPD_V1",
     "MARK_RUN_FILES_UPLOADED",
     "STRUCTURED_CONSOLE_LOGS",
+    "SWEEPS_LOCAL_SCHEDULER",
     "FILESTREAM_GZIP",
     "CLIENT_IDS",
     "LARGE_FILENAMES",
 )
 
 #: The client warns when it is newer than `max_cli_version`, and refuses below the other.
-_CLIENT_VERSIONS = {"max_cli_version": "0.999.0", "min_cli_version": "0.31.0"}
+_CLIENT_VERSIONS = {"max_cli_version": "0.999.0", "min_cli_version": "0.29.0"}
 
 
 def user_of(source: Any, info: Info) -> Account | Named | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweepd.engine import agents, runs, sweeps
 from sweepd.engine.access import Need
+from sweepd.engine.sweepviews import scheduler_run
 from sweepd.engine.views import AgentView, SweepView
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Context, Info, Resolvers
@@ -13,7 +14,6 @@ from sweepd.wire.ids import read_int_id, wire_id
 from sweepd.wire.resolvers.common import (
     attribute,
     connection,
-    constant,
     ident,
     page_size,
     read_object,
@@ -40,7 +40,6 @@ async def _create(context: Context, input: Mapping[str, Any]) -> tuple[SweepView
         raise ProtocolError("a new sweep needs its definition: `config`, in YAML")
     if read_object(input.get("launchScheduler"), "launchScheduler"):
         raise ProtocolError("launch is not supported: start agents with `wandb agent SWEEP`")
-    read_object(input.get("priorRunsFilters"), "priorRunsFilters")
     return await context.write(
         sweeps.create_sweep,
         actor=context.account,
@@ -49,7 +48,7 @@ async def _create(context: Context, input: Mapping[str, Any]) -> tuple[SweepView
         definition=input["config"],
         display_name=input.get("displayName"),
         description=input.get("description"),
-        prior_runs=input.get("priorRunsFilters"),
+        prior_runs_filters=input.get("priorRunsFilters"),
         controller=input.get("controller"),
         scheduler=input.get("scheduler"),
     )
@@ -64,9 +63,37 @@ async def _update(context: Context, input: Mapping[str, Any]) -> tuple[SweepView
         display_name=input.get("displayName"),
         description=input.get("description"),
         state=input.get("state"),
+        prior_runs_filters=input.get("priorRunsFilters"),
         controller=input.get("controller"),
         scheduler=input.get("scheduler"),
     )
+
+
+async def _enqueue_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    trial_id, run = await info.context.write(
+        sweeps.enqueue_run,
+        actor=info.context.account,
+        sweep_id=read_int_id("Sweep", input["id"]),
+        config=read_object(input["config"], "config"),
+        display_name=input.get("displayName"),
+    )
+    return {"id": run, "runQueueItemId": wire_id("Trial", trial_id)}
+
+
+async def _prior_runs(sweep: SweepView, info: Info) -> Mapping[str, Any]:
+    context = info.context
+    found = await context.read(
+        sweeps.prior_runs_of, actor=context.account, sweep_id=sweep.id, need=Need.READ
+    )
+    return {
+        "edges": [{"node": run, "cursor": wire_id("Run", run.id)} for run in found],
+        "pageInfo": {"endCursor": None, "hasNextPage": False},
+        "totalCount": len(found),
+    }
+
+
+def _controller_run(sweep: SweepView, info: Info) -> str:
+    return scheduler_run(sweep.name)
 
 
 async def _runs(
@@ -115,7 +142,7 @@ def _is_early_stopping(sweep: SweepView, info: Info) -> bool:
 
 
 FIELDS: Resolvers = {
-    "Mutation": {"upsertSweep": _upsert_sweep},
+    "Mutation": {"upsertSweep": _upsert_sweep, "enqueueSweepRun": _enqueue_run},
     "Sweep": {
         "id": ident("Sweep"),
         "displayName": attribute("display_name"),
@@ -129,7 +156,8 @@ FIELDS: Resolvers = {
         "earlyStopJobRunning": _is_early_stopping,
         "project": project_of,
         "runs": _runs,
-        "priorRuns": constant(None),
+        "priorRuns": _prior_runs,
+        "controllerRunName": _controller_run,
         "agent": _agent,
         "agents": _agents,
     },

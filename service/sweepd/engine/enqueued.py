@@ -1,0 +1,180 @@
+"""Runs that a client puts into a sweep: they wait, in their order, until an agent takes them.
+
+W&B's scheduler and controller search this way, and a person does who has an idea of their own.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+
+from sweepd.engine import events, trials
+from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.texts import clean, clean_all
+from sweepd.engine.trials import Lease
+from sweepd.errors import Conflict, InvalidInput, Reason
+from sweepd.schedule import TrialState
+from sweepd.spec import Config, Definition, canonical
+from sweepd.states import RunState, SweepState, is_terminal
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["add", "begin", "drop", "drop_all", "first", "is_waiting", "values_of"]
+
+#: The agent of an attempt that a process began by itself: it called `wandb.init(id=…)`.
+_BY_ITSELF = "no agent"
+
+_MAX_WAITING = 10_000
+_IS_WAITING = (t.trial.c.state == TrialState.QUEUED) & (t.trial.c.attempt == 0)
+
+
+def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a config in W&B's form, `{name: {"value": v}}`; bare ones are taken too.
+
+    Raises:
+        InvalidInput: if a name is empty or W&B's own, or a value is NaN or infinite.
+    """
+    values: dict[str, Any] = {}
+    for name, item in config.items():
+        if not name or name == "_wandb":
+            raise InvalidInput(f"config: {name!r} cannot be a parameter's name")
+        is_wrapped = isinstance(item, Mapping) and "value" in item and item.keys() <= _WRAPPED
+        values[clean(name)] = clean_all(item["value"] if is_wrapped else item)
+    try:
+        json.dumps(values, allow_nan=False)
+    except ValueError:
+        raise InvalidInput("config: a parameter cannot be NaN or infinite") from None
+    return values
+
+
+_WRAPPED = {"value", "desc"}
+
+
+def add(
+    tx: Tx,
+    *,
+    sweep_id: int,
+    values: Mapping[str, Any],
+    actor: str,
+    display_name: str | None = None,
+) -> tuple[int, str]:
+    """Make a pending run of these values (nested); agents take such runs first come, first served.
+
+    It counts towards `run_cap` once it is taken, not before.
+
+    Returns:
+        The trial's id and the run's.
+
+    Raises:
+        Conflict: if the sweep has ended or takes no more, or ten thousand runs wait already.
+    """
+    sweep = _sweep(tx, sweep_id)
+    if is_terminal(SweepState(sweep.state)) or sweep.stop_reason is not None:
+        why = sweep.stop_reason or sweep.state.lower()
+        raise Conflict(f"sweep {sweep.name} takes no more runs: {why}")
+    waiting = select(func.count()).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
+    if (tx.conn.scalar(waiting) or 0) >= _MAX_WAITING:
+        raise Conflict(f"sweep {sweep.name} has {_MAX_WAITING} runs that wait for agents")
+    definition = definition_of(sweep.definition)
+    config = _flat(definition, values)
+    trial_id, run_id = trials.add(
+        tx,
+        sweep=sweep,
+        config=config,
+        nested=dict(values),
+        key=_key(definition, config),
+        origin="enqueued",
+        display_name=clean(display_name) if display_name else None,
+    )
+    run = tx.conn.scalar(select(t.run.c.name).where(t.run.c.id == run_id))
+    _record(tx, sweep, run_id, "trial.enqueued", actor)
+    return trial_id, str(run)
+
+
+def first(tx: Tx, sweep_id: int) -> int | None:
+    """Return the run (storage id) that has waited longest, None if none waits."""
+    waiting = select(t.trial.c.run_id).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
+    return tx.conn.scalar(waiting.order_by(t.trial.c.number).limit(1))
+
+
+def is_waiting(tx: Tx, run_id: int) -> bool:
+    """Return whether a run was enqueued and nobody has taken it."""
+    return _waiting(tx, t.trial.c.run_id == run_id) is not None
+
+
+def begin(tx: Tx, run_id: int) -> Lease | None:
+    """Give a waiting run to the process that has begun it without an agent; None for others."""
+    found = _waiting(tx, t.trial.c.run_id == run_id)
+    if found is None:
+        return None
+    return trials.issue(tx, sweep_id=found.sweep_id, run_id=run_id, agent_id=_BY_ITSELF)
+
+
+def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
+    """End a run that nobody has taken as killed; return whether it was one."""
+    found = _waiting(tx, t.trial.c.run_id == run_id)
+    if found is None:
+        return False
+    _end(tx, found, why=why, actor=actor)
+    return True
+
+
+def drop_all(tx: Tx, sweep_id: int, *, why: str) -> None:
+    """End every run of a sweep that nobody has taken."""
+    query = _query().where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
+    for found in tx.conn.execute(query).all():
+        _end(tx, found, why=why, actor=events.SERVICE)
+
+
+def _end(tx: Tx, found: Row[Any], *, why: str, actor: str) -> None:
+    tx.conn.execute(
+        update(t.trial)
+        .where(t.trial.c.id == found.id)
+        .values(state=TrialState.ENDED, reason=Reason.KILLED, message=why, ended_at=tx.now)
+    )
+    tx.conn.execute(
+        update(t.run)
+        .where(t.run.c.id == found.run_id)
+        .values(state=RunState.KILLED, stop_requested=why, ended_at=tx.now)
+    )
+    data = {"reason": Reason.KILLED, "message": why}
+    _record(tx, _sweep(tx, found.sweep_id), found.run_id, "trial.ended", actor, **data)
+
+
+def _sweep(tx: Tx, sweep_id: int) -> Row[Any]:
+    found: Row[Any] = tx.conn.execute(select(t.sweep).where(t.sweep.c.id == sweep_id)).one()
+    return found
+
+
+def _query() -> Any:
+    return select(t.trial.c.id, t.trial.c.run_id, t.trial.c.sweep_id)
+
+
+def _waiting(tx: Tx, where: Any) -> Row[Any] | None:
+    found: Row[Any] | None = tx.conn.execute(_query().where(where, _IS_WAITING)).one_or_none()
+    return found
+
+
+def _flat(definition: Definition, values: Mapping[str, Any]) -> Config:
+    """Return the values under the space's flat names if it knows all of them, else as they are."""
+    space = definition.space
+    config = space.flatten(values)
+    return config if space.nest(config) == values else dict(values)
+
+
+def _key(definition: Definition, config: Config) -> str:
+    is_known = all(name in definition.space for name in config)
+    return definition.space.key(config) if is_known else canonical(config)
+
+
+def _record(tx: Tx, sweep: Any, run_id: int, kind: str, actor: str, **data: Any) -> None:
+    events.record(
+        tx,
+        actor=actor,
+        kind=kind,
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        run_id=run_id,
+        data=data,
+    )

@@ -1,0 +1,182 @@
+"""Runs from before a sweep that its search learns from: `prior_runs`, `wandb sweep -R`."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+
+from sweepd.engine import curves, events
+from sweepd.engine.row_reads import read_rows
+from sweepd.engine.run_views import select_runs, view_of
+from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.texts import read_object
+from sweepd.engine.views import RunView
+from sweepd.errors import InvalidInput, NotFound, ProtocolError
+from sweepd.search import Trial
+from sweepd.spec import Config, Definition, reduce_curve, signed
+from sweepd.states import RunState
+from sweepd.store import Tx
+from sweepd.store import sweep_tables as s
+from sweepd.store import tables as t
+
+__all__ = ["attach", "configs_of", "names_in", "observed_of", "prior_runs_of"]
+
+_MAX_RUNS = 1_000
+#: History rows that are read for one request; the summary speaks for the runs beyond.
+_MAX_ROWS = 100_000
+_MAX_NAMED = 5  # runs that a warning names
+
+
+def names_in(filters: str | None) -> list[str]:
+    """Return the run ids that the client's filter names; it is `{"$or": [{"name": id}, …]}`.
+
+    Raises:
+        ProtocolError: if it is another filter.
+        InvalidInput: if it names more than a thousand runs.
+    """
+    if (filters or "").strip() in ("", "null", "{}"):
+        return []
+    found = read_object(filters or "", name="priorRunsFilters")
+    members = found.get("$or") if found.keys() == {"$or"} else None
+    if not isinstance(members, list) or not all(_is_name(member) for member in members):
+        raise ProtocolError('priorRunsFilters: must be {"$or": [{"name": a run id}, …]}')
+    names = list(dict.fromkeys(member["name"] for member in members))
+    if len(names) > _MAX_RUNS:
+        raise InvalidInput(f"{len(names)} prior runs: a sweep learns from at most {_MAX_RUNS}")
+    return names
+
+
+def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) -> list[str]:
+    """Let a sweep learn from runs of its own project, as they are now; return the warnings.
+
+    Args:
+        tx: the transaction.
+        sweep: the sweep's row.
+        names: run ids.
+        where: the project, as errors call it.
+        actor: who asks.
+
+    Raises:
+        NotFound: naming the runs that the project does not have.
+    """
+    if not names:
+        return []
+    of_project = (t.run.c.project_id == sweep.project_id) & t.run.c.name.in_(names)
+    rows = {row.name: row for row in tx.conn.execute(select(t.run).where(of_project))}
+    unknown = [name for name in names if name not in rows]
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:_MAX_NAMED]))
+        raise NotFound(f"there is no run {shown} in {where}: prior runs are of the sweep's project")
+    definition = definition_of(sweep.definition)
+    useless, left = [], _MAX_ROWS
+    for name in names:
+        row = rows[name]
+        left -= row.history_lines
+        values = _values(row.config)
+        value = _value(tx, row, definition, with_rows=left >= 0)
+        found = {"config": json.dumps(values, ensure_ascii=False), "value": value}
+        tx.conn.execute(
+            insert(s.prior_run)
+            .values(sweep_id=sweep.id, run_id=row.id, **found)
+            .on_conflict_do_update(index_elements=["sweep_id", "run_id"], set_=found)
+        )
+        why = _why_useless(definition, values, value)
+        if why is not None:
+            useless.append(f"{name} ({why})")
+    events.record(
+        tx,
+        actor=actor,
+        kind="sweep.prior_runs",
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"runs": list(names)},
+    )
+    if not useless or definition.searcher != "us":
+        return []
+    more = f" and {len(useless) - _MAX_NAMED} more" if len(useless) > _MAX_NAMED else ""
+    return [f"prior runs that tell the search nothing: {', '.join(useless[:_MAX_NAMED])}{more}"]
+
+
+def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
+    """Return what a sweep's search learns from its prior runs, in the order of their ids.
+
+    One whose config is not of the space tells nothing, nor one without a value, unless there is no
+    metric: then one that finished counts as tried.
+    """
+    found = []
+    for row, config in _configs(tx, sweep_id, definition):
+        if row.value is not None:
+            found.append(Trial(config, signed(row.value, definition.goal)))
+        elif definition.metric_name is None and row.state == RunState.FINISHED:
+            found.append(Trial(config, None))
+    return found
+
+
+def configs_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Config]:
+    """Return the configs of the space that prior runs have had."""
+    return [trial.config for trial in observed_of(tx, sweep_id, definition)]
+
+
+def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
+    """Return a sweep's prior runs, in the order of their ids."""
+    ids = select(s.prior_run.c.run_id).where(s.prior_run.c.sweep_id == sweep_id)
+    rows = tx.conn.execute(select_runs().where(t.run.c.id.in_(ids)).order_by(t.run.c.id))
+    return [view_of(row) for row in rows.all()]
+
+
+def _configs(tx: Tx, sweep_id: int, definition: Definition) -> Iterator[tuple[Any, Config]]:
+    query = (
+        select(s.prior_run.c.config, s.prior_run.c.value, t.run.c.state)
+        .join(t.run, t.run.c.id == s.prior_run.c.run_id)
+        .where(s.prior_run.c.sweep_id == sweep_id)
+        .order_by(t.run.c.id)
+    )
+    for row in tx.conn.execute(query):
+        config = definition.space.flatten(json.loads(row.config))
+        if definition.space.contains(config):
+            yield row, config
+
+
+def _is_name(member: Any) -> bool:
+    is_single = isinstance(member, dict) and member.keys() == {"name"}
+    return is_single and isinstance(member["name"], str)
+
+
+def _values(config: str) -> dict[str, Any]:
+    """Return the values of a run's config, nested."""
+    return {
+        name: item["value"]
+        for name, item in json.loads(config).items()
+        if name != "_wandb" and isinstance(item, dict) and "value" in item
+    }
+
+
+def _value(tx: Tx, run: Any, definition: Definition, *, with_rows: bool) -> float | None:
+    """Return what stands for a run, as logged: out of its rows, else out of its summary."""
+    metric = definition.metric_name
+    if metric is None:
+        return None
+    logged: list[float] = []
+    if with_rows:
+        for row in read_rows(tx, run_id=run.id, keys=[metric]):
+            value = curves.read_number(json.loads(row.body).get(metric))
+            if value is not None:
+                logged.append(value)
+    if not logged:
+        value = curves.summary_value(run.summary, metric)
+        logged = [] if value is None else [value]
+    return reduce_curve(logged, rule=definition.own.objective, goal=definition.goal)
+
+
+def _why_useless(definition: Definition, values: dict[str, Any], value: float | None) -> str | None:
+    config = definition.space.flatten(values)
+    for parameter in definition.space.parameters:
+        if parameter.name not in config:
+            return f"its config lacks {parameter.name}"
+        if not parameter.distribution.contains(config[parameter.name]):
+            return f"its {parameter.name} is outside of the search"
+    if definition.metric_name is not None and value is None:
+        return f"it never logged {definition.metric_name}"
+    return None
