@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 
 from sweepd.engine import blobs, files, suggest, watchdog
+from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
 from sweepd.settings import Settings
@@ -149,6 +150,7 @@ def background_tasks(
     loops = {
         "suggester": _forever(lambda: _suggest(services, worker, timeout_s=settings.suggest_s)),
         "watchdog": _forever(lambda: _watch(services)),
+        "artifacts": _forever(lambda: _expire(services)),
         "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
     }
     # The first filler needs scipy.stats.qmc, which takes a second to import: not in the writer.
@@ -187,6 +189,14 @@ async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> N
 async def _watch(services: Services) -> None:
     await services.store.write(watchdog.tick, limits=services.limits)
     await asyncio.sleep(services.limits.tick_s)
+
+
+async def _expire(services: Services) -> None:
+    """Delete artifacts past their time and drafts that were given up."""
+    store = services.store
+    for key in await store.write(removal.expire):
+        await asyncio.to_thread(store.blobs.delete, key)
+    await asyncio.sleep(services.limits.expire_s)
 
 
 class _Pruner:

@@ -58,10 +58,10 @@ def test_variables_that_the_operation_does_not_declare_are_ignored(client):
 
 
 def test_what_is_not_supported_is_refused_by_name(client):
-    status, messages = client.errors("{ viewer { entity } artifact(id: 1) { id } }")
+    status, messages = client.errors("{ viewer { entity } registry(id: 1) { id } }")
 
     assert status == 400
-    assert messages == ["Cannot query field 'artifact' on type 'Query'."]
+    assert messages == ["Cannot query field 'registry' on type 'Query'."]
 
 
 def test_a_wrong_variable_is_refused(client):

@@ -10,8 +10,9 @@ lacks the field fails every comparison but `$ne`, `$nin`, `$exists: false` and e
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -36,7 +37,7 @@ from sweepd.store import tables as t
 from sweepd.store.functions import MATCHES
 from sweepd.store.regexp import Regexp
 
-__all__ = ["Ordering", "compile_filters", "compile_order"]
+__all__ = ["Columns", "Ordering", "compile_filters", "compile_order", "compile_over"]
 
 _Clause = ColumnElement[bool]
 _Value = ColumnElement[Any]
@@ -97,6 +98,21 @@ def compile_filters(filters: Mapping[str, Any] | None) -> _Clause:
     return _Compiler().document({} if filters is None else filters, depth=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What filters on other rows than runs may name, each by what it holds; lists are of texts."""
+
+    texts: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    numbers: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    times: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    lists: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+
+
+def compile_over(filters: Mapping[str, Any] | None, columns: Columns) -> _Clause:
+    """Return the clause for rows other than runs; raise as `compile_filters` does."""
+    return _Compiler(partial(_column_field, columns)).document(filters or {}, depth=0)
+
+
 def compile_order(order: str | None) -> list[Ordering]:
     """Return what `order` sorts by: fields with `+` or `-` in front, parted by commas.
 
@@ -125,8 +141,9 @@ def compile_order(order: str | None) -> list[Ordering]:
 class _Compiler:
     """Walks one filter; counts its terms, so that a huge one is refused and not run."""
 
-    def __init__(self) -> None:
+    def __init__(self, field_of: "Callable[[str], _Field] | None" = None) -> None:
         self._n_terms = 0
+        self._field_of = field_of or _field
 
     def document(self, filters: object, *, depth: int) -> _Clause:
         """Compile `{…}`: all of its members must hold."""
@@ -151,7 +168,7 @@ class _Compiler:
             return not_(self.document(value, depth=depth + 1))
         if key.startswith("$"):
             raise ProtocolError(f"filters: unknown operator {key!r}; known: {_known_operators()}")
-        return self._condition(_field(key), value, depth=depth)
+        return self._condition(self._field_of(key), value, depth=depth)
 
     def _condition(self, field: _Field, value: object, *, depth: int) -> _Clause:
         """Compile what stands at a field: operators, or a bare value that it must equal."""
@@ -351,6 +368,18 @@ def _field(name: str, *, summaries: Sequence[str] = _SUMMARIES_UP) -> _Field:
         if tail not in ("", name):
             return _document_field(document, tail, summaries)
     known = ", ".join([*_TEXTS, *_TIMES, "tags", *(f"{name}.<key>" for name in _DOCUMENTS)])
+    raise ProtocolError(f"filters: unknown field {_short(name)}; known: {known}")
+
+
+def _column_field(columns: Columns, name: str) -> _Field:
+    if name in columns.lists:
+        return _Field(columns.lists[name], literal("array"), is_list=True)
+    kinds = {"text": columns.texts, "integer": columns.numbers, "real": columns.times}
+    for kind, named in kinds.items():
+        if name in named:
+            column = named[name]
+            return _Field(column, case((column.is_not(None), kind)), is_time=kind == "real")
+    known = ", ".join([*columns.texts, *columns.numbers, *columns.times, *columns.lists])
     raise ProtocolError(f"filters: unknown field {_short(name)}; known: {known}")
 
 

@@ -19,6 +19,7 @@ class Limits:
     retries: int = 2  # further attempts after an infrastructure failure
     n_alike: int = 5  # failures alike, with none finished between, that end a sweep
     tick_s: float = 1.0  # between two looks of the watchdog
+    expire_s: float = 60.0  # between two looks for artifacts past their time
     gap_s: float = 10.0  # between two looks, beyond which the service was away, not the agents
     max_prepared: int = 64  # suggestions prepared ahead for one sweep
 

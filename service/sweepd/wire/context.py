@@ -1,7 +1,8 @@
 """What a resolver knows of the request it serves."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,8 +14,18 @@ from sweepd.engine.allowance import Allowance
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account, Page
 from sweepd.errors import NotFound, ProtocolError
+from sweepd.wire.jobs import Jobs
 
-__all__ = ["LEASE_HEADER", "Context", "Info", "Lease", "Resolvers", "base_url", "read_lease"]
+__all__ = [
+    "LEASE_HEADER",
+    "TYPE_OF",
+    "Context",
+    "Info",
+    "Lease",
+    "Resolvers",
+    "base_url",
+    "read_lease",
+]
 
 LEASE_HEADER = "x-sweepd-lease"
 
@@ -23,6 +34,9 @@ T = TypeVar("T")
 #: Reads and listed things that one request may ask for. The client's largest, a thousand runs
 #: with what hangs on each, needs a quarter; listings nested in each other would go on for ever.
 _MAX_READS = 20_000
+
+#: In the table of an interface or a union: the resolver that tells which type a value is of.
+TYPE_OF = "__typename"
 
 #: Type -> field -> resolver(source, info, **arguments).
 Resolvers = Mapping[str, Mapping[str, Callable[..., Any]]]
@@ -53,8 +67,10 @@ class Context:
     base_url: str
     request_id: str
     lease: Lease | None = None
+    jobs: Jobs = field(default_factory=Jobs)
     spent: Counter[str] = field(default_factory=Counter)
     allowance: Allowance = field(default_factory=Allowance)
+    kept: dict[object, asyncio.Future[Any]] = field(default_factory=dict)
 
     async def read(self, use_case: Callable[..., T], **arguments: Any) -> T:
         """Run a use case that only reads."""
@@ -77,6 +93,14 @@ class Context:
             return await self.read(use_case, **arguments)
         except NotFound:
             return None
+
+    async def once(self, use_case: Callable[..., T], **arguments: Hashable) -> T | None:
+        """Read as `read_or_none` does, but once in this request however many things ask."""
+        key = (use_case, *sorted(arguments.items()))
+        if key not in self.kept:
+            self.kept[key] = asyncio.ensure_future(self.read_or_none(use_case, **arguments))
+        found: T | None = await self.kept[key]
+        return found
 
     async def delete_blobs(self, keys: Collection[str]) -> None:
         """Delete bytes that no row refers to any more."""

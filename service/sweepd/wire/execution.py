@@ -12,15 +12,17 @@ from anyio import to_thread
 from graphql import (
     ExecutionResult,
     GraphQLError,
+    GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLUnionType,
     build_schema,
     execute,
 )
 
 from sweepd.engine.texts import clean
 from sweepd.errors import ProtocolError, SweepdError
-from sweepd.wire.context import Context, Resolvers
+from sweepd.wire.context import TYPE_OF, Context, Resolvers
 from sweepd.wire.documents import Documents, InvalidDocument
 from sweepd.wire.scalars import bind_scalars
 
@@ -31,6 +33,7 @@ _log = logging.getLogger("sweepd.wire")
 #: A conflict is final here, but the client repeats an UpsertBucket that got a 409 for 90 seconds.
 _FINAL_CONFLICT = 422
 _RETRY_AFTER_S = "1"
+_SCHEMA = ("schema.graphql", "artifacts.graphql", "sweepd.graphql")
 
 
 @dataclass(frozen=True)
@@ -48,20 +51,23 @@ class Reply:
 
 
 def make_schema(tables: Sequence[Resolvers]) -> GraphQLSchema:
-    """Build the schema from its two files and attach the resolvers.
+    """Build the schema from its files and attach the resolvers.
+
+    An interface or a union has one resolver, under `TYPE_OF`: which type a value is of.
 
     Raises:
         KeyError: if a resolver's type or field is not in the schema; a wiring mistake.
     """
     folder = files("sweepd.wire")
-    text = "\n".join(
-        (folder / name).read_text("utf-8") for name in ("schema.graphql", "sweepd.graphql")
-    )
+    text = "\n".join((folder / name).read_text("utf-8") for name in _SCHEMA)
     schema = build_schema(text)
     bind_scalars(schema)
     for table in tables:
         for type_name, fields in table.items():
             kind = schema.type_map[type_name]
+            if isinstance(kind, GraphQLInterfaceType | GraphQLUnionType):
+                kind.resolve_type = fields[TYPE_OF]
+                continue
             assert isinstance(kind, GraphQLObjectType)
             for field_name, resolver in fields.items():
                 kind.fields[field_name].resolve = resolver

@@ -18,10 +18,12 @@ from sweepd.engine.services import Services
 from sweepd.engine.texts import clean, clean_all, load
 from sweepd.errors import ProtocolError, SweepdError
 from sweepd.wire import storage
+from sweepd.wire.artifact_storage import FALLBACKS, Bytes
 from sweepd.wire.auth import account_of
 from sweepd.wire.bodies import read_body
 from sweepd.wire.context import Context, base_url, read_lease
 from sweepd.wire.execution import Api, make_schema
+from sweepd.wire.jobs import Jobs
 from sweepd.wire.resolvers import TABLES
 
 __all__ = ["Sizes", "routes"]
@@ -60,6 +62,7 @@ def routes(
     """
     served = _Protocol(services, also_at, sizes)
     bytes_routes = [
+        *served.artifacts.routes(_guarded),
         Route("/{run_id}/{name:path}", _guarded(served.put_file), methods=["PUT"]),
         Route("/{run_id}/{name:path}", _guarded(served.get_file), methods=["GET"]),
     ]
@@ -75,6 +78,7 @@ def routes(
         Route("/graphql", _guarded(served.graphql), methods=["POST"]),
         Route(stream, _guarded(served.file_stream), methods=["POST"]),
         Mount("/storage", routes=bytes_routes, middleware=[cors]),
+        *(Route(path, _guarded(served.get_artifact), methods=["GET"]) for path in FALLBACKS),
     ]
 
 
@@ -86,6 +90,8 @@ class _Protocol:
         self._also_at = also_at
         self._sizes = sizes
         self._api = Api(make_schema(TABLES))
+        self.artifacts = Bytes(services)
+        self._jobs = Jobs()
 
     async def graphql(self, request: Request) -> Response:
         url = base_url(request, self._services, also_at=self._also_at)
@@ -97,6 +103,7 @@ class _Protocol:
             base_url=url,
             request_id=request.state.request_id,
             lease=read_lease(request),
+            jobs=self._jobs,
         )
         reply = await self._api.answer(await _parsed(body), context)
         return Response(
@@ -133,6 +140,11 @@ class _Protocol:
 
     async def get_file(self, request: Request) -> Response:
         return await storage.download(request, self._services)
+
+    async def get_artifact(self, request: Request) -> Response:
+        url = base_url(request, self._services, also_at=self._also_at)
+        account = await account_of(request, self._services, url=url)
+        return await self.artifacts.get_fallback(request, account)
 
 
 async def _parsed(body: bytes) -> Any:

@@ -14,11 +14,12 @@ from sweepd.engine.services import Services
 from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import BlobWriter
+from sweepd.wire.bodies import BodyTooLarge
 from sweepd.wire.context import Context
 from sweepd.wire.looks import look_of
 from sweepd.wire.sending import send_file
 
-__all__ = ["download", "link", "upload"]
+__all__ = ["download", "link", "receive_body", "sign", "upload"]
 
 #: The client may repeat an upload for a quarter of an hour, and a page may stay open for a day.
 _LINK_S = 24 * 3600
@@ -27,12 +28,13 @@ _CHUNK = 1 << 20
 
 def link(context: Context, run_id: int, name: str, *, method: str) -> str:
     """Return an absolute link that lets whoever holds it GET or PUT one file of a run for a day."""
-    signed = links.sign(
-        context.services.store.secret,
-        _path(run_id, name),
-        expires_at=time.time() + _LINK_S,
-        method=method,
-    )
+    return sign(context, _path(run_id, name), method=method)
+
+
+def sign(context: Context, path: str, *, method: str) -> str:
+    """Return an absolute link that lets whoever holds it do `method` at a path for a day."""
+    secret, expires_at = context.services.store.secret, time.time() + _LINK_S
+    signed = links.sign(secret, path, expires_at=expires_at, method=method)
     return f"{context.base_url}{signed}"
 
 
@@ -44,7 +46,7 @@ async def upload(request: Request, services: Services) -> Response:
     """Take the bytes of a file, whole or not at all, and register it."""
     run_id, name = _checked(request, services, method="PUT")
     with services.store.blobs.writer() as writer:
-        await _copy(request, writer)
+        await receive_body(request, writer)
         written = await to_thread.run_sync(writer.commit)
     mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
     blobs = services.store.blobs
@@ -61,12 +63,19 @@ async def upload(request: Request, services: Services) -> Response:
     return Response(status_code=200, headers={"ETag": f'"{written.md5}"'})
 
 
-async def _copy(request: Request, writer: BlobWriter) -> None:
-    """Write a body to the disk in large pieces; a slow disk slows the sender down."""
+async def receive_body(request: Request, writer: BlobWriter, *, limit: int | None = None) -> None:
+    """Write a body to the disk in large pieces; a slow disk slows the sender down.
+
+    Raises:
+        BodyTooLarge: as soon as more than `limit` bytes have come.
+        ProtocolError: if fewer come than its header says.
+    """
     kept, expected = bytearray(), request.headers.get("content-length")
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
+        if limit is not None and size > limit:
+            raise BodyTooLarge(f"the body is larger than {limit / 2**20:.0f} MiB, the most allowed")
         kept += chunk
         if len(kept) >= _CHUNK:
             await to_thread.run_sync(writer.write, bytes(kept))

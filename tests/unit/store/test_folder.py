@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, func, inspect, select, text
 
 from sweepd.errors import SchemaTooNew, StoreBusy, StoreError, StoreReadOnly
-from sweepd.store import Store, migrate
+from sweepd.store import Store, artifact_tables, migrate
 from sweepd.store import tables as t
 from sweepd.store.words import in_words
 
@@ -97,6 +97,7 @@ def test_migrations_make_exactly_the_tables(folder):
 
     Store.open(folder).close()
     engine = create_engine(f"sqlite:///{folder / 'sweepd.db'}")
+    assert artifact_tables.artifact.metadata is t.metadata
 
     with engine.connect() as conn:
         assert compare_metadata(MigrationContext.configure(conn), t.metadata) == []

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from sweepd.wire.context import Resolvers
-from sweepd.wire.resolvers import accounts, agents, files, own, projects, runs, sweeps
+from sweepd.wire.resolvers import (
+    accounts,
+    agents,
+    artifact_changes,
+    artifacts,
+    files,
+    own,
+    projects,
+    runs,
+    sweeps,
+)
 
 __all__ = ["TABLES"]
 
@@ -15,5 +25,7 @@ TABLES: Sequence[Resolvers] = (
     files.FIELDS,
     sweeps.FIELDS,
     agents.FIELDS,
+    artifacts.FIELDS,
+    artifact_changes.FIELDS,
     own.FIELDS,
 )

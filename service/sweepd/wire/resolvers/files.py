@@ -1,17 +1,19 @@
 """A run's files: upload and download links, listing, deleting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sweepd.engine import files, runs
 from sweepd.engine.access import Need
+from sweepd.engine.artifacts.views import ArtifactFile
 from sweepd.engine.views import Account, FileView, RunView
 from sweepd.errors import NotFound
 from sweepd.store import Tx
+from sweepd.wire.artifact_storage import FOLDER, file_link
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_int_id, wire_id
-from sweepd.wire.resolvers.common import at_most, attribute, connection, ident, page_size
+from sweepd.wire.resolvers.common import at_most, attribute, connection, page_size
 from sweepd.wire.storage import link
 
 __all__ = ["FIELDS"]
@@ -91,14 +93,33 @@ async def _file_count(run: RunView, info: Info) -> int:
     return await info.context.read(files.count_files, run_id=run.id)
 
 
-async def _url(file: FileView, info: Info, upload: bool | None = None) -> str:
-    """Link to a file's bytes; a link to write them is for those who may change the run."""
-    context = info.context
+def _url(
+    file: FileView | ArtifactFile, info: Info, upload: bool | None = None
+) -> str | Awaitable[str]:
+    if isinstance(file, ArtifactFile):
+        return file_link(info.context, file)
     if upload:
-        await context.read(
-            runs.run_by_id, actor=context.account, run_id=file.run_id, need=Need.WRITE
-        )
-    return link(context, file.run_id, file.name, method="PUT" if upload else "GET")
+        return _upload_url(file, info)
+    return link(info.context, file.run_id, file.name, method="GET")
+
+
+async def _upload_url(file: FileView, info: Info) -> str:
+    """Link to where a file's bytes are written, for those who may change the run."""
+    context = info.context
+    await context.read(runs.run_by_id, actor=context.account, run_id=file.run_id, need=Need.WRITE)
+    return link(context, file.run_id, file.name, method="PUT")
+
+
+def _id(file: FileView | ArtifactFile, info: Info) -> str:
+    if isinstance(file, ArtifactFile):
+        return wire_id("ArtifactFile", f"{file.artifact_id}/{file.path}")
+    return wire_id("File", file.id)
+
+
+def _storage_path(file: FileView | ArtifactFile, info: Info) -> str | None:
+    if isinstance(file, ArtifactFile) and file.ref is None:
+        return f"{FOLDER}/{file.artifact_id}/{file.path}"
+    return None
 
 
 FIELDS: Resolvers = {
@@ -109,12 +130,13 @@ FIELDS: Resolvers = {
     },
     "Run": {"files": _files, "fileCount": _file_count},
     "File": {
-        "id": ident("File"),
+        "id": _id,
         "displayName": attribute("name"),
         "url": _url,
         "directUrl": _url,
         "sizeBytes": attribute("size"),
         "updatedAt": attribute("updated_at"),
         "digest": attribute("md5"),
+        "storagePath": _storage_path,
     },
 }

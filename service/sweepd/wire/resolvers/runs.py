@@ -7,6 +7,7 @@ from typing import Any
 
 from sweepd.engine import alerts, history, runs
 from sweepd.engine.access import Need
+from sweepd.engine.artifacts import removal
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import ProtocolError
 from sweepd.states import RunState, is_terminal
@@ -65,10 +66,20 @@ async def _upsert_bucket(root: None, info: Info, input: Mapping[str, Any]) -> Ma
 async def _delete_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     freed = await context.write(
-        runs.delete_run, actor=context.account, run_id=read_int_id("Run", input["id"])
+        _delete_with,
+        actor=context.account,
+        run_id=read_int_id("Run", input["id"]),
+        with_artifacts=bool(input.get("deleteArtifacts")),
     )
     await context.delete_blobs(freed)
     return {"clientMutationId": None}
+
+
+def _delete_with(tx: Tx, *, actor: Account, run_id: int, with_artifacts: bool) -> list[str]:
+    """Delete a run, and the artifacts that it made if asked; return the blobs that are free."""
+    made = removal.made_by_run(tx, run_id=run_id) if with_artifacts else []
+    freed = runs.delete_run(tx, actor=actor, run_id=run_id)
+    return freed + removal.delete_made(tx, artifact_ids=made)
 
 
 async def _stop_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
