@@ -17,7 +17,7 @@ from sweepd import dash, wire
 from sweepd.background import Worker, background_tasks
 from sweepd.edge import Entrance, Gate, Hosts, Meters, Proxies, Rates, Rules, Server, Way, probes
 from sweepd.edge.listen import is_loopback, listen, local_address
-from sweepd.engine import accounts
+from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Limits, Services
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput
@@ -82,6 +82,7 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             worker.stop()
+            await opened.write(keys.note_uses, uses=services.key_uses.take())
             if store is None:
                 opened.close()
 
@@ -148,7 +149,7 @@ def serve(settings: Settings, *, on_ready: Callable[[Ready], None] | None = None
                 _write_private(settings.data / "server.json", {"url": local, "pid": os.getpid()})
                 if on_ready is not None:
                     url = settings.public_url or local
-                    token = store.write_sync(accounts.create_login_link, account=account)
+                    token = store.write_sync(sessions.create_login_link, account=account)
                     login = f"{url}/login/{token}"
                     on_ready(Ready(url, settings.data, account.name, key, login, server.stop))
 
@@ -201,7 +202,7 @@ def _another_key(store: Store) -> tuple[Account, str]:
             "the file with this machine's key is gone and no user is an administrator; "
             "add one: sweep user add NAME --admin"
         )
-    _, key = store.write_sync(accounts.add_key, account=admin, description="this machine")
+    _, key = store.write_sync(keys.add_key, account=admin, description="this machine")
     return admin, key
 
 

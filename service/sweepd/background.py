@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from sweepd.engine import blobs, files, suggest, watchdog
+from sweepd.engine import blobs, files, keys, suggest, watchdog
 from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
@@ -151,6 +151,7 @@ def background_tasks(
         "suggester": _forever(lambda: _suggest(services, worker, timeout_s=settings.suggest_s)),
         "watchdog": _forever(lambda: _watch(services)),
         "artifacts": _forever(lambda: _expire(services)),
+        "key uses": _forever(lambda: _note_key_uses(services)),
         "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
     }
     # The first filler needs scipy.stats.qmc, which takes a second to import: not in the writer.
@@ -197,6 +198,14 @@ async def _expire(services: Services) -> None:
     for key in await store.write(removal.expire):
         await asyncio.to_thread(store.blobs.delete, key)
     await asyncio.sleep(services.limits.expire_s)
+
+
+async def _note_key_uses(services: Services) -> None:
+    """Write when keys were last used, all at once and rarely: a request does not wait for it."""
+    await asyncio.sleep(services.limits.key_use_s)
+    uses = services.key_uses.take()
+    if uses:
+        await services.store.write(keys.note_uses, uses=uses)
 
 
 class _Pruner:

@@ -20,7 +20,7 @@ from browser_seed import Lab, Seeded, seed
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from sweepd.app import build
-from sweepd.engine import accounts
+from sweepd.engine import sessions
 from sweepd.settings import Settings
 
 _ARGUMENTS = [
@@ -150,7 +150,7 @@ def stranger(chromium: Browser, server: Server) -> Iterator[Tab]:
 @pytest.fixture
 def tab(stranger: Tab, seeded: Seeded) -> Tab:
     """A tab of somebody who has signed in."""
-    token = seeded.store.write_sync(accounts.open_session, account=seeded.account)
-    cookie = {"name": accounts.SESSION_COOKIE, "value": token, "url": stranger.url}
+    token = seeded.store.write_sync(sessions.open_session, account=seeded.account)
+    cookie = {"name": sessions.SESSION_COOKIE, "value": token, "url": stranger.url}
     stranger.context.add_cookies([{**cookie, "sameSite": "Strict", "httpOnly": True}])
     return stranger

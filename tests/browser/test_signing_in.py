@@ -4,7 +4,7 @@ from browser_seed import Seeded
 from conftest import Tab
 from playwright.sync_api import expect
 
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 
 
 def test_stranger_signs_in_with_a_key_and_lands_where_they_were_going(
@@ -29,7 +29,7 @@ def test_unknown_key_is_refused_in_words(stranger: Tab) -> None:
 
 
 def test_one_time_link_signs_in_once(stranger: Tab, seeded: Seeded) -> None:
-    token = seeded.store.write_sync(accounts.create_login_link, account=seeded.account)
+    token = seeded.store.write_sync(sessions.create_login_link, account=seeded.account)
 
     page = stranger.open(f"/login/{token}")
 

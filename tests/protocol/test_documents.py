@@ -19,7 +19,7 @@ ROOT = Path(wandb.__file__).parent
 
 #: What this landing does not speak; each must fail with a readable 400.
 OTHER = """
-    CreateCustomChart CreateInvite CreateServiceAccount CreateTeam CreateUserFromAdmin DeleteInvite
+    CreateCustomChart
     OrgFeatureFlags ProjectViews RewindRun
 """
 LAUNCH = re.compile(r"Launch|RunQueue|ResourceConfig|QueueItem")

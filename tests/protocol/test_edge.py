@@ -9,7 +9,7 @@ import pytest
 from starlette.routing import Mount, Route
 
 from sweepd.app import build
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 
 VIEWER = "{ viewer { entity } }"
 
@@ -57,8 +57,8 @@ def test_every_answer_of_every_route_has_a_policy_that_frames_and_scripts_obey(s
         'mutation { upsertBucket(input: {name: "r1", modelName: "toy", host: "b"}) { inserted } }'
     )
     account = service.store.read_sync(accounts.list_users)[0]
-    token = service.store.write_sync(accounts.open_session, account=account)
-    signed_in = {"Cookie": f"{accounts.SESSION_COOKIE}={token}", "Sec-Fetch-Site": "same-origin"}
+    token = service.store.write_sync(sessions.open_session, account=account)
+    signed_in = {"Cookie": f"{sessions.SESSION_COOKIE}={token}", "Sec-Fetch-Site": "same-origin"}
     values = {"entity": "alice", "project": "toy", "run": "r1", "name": "r1", "names": "r1"}
     seen = 0
     for method, template in [*_paths(service.app.routes), ("GET", "/a/b/c/d"), ("DELETE", "/")]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 
 DEEP = '{"a": ' * 600 + "NaN" + "}" * 600
 RUN = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
@@ -146,8 +146,8 @@ def test_an_address_that_cannot_be_is_not_found(service, path):
 
 def test_an_origin_that_is_no_address_is_somebody_elses(service):
     account = service.store.read_sync(accounts.list_users)[0]
-    token = service.store.write_sync(accounts.open_session, account=account)
-    headers = {"Cookie": f"{accounts.SESSION_COOKIE}={token}", "Origin": "http://[::"}
+    token = service.store.write_sync(sessions.open_session, account=account)
+    headers = {"Cookie": f"{sessions.SESSION_COOKIE}={token}", "Origin": "http://[::"}
     browser = service.client(key=None)
 
     for path in ("/graphql", "/login", "/authorize", "/-/run/alice/toy/r1/stop"):
@@ -156,8 +156,8 @@ def test_an_origin_that_is_no_address_is_somebody_elses(service):
 
 def test_a_media_key_with_a_control_character_shows_nothing(service):
     account = service.store.read_sync(accounts.list_users)[0]
-    token = service.store.write_sync(accounts.open_session, account=account)
-    headers = {"Cookie": f"{accounts.SESSION_COOKIE}={token}"}
+    token = service.store.write_sync(sessions.open_session, account=account)
+    headers = {"Cookie": f"{sessions.SESSION_COOKIE}={token}"}
 
     answer = service.client(key=None).request(
         "GET", "/-/data/run/alice/toy/r1/media?key=%00", headers=headers

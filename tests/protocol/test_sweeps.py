@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweepd.engine import accounts
+from sweepd.engine import sessions
 from sweepd.engine.views import Command
 from sweepd.wire.resolvers.agents import command_json
 
@@ -353,8 +353,8 @@ def test_a_login_link_is_for_the_caller_and_works_once(client, service):
     second = browser.request("GET", url)
 
     assert url.startswith("http://sweeps.test/login/")
-    assert accounts.SESSION_COOKIE in first.headers.get("set-cookie", "")
-    assert accounts.SESSION_COOKIE not in second.headers.get("set-cookie", "")
+    assert sessions.SESSION_COOKIE in first.headers.get("set-cookie", "")
+    assert sessions.SESSION_COOKIE not in second.headers.get("set-cookie", "")
 
 
 def test_a_lease_in_a_header_speaks_for_one_run_only(client, sweep, beat):

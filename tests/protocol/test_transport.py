@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 from sweepd.errors import LeaseLost, NotFound, StoreBusy
 from sweepd.wire.context import Context
 from sweepd.wire.documents import Documents, InvalidDocument
@@ -216,8 +216,8 @@ def test_an_unexpected_failure_is_logged_and_kept_from_the_client(service, caplo
 @pytest.fixture
 def cookie(service):
     account = service.store.read_sync(accounts.list_users)[0]
-    token = service.store.write_sync(accounts.open_session, account=account)
-    return f"{accounts.SESSION_COOKIE}={token}"
+    token = service.store.write_sync(sessions.open_session, account=account)
+    return f"{sessions.SESSION_COOKIE}={token}"
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_session_counts_only_for_our_own_pages(service, cookie, headers, statu
 
 
 def test_a_session_that_has_ended_is_no_key(service):
-    headers = {"Cookie": f"{accounts.SESSION_COOKIE}=gone", "Sec-Fetch-Site": "same-origin"}
+    headers = {"Cookie": f"{sessions.SESSION_COOKIE}=gone", "Sec-Fetch-Site": "same-origin"}
 
     answer = service.client(key=None).request(
         "POST", "/graphql", json={"query": VIEWER}, headers=headers

@@ -77,5 +77,7 @@ def remove(name: str, data: Path) -> None:
     with _store(data) as store:
         from sweepd.engine import accounts
 
-        store.write_sync(accounts.remove_user, name=name)
+        kept = store.write_sync(accounts.remove_user, name=name)
     click.echo(f"removed {name}", err=True)
+    if kept is not None:
+        click.echo(f"their projects are under {kept} now, for administrators", err=True)

@@ -7,13 +7,13 @@ from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS, render
 from sweepd.dash.visit import Visit, base_url, html, is_own, safe_path
-from sweepd.engine import accounts
+from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, InvalidInput
 from sweepd.store import Tx
 
-__all__ = ["form", "keys", "leave", "link", "new_key", "sign_in"]
+__all__ = ["form", "keys_page", "leave", "link", "new_key", "sign_in"]
 
 _LONGEST_FORM = 8192  # bytes
 
@@ -56,7 +56,7 @@ async def link(request: Request, services: Services) -> Response:
     if request.method == "HEAD":
         return html("")
     token = request.path_params["token"]
-    account = await services.store.write(accounts.redeem_login_link, token=token)
+    account = await services.store.write(sessions.redeem_login_link, token=token)
     if account is None:
         return _form("/", "This link was used already, or is too old. Sign in with a key.", 401)
     target = safe_path(request.query_params.get("next", "/"))
@@ -67,11 +67,11 @@ async def link(request: Request, services: Services) -> Response:
 async def _remember(
     reply: Response, request: Request, services: Services, account: Account
 ) -> Response:
-    token = await services.store.write(accounts.open_session, account=account)
+    token = await services.store.write(sessions.open_session, account=account)
     reply.set_cookie(
-        accounts.SESSION_COOKIE,
+        sessions.SESSION_COOKIE,
         token,
-        max_age=int(accounts.SESSION_S),
+        max_age=int(sessions.SESSION_S),
         httponly=True,
         samesite="strict",
         secure=_is_https(request, services),
@@ -88,14 +88,14 @@ def _is_https(request: Request, services: Services) -> bool:
 
 async def leave(visit: Visit) -> Response:
     """Sign a browser out."""
-    token = visit.request.cookies[accounts.SESSION_COOKIE]
-    await visit.write(accounts.close_session, token=token)
+    token = visit.request.cookies[sessions.SESSION_COOKIE]
+    await visit.write(sessions.close_session, token=token)
     reply = RedirectResponse("/login", 303, headers=HEADERS)
-    reply.delete_cookie(accounts.SESSION_COOKIE, path="/")
+    reply.delete_cookie(sessions.SESSION_COOKIE, path="/")
     return reply
 
 
-async def keys(visit: Visit) -> Response:
+async def keys_page(visit: Visit) -> Response:
     """Show a user's keys and offer to make one; the client's login prompt points here."""
     return await _keys(visit, None)
 
@@ -106,12 +106,12 @@ async def new_key(visit: Visit) -> Response:
 
 
 def _add_key(tx: Tx, *, account: Account) -> str:
-    _, key = accounts.add_key(tx, account=account, description="browser")
+    _, key = keys.add_key(tx, account=account, description="browser")
     return key
 
 
 async def _keys(visit: Visit, key: str | None) -> Response:
-    known = await visit.read(accounts.keys_of, account=visit.account)
+    known = await visit.read(keys.keys_of, account=visit.account)
     return html(
         render(
             "authorize.html",

@@ -71,7 +71,7 @@ def _actions(guard: Guard) -> list[BaseRoute]:
 def _pages(guard: Guard) -> list[BaseRoute]:
     project = "/{entity}/{project}"
     table = {
-        "/authorize": login.keys,
+        "/authorize": login.keys_page,
         "/": listings.home,
         "/{entity}": listings.entity_page,
         project: listings.project_page,

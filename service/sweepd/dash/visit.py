@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS, render
-from sweepd.engine import accounts
+from sweepd.engine import sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, SweepdError, Unauthorized
@@ -109,10 +109,10 @@ class Guard:
 
     async def visit(self, request: Request) -> Visit | None:
         """Return a signed-in browser's visit; None for a stranger."""
-        token = request.cookies.get(accounts.SESSION_COOKIE)
+        token = request.cookies.get(sessions.SESSION_COOKIE)
         if not token:
             return None
-        account = await self._services.store.read(accounts.account_by_session, token=token)
+        account = await self._services.store.read(sessions.account_by_session, token=token)
         return Visit(request, self._services, account) if account is not None else None
 
     def page(self, handler: Handler) -> Endpoint:

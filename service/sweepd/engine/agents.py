@@ -60,7 +60,7 @@ def register(
     values = {
         "id": agent_id,
         "sweep_id": row.id,
-        "user_id": actor.id,
+        "user_id": actor.author_id,
         "name": f"{host[:100]}-{agent_id[:4]}",
         "host": host[:255],
         "state": AgentState.RUNNING,

@@ -3,10 +3,11 @@
 import re
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import Row, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import access, paging
+from sweepd.engine import access as walls
+from sweepd.engine import events, paging
 from sweepd.engine.access import Need
 from sweepd.engine.texts import clean
 from sweepd.engine.views import Access, Account, Page, ProjectView
@@ -22,6 +23,7 @@ __all__ = [
     "list_projects",
     "project_by_id",
     "resolve_entity",
+    "upsert_project",
 ]
 
 DEFAULT_PROJECT = "uncategorized"  # W&B's name for runs and sweeps that name no project
@@ -43,11 +45,11 @@ def resolve_entity(tx: Tx, *, actor: Account, entity: str | None, need: Need) ->
     if actor.own_id is not None and name == actor.entity and actor.entity_id == actor.own_id:
         return actor.own_id, name
     found = tx.conn.scalar(select(t.entity.c.id).where(t.entity.c.name == clean(name)))
-    has = access.level_in_entity(tx, actor=actor, entity_id=found) if found is not None else None
+    has = walls.level_in_entity(tx, actor=actor, entity_id=found) if found is not None else None
     if found is None or has is None:
         yours = _names(tx, actor)
         raise NotFound(f"there is no entity {name!r}; with this key you may use: {yours}")
-    access.allow(has, need, missing="", what=f"entity {name!r}")
+    walls.allow(has, need, missing="", what=f"entity {name!r}")
     return found, name
 
 
@@ -88,7 +90,7 @@ def ensure_project(
             .values(
                 entity_id=entity_id,
                 name=check_name(wanted),
-                user_id=actor.id,
+                user_id=actor.author_id,
                 created_at=tx.now,
             )
             .on_conflict_do_nothing()
@@ -141,7 +143,7 @@ def list_projects(
         ProtocolError: if `after` is not a cursor of this listing.
     """
     entity_id, _ = resolve_entity(tx, actor=actor, entity=entity, need=need)
-    where = and_(t.project.c.entity_id == entity_id, access.visible(actor))
+    where = and_(t.project.c.entity_id == entity_id, walls.visible(actor))
     query = _select().where(where).order_by(t.project.c.id.desc())
     if after is not None:
         query = query.where(t.project.c.id < paging.read_int(after))
@@ -149,6 +151,58 @@ def list_projects(
     total = tx.conn.execute(select(func.count()).select_from(t.project).where(where))
     views = [_view(row) for row in rows]
     return paging.page(views, first, cursor=lambda view: view.id, total=total.scalar_one())
+
+
+def upsert_project(
+    tx: Tx,
+    *,
+    actor: Account,
+    project_id: int | None = None,
+    entity: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    access: Access | None = None,
+) -> tuple[ProjectView, bool]:
+    """Make or change a project; return it and whether it was made now. None leaves a thing be.
+
+    Args:
+        tx: the transaction.
+        actor: who asks.
+        project_id: finds one that is there; without it, entity and name do.
+        entity: its owner, the actor's default if left out.
+        name: of the project.
+        description: in words.
+        access: who may read it; who changes that administers its entity.
+
+    Raises:
+        NotFound, Forbidden: as `get_project`, and if only the entity's admins may.
+        InvalidInput: as `check_name`, or if a project would get another name.
+    """
+    is_new = False
+    if project_id is not None:
+        found = project_by_id(tx, actor=actor, project_id=project_id, need=Need.WRITE)
+        if name is not None and name != found.name:
+            raise InvalidInput(f"project {found.entity}/{found.name} cannot be renamed")
+    else:
+        home = resolve_entity(tx, actor=actor, entity=entity, need=Need.READ)[0]
+        is_new = _find(tx, home, name or DEFAULT_PROJECT) is None
+        found = ensure_project(tx, actor=actor, entity=entity, name=name, need=Need.WRITE)
+    values: dict[str, str] = {}
+    if description is not None:
+        values["description"] = clean(description)
+    if access is not None and access != found.access:
+        _allowed(tx, actor, found, Need.ADMIN, f"there is no project with id {found.id}")
+        values["access"] = access
+    if values:
+        tx.conn.execute(update(t.project).where(t.project.c.id == found.id).values(values))
+        events.record(
+            tx,
+            actor=actor.name,
+            kind="project.changed",
+            project_id=found.id,
+            data={name: value for name, value in values.items() if name == "access"},
+        )
+    return project_by_id(tx, actor=actor, project_id=found.id, need=Need.READ), is_new
 
 
 def _select() -> Select[Any]:
@@ -177,9 +231,9 @@ def _view(row: Row[Any]) -> ProjectView:
 
 
 def _allowed(tx: Tx, actor: Account, found: ProjectView, need: Need, missing: str) -> ProjectView:
-    has = access.level(tx, actor=actor, entity_id=found.entity_id, access=found.access)
+    has = walls.level(tx, actor=actor, entity_id=found.entity_id, access=found.access)
     what = f"project {found.entity}/{found.name}"
-    access.allow(has, need, missing=missing, what=what)
+    walls.allow(has, need, missing=missing, what=what)
     return found
 
 

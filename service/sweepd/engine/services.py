@@ -1,7 +1,8 @@
 """What the parts above the engine are given, and every timing in one place."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from sweepd.engine.keys import KeyUses
 from sweepd.store import Store
 
 __all__ = ["Limits", "Services"]
@@ -21,6 +22,7 @@ class Limits:
     tick_s: float = 1.0  # between two looks of the watchdog
     expire_s: float = 60.0  # between two looks for artifacts past their time
     gap_s: float = 10.0  # between two looks, beyond which the service was away, not the agents
+    key_use_s: float = 60.0  # between two writes of when keys were last used
     max_prepared: int = 64  # suggestions prepared ahead for one sweep
 
     def scaled(self, time_scale: float) -> "Limits":
@@ -40,3 +42,4 @@ class Services:
     store: Store
     public_url: str = ""
     limits: Limits = Limits()
+    key_uses: KeyUses = field(default_factory=KeyUses)

@@ -91,7 +91,7 @@ def create_sweep(
         t.sweep,
         project_id=home.id,
         name=_free_name(tx),
-        user_id=actor.id,
+        user_id=actor.author_id,
         state=SweepState.PENDING,
         display_name=display_name or wanted.name,
         description=description or wanted.description,

@@ -175,7 +175,7 @@ def _create(
     values |= {
         "project_id": project_id,
         "sweep_id": sweep.id if sweep else None,
-        "user_id": actor.id,
+        "user_id": actor.author_id,
         "name": name,
         "state": state,
         "config": strict_json(config or {}),

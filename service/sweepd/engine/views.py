@@ -14,11 +14,13 @@ __all__ = [
     "Command",
     "FileView",
     "LogLine",
+    "MemberView",
     "Page",
     "ProjectView",
     "Role",
     "RunView",
     "SweepView",
+    "TeamView",
     "TrialView",
 ]
 
@@ -65,6 +67,40 @@ class Account:
     own_id: int | None
     is_service: bool = False
     key_id: str | None = None
+    person_id: int | None = None  # whom a service account's request is for
+    person: str | None = None
+
+    @property
+    def author_id(self) -> int:
+        """Return the id of the user that what is made now is by."""
+        return self.id if self.person_id is None else self.person_id
+
+
+@dataclass(frozen=True)
+class TeamView:
+    """A team; `role` is the asking account's in it, None for one who only administers the service.
+
+    Its storage id is that of the entity of the same name.
+    """
+
+    id: int
+    name: str
+    role: Role | None
+    n_members: int
+    n_projects: int
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """A member of a team."""
+
+    user_id: int
+    name: str
+    email: str
+    role: Role
+    is_service: bool
+    is_default: bool  # whether the team is where they work unless told otherwise
+    created_at: float
 
 
 @dataclass(frozen=True)

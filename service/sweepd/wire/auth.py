@@ -2,10 +2,12 @@
 
 import base64
 import binascii
+import time
+from dataclasses import replace
 
 from starlette.requests import Request
 
-from sweepd.engine import accounts
+from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, Unauthorized
@@ -32,17 +34,27 @@ async def account_of(request: Request, services: Services, *, url: str) -> Accou
     if key is not None:
         account = services.store.peek(accounts.account_by_key, key=key)
         if account is None:
-            raise Unauthorized(
-                f"this service does not know that API key; {_HOW_TO.format(url=url)}"
-            )
-        return account
-    token = request.cookies.get(accounts.SESSION_COOKIE)
+            why = services.store.peek(keys.why_refused, key=key)
+            raise Unauthorized(f"{why}; {_HOW_TO.format(url=url)}")
+        if account.key_id is not None:
+            services.key_uses.note(account.key_id, at=time.time())
+        return _for_person(request, services, account)
+    token = request.cookies.get(sessions.SESSION_COOKIE)
     if token:
         _refuse_other_sites(request)
-        account = services.store.peek(accounts.account_by_session, token=token)
+        account = services.store.peek(sessions.account_by_session, token=token)
         if account is not None:
             return account
     raise Unauthorized(f"no API key was sent; {_HOW_TO.format(url=url)}")
+
+
+def _for_person(request: Request, services: Services, account: Account) -> Account:
+    """Return a service account with the person that the client says it works for, if it may."""
+    name = request.headers.get("x-wandb-username", "")
+    if not account.is_service or not name:
+        return account
+    person = services.store.peek(accounts.person_for, account=account, name=name)
+    return replace(account, person_id=person[0], person=person[1]) if person else account
 
 
 def _basic_key(request: Request) -> str | None:

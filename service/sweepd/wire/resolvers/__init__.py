@@ -8,6 +8,7 @@ from sweepd.wire.resolvers import (
     agents,
     artifact_changes,
     artifacts,
+    entities,
     files,
     own,
     projects,
@@ -20,6 +21,7 @@ __all__ = ["TABLES"]
 #: Every part's table: type -> field -> resolver. A field without one is the attribute of its name.
 TABLES: Sequence[Resolvers] = (
     accounts.FIELDS,
+    entities.FIELDS,
     projects.FIELDS,
     runs.FIELDS,
     files.FIELDS,

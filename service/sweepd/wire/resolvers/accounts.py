@@ -1,12 +1,13 @@
-"""Who asks, what the server can do, entities."""
+"""Who asks, what the server can do, users and their keys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweepd import __version__
-from sweepd.engine import accounts, projects
-from sweepd.engine.access import Need
+from sweepd.engine import accounts, keys, teams
 from sweepd.engine.views import Account
+from sweepd.errors import Forbidden, InvalidInput
+from sweepd.store import Tx
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, wire_id
 from sweepd.wire.resolvers.common import Named, constant
@@ -62,12 +63,13 @@ def _server_info(root: None, info: Info) -> Mapping[str, Any]:
 
 
 async def _users(root: None, info: Info, query: str | None = None) -> Any:
-    """Find users by name or address: an admin finds anybody, others only themselves."""
+    """Find users by a part of their name or address: who is no admin finds only themselves."""
     context = info.context
     everybody: Sequence[Account] = [context.account]
     if context.account.is_admin:
         everybody = await context.read(accounts.list_users)
-    found = [user for user in everybody if query in (None, user.name, user.email)]
+    part = (query or "").lower()
+    found = [user for user in everybody if part in user.name.lower() or part in user.email.lower()]
     return {"edges": [{"node": user} for user in found]}
 
 
@@ -75,7 +77,7 @@ async def _generate_key(root: None, info: Info, input: Mapping[str, Any]) -> Map
     """Make a key for the caller. Its `name` is the key itself: it is shown this once."""
     context = info.context
     record, key = await context.write(
-        accounts.add_key, account=context.account, description=input.get("description") or ""
+        keys.add_key, account=context.account, description=input.get("description") or ""
     )
     node = {"id": wire_id("ApiKey", record.id), "name": key, "description": record.description}
     return {"apiKey": node}
@@ -84,28 +86,29 @@ async def _generate_key(root: None, info: Info, input: Mapping[str, Any]) -> Map
 async def _delete_key(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     key_id = read_id("ApiKey", input["id"])
-    gone = await context.write(accounts.remove_key, account=context.account, key_id=key_id)
+    gone = await context.write(keys.revoke_key, actor=context.account, key_id=key_id)
     return {"success": gone}
 
 
-async def _entity(root: None, info: Info, name: str) -> Named | None:
+async def _create_user(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
-    found = await context.read_or_none(
-        projects.resolve_entity, actor=context.account, need=Need.READ, entity=name
+    user = await context.write(
+        _add_by_email,
+        actor=context.account,
+        email=input["email"],
+        is_admin=bool(input.get("admin")),
     )
-    return Named(found[1]) if found is not None else None
+    return {"user": user}
 
 
-def _entity_user(entity: Named, info: Info) -> Any:
-    account = info.context.account
-    return account if account.entity == entity.name else Named(entity.name)
-
-
-async def _entity_project(entity: Named, info: Info, name: str | None = None) -> Any:
-    context = info.context
-    return await context.read_or_none(
-        projects.get_project, actor=context.account, need=Need.READ, entity=entity.name, name=name
-    )
+def _add_by_email(tx: Tx, *, actor: Account, email: str, is_admin: bool) -> Account:
+    """Add a user, called by what stands before the @, without a key."""
+    if not actor.is_admin:
+        raise Forbidden("users are added by administrators of the service: `sweep user add NAME`")
+    name, at, host = email.partition("@")
+    if not (name and at and host):
+        raise InvalidInput(f"email: must be an address such as ana@example.org, not {email!r:.100}")
+    return accounts.create_user(tx, name=name, email=email, is_admin=is_admin, by=actor.name)
 
 
 def _user_id(user: Account | Named, info: Info) -> str:
@@ -125,17 +128,31 @@ def _name(user: Account | Named, info: Info) -> str:
     return user.name
 
 
-def _teams(user: Account | Named, info: Info) -> Mapping[str, Any]:
-    name = user.entity if isinstance(user, Account) else user.name
-    return {"edges": [{"node": Named(name)}]}
+def _account_type(user: Account | Named, info: Info) -> str:
+    return "SERVICE" if isinstance(user, Account) and user.is_service else "MEMBER"
+
+
+def _may_look_into(user: Account | Named, info: Info) -> bool:
+    """Return whether the caller may see more of a user than their name."""
+    account = info.context.account
+    return isinstance(user, Account) and (user.id == account.id or account.is_admin)
+
+
+async def _teams(user: Account | Named, info: Info) -> Mapping[str, Any]:
+    """List where a user is at home: their own entity, and their teams to who may know."""
+    names = []
+    if not isinstance(user, Account) or user.own_id is not None:
+        names = [user.name]
+    if isinstance(user, Account) and _may_look_into(user, info):
+        names += [team.name for team in await info.context.read(teams.list_teams, actor=user)]
+    return {"edges": [{"node": Named(name)} for name in names]}
 
 
 async def _api_keys(user: Account | Named, info: Info) -> Any:
-    """List the caller's own keys by their id; nobody sees another's."""
-    context = info.context
-    if not isinstance(user, Account) or user.id != context.account.id:
+    """List a user's own keys by their id; nobody but an admin sees another's."""
+    if not isinstance(user, Account) or not _may_look_into(user, info):
         return None
-    keys = await context.read(accounts.keys_of, account=user)
+    found = await info.context.read(keys.keys_of, account=user)
     return {
         "edges": [
             {
@@ -145,20 +162,18 @@ async def _api_keys(user: Account | Named, info: Info) -> Any:
                     "description": key.description,
                 }
             }
-            for key in keys
+            for key in found
         ]
     }
 
 
 FIELDS: Resolvers = {
-    "Query": {
-        "viewer": _viewer,
-        "serverInfo": _server_info,
-        "users": _users,
-        "entity": _entity,
-        "organization": constant(None),
+    "Query": {"viewer": _viewer, "serverInfo": _server_info, "users": _users},
+    "Mutation": {
+        "generateApiKey": _generate_key,
+        "deleteApiKey": _delete_key,
+        "createUser": _create_user,
     },
-    "Mutation": {"generateApiKey": _generate_key, "deleteApiKey": _delete_key},
     "User": {
         "id": _user_id,
         "username": _name,
@@ -166,31 +181,11 @@ FIELDS: Resolvers = {
         "admin": _known("is_admin"),
         "entity": _known("entity"),
         "flags": constant("{}"),
-        "accountType": constant("MEMBER"),
+        "accountType": _account_type,
         "deletedAt": constant(None),
         "photoUrl": constant(None),
         "apiKeys": _api_keys,
         "teams": _teams,
         "organizations": constant(()),
-    },
-    "Entity": {
-        "id": lambda entity, info: wire_id("Entity", entity.name),
-        "available": constant(False),
-        "readOnly": constant(False),
-        "readOnlyAdmin": constant(False),
-        "isTeam": constant(False),
-        "entityType": constant("user"),
-        "privateOnly": constant(True),
-        "storageBytes": constant(None),
-        "codeSavingEnabled": constant(False),
-        "defaultAccess": constant("PRIVATE"),
-        "isPaid": constant(False),
-        "limits": constant(None),
-        "photoUrl": constant(None),
-        "members": constant(()),
-        "organization": constant(None),
-        "user": _entity_user,
-        "xxhashDigestsEnabled": constant(False),
-        "project": _entity_project,
     },
 }

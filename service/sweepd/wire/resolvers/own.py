@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import accounts, agents, alerts, outcomes, runs, sweeps
+from sweepd.engine import agents, alerts, outcomes, runs, sessions, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import Reason
@@ -141,7 +141,7 @@ async def _alerts(run: RunView, info: Info) -> Sequence[AlertView]:
 
 async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
     context = info.context
-    token = await context.write(accounts.create_login_link, account=context.account)
+    token = await context.write(sessions.create_login_link, account=context.account)
     return {"url": f"{context.base_url}/login/{token}"}
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweepd.engine import projects, runs, sweeps
-from sweepd.engine.access import Need
-from sweepd.engine.views import Page, ProjectView, RunView, SweepView
+from sweepd.engine.access import Need, level
+from sweepd.engine.views import Access, Page, ProjectView, RunView, SweepView
+from sweepd.errors import ProtocolError
 from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.ids import read_int_id
 from sweepd.wire.resolvers.accounts import user_of
 from sweepd.wire.resolvers.common import (
     EMPTY,
@@ -155,23 +157,48 @@ async def _total_sweeps(project: ProjectView, info: Info) -> int:
     return page.total or 0
 
 
+#: What the client calls who may read a project. Of the first of each kind, we answer.
+_ACCESS = {
+    "PRIVATE": Access.ENTITY,
+    "ENTITY_READ": Access.ENTITY,
+    "ENTITY_WRITE": Access.ENTITY,
+    "USER_READ": Access.EVERYBODY,
+}
+
+
 async def _upsert_model(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
-    before = await context.read_or_none(
-        projects.get_project,
+    project_id = input.get("id")
+    project, is_new = await context.write(
+        projects.upsert_project,
         actor=context.account,
-        need=Need.READ,
+        project_id=read_int_id("Project", project_id) if project_id else None,
         entity=input.get("entityName"),
         name=input.get("name"),
+        description=input.get("description"),
+        access=_read_access(input.get("access")),
     )
-    project = await context.write(
-        projects.ensure_project,
-        actor=context.account,
-        need=Need.WRITE,
-        entity=input.get("entityName"),
-        name=input.get("name"),
+    return {"project": project, "model": project, "inserted": is_new}
+
+
+def _read_access(text: str | None) -> Access | None:
+    if not text:
+        return None
+    if text not in _ACCESS:
+        raise ProtocolError(f"access: must be one of {', '.join(_ACCESS)}, not {text!r:.100}")
+    return _ACCESS[text]
+
+
+def _access(project: ProjectView, info: Info) -> str:
+    return next(name for name, access in _ACCESS.items() if access == project.access)
+
+
+async def _is_read_only(project: ProjectView, info: Info) -> bool:
+    context = info.context
+    has = await context.read(
+        level, actor=context.account, entity_id=project.entity_id, access=project.access
     )
-    return {"project": project, "model": project, "inserted": before is None}
+    return has is None or has < Need.WRITE
 
 
 FIELDS: Resolvers = {
@@ -185,8 +212,8 @@ FIELDS: Resolvers = {
         "createdAt": attribute("created_at"),
         "updatedAt": attribute("created_at"),
         "isBenchmark": constant(False),
-        "readOnly": constant(False),
-        "access": constant("PRIVATE"),
+        "readOnly": _is_read_only,
+        "access": _access,
         "views": constant(None),
         "user": user_of,
         "run": _run,
