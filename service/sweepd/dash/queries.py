@@ -17,7 +17,6 @@ __all__ = [
     "TrialRow",
     "attempts",
     "curves",
-    "logged_objects",
     "objectives",
     "project_counts",
     "run_stamp",
@@ -198,37 +197,6 @@ def objectives(tx: Tx, *, sweep_ids: Collection[int]) -> dict[int, list[float]]:
     for sweep_id, objective in tx.conn.execute(query):
         found.setdefault(sweep_id, []).append(objective)
     return found
-
-
-def logged_objects(
-    tx: Tx, *, run_id: int, key: str, max_columns: int = 96
-) -> list[tuple[int, str]]:
-    """Return (step, JSON text) of a key whose values are objects (media), thinned, by step."""
-    if "\0" in key:  # SQLite's paths end there
-        return []
-    path = func.json_quote(func.json_extract(t.stream_line.c.body, _json_path(key)))
-    present = func.json_type(t.stream_line.c.body, _json_path(key)) == "object"
-    ordered = (
-        select(
-            t.stream_line.c.step,
-            path.label("value"),
-            (func.row_number().over(order_by=t.stream_line.c.line) - 1).label("i"),
-            func.count().over().label("n"),
-        )
-        .where(t.stream_line.c.run_id == run_id, t.stream_line.c.stream == 0, present)
-        .subquery()
-    )
-    every = (ordered.c.n + max_columns - 1) // max_columns
-    query = (
-        select(ordered.c.step, ordered.c.value)
-        .where(or_(ordered.c.i.op("%")(every) == 0, ordered.c.i == ordered.c.n - 1))
-        .order_by(ordered.c.step)
-    )
-    return [(step, value) for step, value in tx.conn.execute(query)]
-
-
-def _json_path(key: str) -> str:
-    return '$."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def sweep_stamp(tx: Tx, *, sweep_id: int) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sweepd.dash import assets, comparepage, listings, live, login, runpage, sweeppage
+from sweepd.dash import assets, comparepage, listings, live, login, mediapage, runpage, sweeppage
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Guard, Visit
 from sweepd.engine.services import Services
@@ -42,7 +42,8 @@ def _data(guard: Guard) -> list[BaseRoute]:
         "/-/data/project/{entity}/{project}": listings.project_data,
         "/-/data/sweep/{entity}/{project}/{name}": sweeppage.data,
         f"{run}/series": runpage.series,
-        f"{run}/media": runpage.media,
+        f"{run}/histograms": mediapage.histograms,
+        f"{run}/media": mediapage.media,
         f"{run}/log": runpage.log,
         f"{run}/output.log": runpage.log_file,
         run: runpage.data,

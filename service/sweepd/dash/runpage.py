@@ -8,24 +8,34 @@ from starlette.responses import Response
 
 from sweepd.dash import queries
 from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.filelinks import add_links, file_link
+from sweepd.dash.mediashape import charts
 from sweepd.dash.plain import digest, dump
-from sweepd.dash.runshape import attempt_data, files_data, histogram, images, run_data
+from sweepd.dash.runshape import attempt_data, files_data, run_data
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, html, json_text
-from sweepd.engine import alerts, files, history, links, runs, sweeps
+from sweepd.engine import alerts, files, history, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput
 from sweepd.store import Tx
 
-__all__ = ["data", "finish", "log", "log_file", "media", "page", "series", "series_data", "stop"]
+__all__ = [
+    "data",
+    "find",
+    "finish",
+    "log",
+    "log_file",
+    "page",
+    "series",
+    "series_data",
+    "stop",
+]
 
-_LINK_S = 24 * 3600.0
 _MOST_FILES = 1000
 _MOST_KEYS = 80
 _MOST_POINTS = 2000
 _LOG_PAGE = 1000
-_MOST_IMAGES = 24
 
 
 def find(tx: Tx, visit: Visit) -> RunView:
@@ -44,7 +54,7 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     """Return what a run's page shows, its curves and console aside."""
     run = find(tx, visit)
     listed = files.list_files(tx, run_id=run.id, first=_MOST_FILES)
-    own = [_link(visit, tx, run.id, file.name) for file in listed.items]
+    own = [file_link(visit, tx, run.id, file.name) for file in listed.items]
     shown = run_data(run, history.keys_by_kind(run), tx.now)
     shown["stamp"] = digest(queries.run_stamp(tx, run_ids=[run.id]))
     shown["attempts"], shown["metric"] = [], None
@@ -58,15 +68,10 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     shown["files"] = files_data(listed.items, own)
     shown["n_files"] = files.count_files(tx, run_id=run.id)
     shown["pruned"] = files.pruned_notice(tx, run_id=run.id)
+    shown["charts"] = charts(run.config, run.summary)
+    add_links(tx, visit, run.id, [chart["table"] for chart in shown["charts"]])
     shown["system"] = history.event_keys(tx, run_id=run.id)
     return shown
-
-
-def _link(visit: Visit, tx: Tx, run_id: int, name: str) -> str:
-    secret = visit.services.store.secret
-    # To the whole hour, so that a page's data only change when something did.
-    expires_at = tx.now // 3600 * 3600 + _LINK_S
-    return links.sign(secret, f"/storage/{run_id}/{name}", expires_at=expires_at, method="GET")
 
 
 async def page(visit: Visit) -> Response:
@@ -141,23 +146,6 @@ def _series(tx: Tx, visit: Visit) -> str:
 async def series(visit: Visit) -> Response:
     """Answer with some of a run's curves."""
     return json_text(await visit.read(_series, visit))
-
-
-def _media(tx: Tx, visit: Visit) -> str:
-    run, key = find(tx, visit), visit.request.query_params.get("key", "")
-    objects = queries.logged_objects(tx, run_id=run.id, key=key)
-    bars = [one for step, text in objects if (one := histogram(step, text)) is not None]
-    shots = [
-        {"step": step, "caption": one["caption"], "link": _link(visit, tx, run.id, one["path"])}
-        for step, text in objects
-        for one in images(text)
-    ]
-    return dump({"histograms": bars, "images": shots[-_MOST_IMAGES:], "n_images": len(shots)})
-
-
-async def media(visit: Visit) -> Response:
-    """Answer with a key's histograms or images over the steps."""
-    return json_text(await visit.read(_media, visit))
 
 
 def _log(tx: Tx, visit: Visit) -> str:

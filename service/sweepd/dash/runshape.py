@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sweepd.dash.mediashape import media_keys
 from sweepd.dash.plain import config_values, parse
 from sweepd.dash.queries import AttemptRow
 from sweepd.dash.sweepshape import address
@@ -17,7 +18,6 @@ __all__ = [
     "attempt_data",
     "files_data",
     "histogram",
-    "images",
     "listed_run",
     "run_data",
     "step_keys",
@@ -76,6 +76,7 @@ def run_data(run: RunView, keys: Mapping[str, Sequence[str]], now: float) -> dic
         "config": config_values(run.config),
         "summary": summary,
         "keys": {kind: list(names) for kind, names in keys.items()},
+        "media": media_keys(keys, run.summary),
         "steps": step_keys(run.config, keys.get("scalar", ())),
     }
 
@@ -178,9 +179,8 @@ def files_data(files: Sequence[FileView], links: Sequence[str]) -> list[dict[str
     ]
 
 
-def histogram(step: int, text: str) -> dict[str, Any] | None:
+def histogram(step: int, data: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a logged histogram as step, n + 1 edges and n counts; None if it is not one."""
-    data = parse(text)
     values = _numbers(data.get("values"))
     bins = _numbers(data.get("bins"))
     packed = data.get("packedBins")
@@ -199,21 +199,3 @@ def _numbers(items: Any) -> list[float]:
     ):
         return []
     return items
-
-
-def images(text: str) -> list[dict[str, Any]]:
-    """Return the paths and captions of a logged image, or of several logged together."""
-    data = parse(text)
-    if data.get("_type") == "image-file" and isinstance(data.get("path"), str):
-        return [{"path": data["path"], "caption": data.get("caption")}]
-    if data.get("_type") in ("images", "images/separated"):
-        names = data.get("filenames")
-        captions = data.get("captions")
-        if isinstance(names, list):
-            told = captions if isinstance(captions, list) else []
-            return [
-                {"path": name, "caption": told[i] if i < len(told) else None}
-                for i, name in enumerate(names)
-                if isinstance(name, str)
-            ]
-    return []

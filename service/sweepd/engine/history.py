@@ -41,6 +41,19 @@ _KINDS = {
     "images": "image",
     "table-file": "table",
     "table": "table",
+    "video-file": "video",
+    "videos": "video",
+    "audio-file": "audio",
+    "audio": "audio",
+    "html-file": "html",
+    "html": "html",
+    "plotly-file": "figure",
+    "bokeh-file": "figure",
+    "molecule-file": "molecule",
+    "molecule": "molecule",
+    "object3D-file": "object3d",
+    "object3D": "object3d",
+    "graph-file": "graph",
     "string": "text",
 }
 
@@ -173,7 +186,7 @@ def history_keys(run: RunView) -> dict[str, Any] | None:
 
 
 def keys_by_kind(run: RunView) -> dict[str, list[str]]:
-    """Return the logged keys, sorted, by kind: scalar, histogram, image, table, text, other.
+    """Return the logged keys, sorted, by kind: scalar, histogram, text, a kind of media, other.
 
     A key's kind is the type that it was logged with most often. `_step` and its like are left out.
     """

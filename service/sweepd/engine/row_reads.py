@@ -12,7 +12,7 @@ from sweepd.engine.texts import MAX_INT, strict_json
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["StoredRow", "count_steps", "lines_at", "pick", "read_rows", "steps_at"]
+__all__ = ["StoredRow", "count_steps", "lines_at", "pick", "read_rows", "steps_at", "steps_with"]
 
 _PLAIN_KEY = re.compile(r"[\w ./:-]+", re.ASCII)  # spelt in JSON as it is
 _MAX_BOUND = 500  # values bound in one query
@@ -96,6 +96,13 @@ def steps_at(
     numbered = select(steps.c.step, _number(steps.c.step)).subquery()
     query = select(numbered.c.step).where(_is_among(numbered.c.number, indices))
     return list(tx.conn.scalars(query.order_by(numbered.c.step)))
+
+
+def steps_with(tx: Tx, *, run_id: int, key: str) -> list[int]:
+    """Return the steps, ascending, of rows that may have `key`; no row is parsed for it."""
+    step = t.stream_line.c.step
+    query = select(step).distinct().where(*_within(run_id, None, None), *_mentions([key]))
+    return list(tx.conn.scalars(query.order_by(step)))
 
 
 def lines_at(tx: Tx, indices: Sequence[int], *, run_id: int, stream: int) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sweepd.dash.queries import AttemptRow
-from sweepd.dash.runshape import attempt_data, histogram, images, step_keys
+from sweepd.dash.runshape import attempt_data, histogram, step_keys
 from sweepd.errors import Reason
 
 
@@ -36,7 +36,7 @@ def test_histograms_come_in_two_forms() -> None:
         "values": [3, 4],
     }
 
-    assert histogram(7, json.dumps(plain)) == histogram(7, json.dumps(packed))
+    assert histogram(7, plain) == histogram(7, packed)
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,7 @@ def test_histograms_come_in_two_forms() -> None:
     ],
 )
 def test_what_is_no_histogram_is_left_out(value: object) -> None:
-    assert histogram(0, json.dumps(value)) is None
-
-
-def test_images_come_alone_or_together() -> None:
-    one = {"_type": "image-file", "path": "media/a.png", "caption": "seven"}
-    many = {"_type": "images/separated", "filenames": ["b.png", "c.png"], "captions": ["x"]}
-
-    assert images(json.dumps(one)) == [{"path": "media/a.png", "caption": "seven"}]
-    assert images(json.dumps(many)) == [
-        {"path": "b.png", "caption": "x"},
-        {"path": "c.png", "caption": None},
-    ]
-    assert images('{"_type": "table-file"}') == []
+    assert histogram(0, value) is None
 
 
 @pytest.mark.parametrize("reason", [None, *Reason])

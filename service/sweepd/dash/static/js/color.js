@@ -56,3 +56,9 @@ export const metricRamp = () => ramp(["--ramp-0", "--ramp-1", "--ramp-2", "--ram
 export function onScheme(redraw) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
+
+/** Return a class's colour as [r, g, b]: the same for a number in every picture. */
+export const classColor = (number) => channels(RUNS[(((Math.trunc(number) || 0) - 1) % RUNS.length + RUNS.length) % RUNS.length]);
+
+/** Return the colour of the i-th of several things drawn together. */
+export const seriesColor = (i) => RUNS[i % RUNS.length];

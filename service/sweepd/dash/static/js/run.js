@@ -3,11 +3,13 @@
 import { runColor } from "./color.js";
 import { h, icon, pageData, put, stateBadge, tabs } from "./dom.js";
 import { bytes, keepTimes, lasting, number, setNow, value, when } from "./format.js";
+import { customChart } from "./customchart.js";
 import { HeatMap } from "./heatmap.js";
 import { live } from "./live.js";
 import { LogView } from "./logview.js";
+import { MediaWall } from "./media.js";
 import { getJson, Panels, panelTools, sectionsOf, withKeys } from "./panels.js";
-import { act, banners } from "./shared.js";
+import { act, banners, toggle } from "./shared.js";
 import { inOrder, systemTitle } from "./system.js";
 
 const $ = (id) => document.getElementById(id);
@@ -35,52 +37,66 @@ const system = new Panels($("system"), {
 system.x = "_runtime";
 const log = new LogView(`${data.address.data}/log`);
 
-// --- histograms and images
+// --- histograms, custom charts, media
 
-const media = { heat: new Map(), shots: new Map() };
+const histograms = new Map();
 
-async function drawMedia() {
-  const kinds = [["histogram", "Histograms"], ["image", "Images"]];
-  for (const [kind, title] of kinds) {
-    const keys = data.keys[kind] ?? [];
-    let box = $(`media-${kind}`);
-    if (!keys.length) continue;
-    if (!box || box.dataset.keys !== JSON.stringify(keys)) {
-      box?.remove();
-      box = h("div", { class: "stack", id: `media-${kind}`, data: { keys: JSON.stringify(keys) } });
-      $("tab-charts").append(box);
-      for (const [section, some] of sectionsOf(keys, title)) {
-        box.append(h("div", { class: "section" }, h("h2", {}, section), h("span", { class: "faint num" }, some.length)), h("div", { class: "panels" }, some.map((key) => mediaPanel(kind, key))));
-      }
-    }
-    for (const key of keys) (kind === "histogram" ? media.heat : media.shots).get(key)?.refresh();
+function drawHistograms() {
+  const keys = data.keys.histogram ?? [];
+  if (drawHistograms.text !== JSON.stringify(keys)) {
+    drawHistograms.text = JSON.stringify(keys);
+    histograms.clear();
+    put($("histograms"), sectionsOf(keys, "Histograms").map(([section, some]) => [sectionHead(section, some.length), h("div", { class: "panels" }, some.map(histogramPanel))]));
   }
+  for (const panel of histograms.values()) panel.refresh();
 }
 
+const sectionHead = (title, n) => h("div", { class: "section" }, h("h2", {}, title), h("span", { class: "faint num" }, n));
+
 /** A panel that fetches when it is in sight. */
-function mediaPanel(kind, key) {
-  const place = h("div", { class: kind === "image" ? "shots" : null });
-  const note = h("span", { class: "now" });
-  const card = h("section", { class: "card panel", data: { key }, "aria-label": key }, h("header", {}, h("h2", { title: key }, key), note), place);
-  const heat = kind === "histogram" ? new HeatMap(place, { label: `${key} over steps` }) : null;
+function histogramPanel(key) {
+  const place = h("div");
+  const card = h("section", { class: "card panel", data: { key }, "aria-label": key }, h("header", {}, h("h2", { title: key }, key)), place);
+  const heat = new HeatMap(place, { label: `${key} over steps` });
+  histograms.set(key, whenSeen(card, async () => {
+    const found = await getJson(withKeys(`${data.address.data}/histograms`, [key]));
+    if (found) heat.set(found);
+    return found !== null;
+  }));
+  return card;
+}
+
+/** Call `load` while `card` is in sight and stale; it says whether it could. */
+function whenSeen(card, load) {
   let isSeen = false;
   let isStale = true;
-  let last = "";
-  const load = async () => {
+  const look = async () => {
     if (!isSeen || !isStale) return;
     isStale = false;
-    const found = await getJson(withKeys(`${data.address.data}/media`, [key]));
-    if (!found) { isStale = true; return; }
-    if (heat) heat.set(found);
-    else if (JSON.stringify(found) !== last) {
-      last = JSON.stringify(found);
-      put(place, found.images.slice(-8).map((one) => h("figure", {}, h("a", { href: one.link }, h("img", { src: one.link, alt: one.caption ?? `${key} at step ${one.step}`, loading: "lazy" })), h("figcaption", {}, `step ${number(one.step)}${one.caption ? ` · ${one.caption}` : ""}`))));
-      put(note, found.n_images > 8 ? `the last 8 of ${found.n_images}` : "");
-    }
+    if (!await load()) isStale = true;
   };
-  new IntersectionObserver(([entry]) => { isSeen = entry.isIntersecting; load(); }, { rootMargin: "240px" }).observe(card);
-  (kind === "histogram" ? media.heat : media.shots).set(key, { refresh: () => { isStale = true; load(); } });
-  return card;
+  new IntersectionObserver(([entry]) => { isSeen = entry.isIntersecting; look(); }, { rootMargin: "240px" }).observe(card);
+  return { refresh: () => { isStale = true; look(); } };
+}
+
+function drawCharts() {
+  const text = JSON.stringify(data.charts.map(({ table, ...rest }) => [rest, table.path, Boolean(table.link)]));
+  if (drawCharts.text === text) return;
+  drawCharts.text = text;
+  put($("custom-charts"), sectionsOf(data.charts.map((one) => one.key), "Custom charts").map(([section, some]) => [sectionHead(section, some.length),
+    h("div", { class: "panels wide" }, some.map((key) => {
+      const { card, draw } = customChart(data.charts.find((one) => one.key === key));
+      whenSeen(card, async () => { await draw(); return true; });
+      return card;
+    }))]));
+}
+
+const media = new MediaWall($("media"), `${data.address.data}/media`);
+
+/** Return the keys of media by kind; a chart's table stands with its chart. */
+function mediaKeys() {
+  const drawn = new Set(data.charts.map((one) => one.table_key));
+  return Object.fromEntries(Object.entries(data.media).map(([kind, keys]) => [kind, keys.filter((key) => !drawn.has(key))]));
 }
 
 // --- the head and the overview
@@ -204,6 +220,7 @@ function draw(fresh) {
   pairs("config", data.config, needles.config);
   pairs("summary", data.summary, needles.summary);
   files(data);
+  $("n-media").textContent = String(Object.values(mediaKeys()).flat().length);
   $("n-logs").textContent = data.run.log_lines.toLocaleString();
   fill();
 }
@@ -213,14 +230,17 @@ function fill() {
   if (open === "charts") {
     const first = (key) => Number(key !== data.metric);
     charts.keys((data.keys.scalar ?? []).filter((key) => !key.startsWith("_")).sort((a, b) => first(a) - first(b)));
-    drawMedia();
+    drawCharts();
+    drawHistograms();
   }
+  if (open === "media") media.keys(mediaKeys());
   if (open === "system") system.keys(inOrder(data.system));
   if (open === "logs") log.refresh();
 }
 
 setNow(data.now);
 panelTools(charts);
+toggle($("together"), (isOn) => { media.isTogether = isOn; });
 tabs($("tabs"), (name) => { open = name; fill(); });
 draw(data);
 keepTimes();
