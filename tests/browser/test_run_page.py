@@ -23,19 +23,12 @@ def test_every_number_has_its_chart_the_metric_first(tab: Tab, page: Page) -> No
     assert tab.problems == []
 
 
-def test_histograms_are_heat_maps_and_images_are_shown(tab: Tab, page: Page) -> None:
+def test_histograms_are_heat_maps(tab: Tab, page: Page) -> None:
     heat = page.locator('.panel[data-key="gradients/conv1.weight"] canvas')
     heat.scroll_into_view_if_needed()
     expect(heat).to_be_visible()
     width = heat.evaluate("c => c.width")
     assert width >= 4
-
-    picture = page.locator('.panel[data-key="examples"] img').first
-    picture.scroll_into_view_if_needed()
-    expect(picture).to_be_visible()
-    page.wait_for_function(
-        "() => document.querySelector('.panel[data-key=examples] img').naturalWidth === 28"
-    )
     assert tab.problems == []
 
 
