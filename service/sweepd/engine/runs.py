@@ -1,19 +1,15 @@
 """Runs: what the public API and the pages ask of them and do to them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from sqlalchemy import delete, select, update
 
-from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
-
-from sweepd.engine import blobs, enqueued, events, outcomes, paging, projects
+from sweepd.engine import blobs, enqueued, events, outcomes, projects
 from sweepd.engine.access import Need
-from sweepd.engine.filters import Ordering, compile_filters, compile_order
+from sweepd.engine.run_queries import count_runs, query_runs
 from sweepd.engine.run_states import change_state
-from sweepd.engine.run_views import allowed_run, find_run, load_run, select_runs, view_of
+from sweepd.engine.run_views import allowed_run, find_run, load_run
 from sweepd.engine.services import Limits
-from sweepd.engine.texts import MAX_INT, clean
 from sweepd.engine.upserts import RunChange, upsert_run
-from sweepd.engine.views import Account, Page, RunView
+from sweepd.engine.views import Account, RunView
 from sweepd.errors import Conflict, NotFound, ProtocolError
 from sweepd.states import RunState, is_terminal
 from sweepd.store import Tx
@@ -60,65 +56,6 @@ def run_by_id(tx: Tx, *, actor: Account, run_id: int, need: Need) -> RunView:
         need=need,
         missing=f"there is no run with id {run_id}",
     )
-
-
-def query_runs(
-    tx: Tx,
-    *,
-    actor: Account,
-    project_id: int,
-    need: Need,
-    filters: Mapping[str, Any] | None = None,
-    order: str | None = None,
-    after: str | None = None,
-    first: int = 50,
-) -> Page[RunView]:
-    """Return a page of a project's runs that pass `filters`, in `order` (default: oldest first).
-
-    A cursor holds the sorted values of its run, so that a page neither repeats nor skips a run that
-    stayed where it was, whatever has been added or deleted meanwhile.
-
-    Raises:
-        NotFound, Forbidden: for the project.
-        ProtocolError: for the filter, the order or the cursor.
-    """
-    projects.project_by_id(tx, actor=actor, project_id=project_id, need=need)
-    orderings = compile_order(order)
-    query = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
-    if after is not None:
-        query = query.where(_after(orderings, paging.read(after)))
-    for ordering in orderings:
-        value = ordering.value
-        query = query.order_by(
-            value.is_(None), value.desc() if ordering.is_descending else value.asc()
-        )
-    keys = [ordering.value.label(f"key_{n}") for n, ordering in enumerate(orderings)]
-    size = paging.check_first(first)
-    rows = tx.conn.execute(query.add_columns(*keys).order_by(t.run.c.id).limit(size + 1)).all()
-    shown = rows[:size]
-    views = tuple(view_of(row) for row in shown)
-    return Page(
-        items=views,
-        cursors=tuple(
-            paging.encode([*row[len(row) - len(keys) :], view.id])
-            for row, view in zip(shown, views, strict=True)
-        ),
-        has_next=len(rows) > size,
-    )
-
-
-def count_runs(
-    tx: Tx,
-    *,
-    actor: Account,
-    project_id: int,
-    need: Need,
-    filters: Mapping[str, Any] | None = None,
-) -> int:
-    """Return how many runs of a project pass `filters`; raise as `query_runs` does."""
-    projects.project_by_id(tx, actor=actor, project_id=project_id, need=need)
-    passing = select_runs().where(t.run.c.project_id == project_id, compile_filters(filters))
-    return tx.conn.scalar(passing.with_only_columns(func.count())) or 0
 
 
 def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
@@ -222,44 +159,3 @@ def finish_run(
     if run.sweep_id is not None:
         outcomes.run_ended(tx, run_id=run_id, exit_code=0, limits=limits)
     return run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
-
-
-def _after(orderings: Sequence[Ordering], cursor: object) -> ColumnElement[bool]:
-    """Return the clause of what stands behind a cursor: equal so far, and then behind."""
-    if not _is_cursor(cursor, len(orderings)):
-        raise ProtocolError("after: this cursor is of another order")
-    assert isinstance(cursor, list)
-    *values, run_id = cursor
-    behind: list[ColumnElement[bool]] = []
-    equal: list[ColumnElement[bool]] = []
-    for ordering, value in zip(orderings, values, strict=True):
-        column = ordering.value
-        if value is None:
-            further: ColumnElement[bool] = false()
-        else:
-            beyond = column < value if ordering.is_descending else column > value
-            further = or_(column.is_(None), beyond)
-        behind.append(and_(*equal, further))
-        equal.append(column.is_(None) if value is None else column == value)
-    behind.append(and_(*equal, t.run.c.id > run_id))
-    return or_(*behind)
-
-
-def _is_cursor(cursor: object, n_keys: int) -> bool:
-    if not isinstance(cursor, list) or len(cursor) != n_keys + 1:
-        return False
-    *values, run_id = cursor
-    if not isinstance(run_id, int) or isinstance(run_id, bool) or abs(run_id) >= 2**63:
-        return False
-    return all(map(_is_key, values))
-
-
-def _is_key(value: object) -> bool:
-    """Return whether a cursor's value is one that a row can have."""
-    if isinstance(value, str):
-        return clean(value) == value
-    return value is None or isinstance(value, float) or _is_whole(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and abs(value) <= MAX_INT

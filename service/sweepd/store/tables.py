@@ -243,6 +243,8 @@ run = Table(
 )
 Index("ix_run_sweep_id", run.c.sweep_id)
 Index("ix_run_project_id_created_at", run.c.project_id, run.c.created_at)
+Index("ix_run_project_id_state", run.c.project_id, run.c.state)
+Index("ix_run_project_id_run_group", run.c.project_id, run.c.run_group)
 Index("ix_run_state_heartbeat_at", run.c.state, run.c.heartbeat_at)
 
 stream_line = Table(

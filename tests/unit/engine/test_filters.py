@@ -4,13 +4,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from sweepd.engine import accounts, runs, streams
+from sweepd.engine import accounts, run_values, runs, streams
 from sweepd.engine.access import Need
 from sweepd.engine.filters import compile_filters, compile_order
 from sweepd.errors import ProtocolError
 from sweepd.store import Store
 from sweepd.store import tables as t
+from sweepd.store.run_tables import run_value
 
 
 def config(**values):
@@ -64,10 +66,21 @@ def filled(tmp_path_factory):
     store.close()
 
 
+def set_apart(store, alice, project_id, *, filters=None, order=None):
+    """Set the values of the fields that a query names apart."""
+    asked = {"actor": alice, "project_id": project_id}
+    asked["fields"] = run_values.fields_of(filters, order)
+    while not store.write_sync(run_values.prepare, **asked):
+        pass
+
+
 def listing(store, alice, project_id, *, filters=None, order="+name"):
     """Return the names of the runs that pass a filter, in an order, as one text."""
     where = {"actor": alice, "project_id": project_id, "need": Need.READ, "filters": filters}
     page = store.read_sync(runs.query_runs, **where, order=order)
+    assert store.read_sync(runs.count_runs, **where) == len(page.items)
+    set_apart(store, alice, project_id, filters=filters, order=order)
+    assert store.read_sync(runs.query_runs, **where, order=order) == page
     assert store.read_sync(runs.count_runs, **where) == len(page.items)
     return "".join(run.name for run in page.items)
 
@@ -104,7 +117,15 @@ def toy(store):
         pytest.param({"job_type": "train"}, "a", id="job_type"),
         pytest.param({"jobType": "train"}, "a", id="jobType"),
         pytest.param({"username": "alice"}, "abc", id="username"),
+        pytest.param({"user": "alice"}, "abc", id="user"),
+        pytest.param({"host": "box"}, "abc", id="host"),
+        pytest.param({"duration": {"$gte": 0}}, "abc", id="duration"),
+        pytest.param({"updatedAt": {"$gt": "2027-01-15T08:00:01"}}, "bc", id="updatedAt"),
         pytest.param({"sweep": "abc"}, "", id="sweep"),
+        pytest.param({"tags": None}, "bc", id="no tags"),
+        pytest.param(
+            {"$or": [{"tags": None}, {"tags": {"$ne": "t1"}}]}, "bc", id="as the client's own"
+        ),
         pytest.param({"tags": "t1"}, "a", id="tags contain"),
         pytest.param({"tags": {"$in": ["t1", "t9"]}}, "a", id="tags in"),
         pytest.param({"tags": {"$nin": ["t1", "t9"]}}, "bc", id="tags nin"),
@@ -200,8 +221,11 @@ def test_runs_come_in_the_order_asked_for(filled, order, expected):
 
 @pytest.mark.parametrize("order", ["+summary_metrics.loss", "-summary_metrics.x", "-state,+name"])
 @pytest.mark.parametrize("first", [1, 2])
-def test_pages_join_up_to_the_whole_listing(filled, order, first):
+@pytest.mark.parametrize("is_apart", [False, True], ids=["as they stand", "set apart"])
+def test_pages_join_up_to_the_whole_listing(filled, order, first, is_apart):
     store, alice, project_id = filled
+    if is_apart:
+        set_apart(store, alice, project_id, order=order)
     query = {
         "actor": alice,
         "project_id": project_id,
@@ -226,6 +250,52 @@ def test_page_goes_on_after_a_run_that_was_deleted(store, toy):
     rest = store.read_sync(runs.query_runs, **query, after=page.end)
 
     assert [run.name for run in rest.items] == ["b", "c"]
+
+
+def test_cursor_holds_when_values_are_set_apart_between_two_pages(store, toy):
+    query = {"actor": toy[0], "project_id": toy[1], "need": Need.READ, "first": 1}
+    order = "-summary_metrics.loss"
+    page = store.read_sync(runs.query_runs, **query, order=order)
+    set_apart(store, *toy, order=order)
+
+    second = store.read_sync(runs.query_runs, **query, order=order, after=page.end)
+    third = store.read_sync(runs.query_runs, **query, order=order, after=second.end)
+
+    names = [run.name for one in (page, second, third) for run in one.items]
+    assert names == ["b", "a", "c"]
+
+
+def test_run_that_changes_after_its_values_were_set_apart_is_found_as_it_is(store, toy):
+    alice, _ = toy
+    order, filters = "+summary_metrics.loss", {"config.lr": {"$exists": True}}
+    assert listing(store, *toy, filters=filters, order=order) == "abc"
+    change = runs.RunChange(name="c", project="toy", summary='{"loss": 0.1}', config="{}")
+    store.write_sync(runs.upsert_run, actor=alice, change=change)
+    change = runs.RunChange(name="d", project="toy", summary='{"loss": 0.3}', config=config(lr=1))
+    new, _ = store.write_sync(runs.upsert_run, actor=alice, change=change)
+
+    assert listing(store, *toy, filters=filters, order=order) == "adb"
+    assert listing(store, *toy, order=order) == "cadb"
+    store.write_sync(runs.delete_run, actor=alice, run_id=new.id)
+    assert listing(store, *toy, filters=filters, order=order) == "ab"
+    left = select(run_value.c.run_id).where(run_value.c.run_id == new.id)
+    assert store.read_sync(lambda tx: tx.conn.scalars(left).all()) == []
+
+
+def test_fields_wanted_least_lately_are_let_go(store, toy):
+    for number in range(20):
+        set_apart(store, *toy, filters={f"config.k{number}": 1})
+
+    kept = store.read_sync(run_values.ready, project_id=toy[1])
+
+    assert len(kept) == 16
+    assert "config.k19" in kept
+
+
+def test_few_runs_are_not_worth_it(store, toy):
+    asked = {"actor": toy[0], "project_id": toy[1], "fields": ["config.lr"]}
+
+    assert not store.read_sync(run_values.wants, **asked)
 
 
 def test_cursor_of_another_order_is_refused(filled):

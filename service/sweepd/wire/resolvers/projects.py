@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sweepd.engine import projects, runs, sweeps
+from sweepd.engine import projects, run_values, runs, sweeps
 from sweepd.engine.access import Need, level
 from sweepd.engine.views import Access, Page, ProjectView, RunView, SweepView
 from sweepd.errors import ProtocolError
-from sweepd.wire.context import Info, Resolvers
+from sweepd.wire.context import Context, Info, Resolvers
 from sweepd.wire.ids import read_int_id
 from sweepd.wire.resolvers.accounts import user_of
 from sweepd.wire.resolvers.common import (
@@ -78,6 +78,23 @@ async def _run(
     )
 
 
+async def _prepare_values(
+    context: Context, project_id: int, filters: Mapping[str, Any], order: str | None = None
+) -> None:
+    """Bring up to date what makes a query over many runs quick."""
+    fields = run_values.fields_of(filters, order)
+    if not fields:
+        return
+    actor = context.account
+    is_wanted = await context.read(
+        run_values.wants, actor=actor, project_id=project_id, fields=fields
+    )
+    while is_wanted:
+        is_wanted = not await context.write(
+            run_values.prepare, actor=actor, project_id=project_id, fields=fields
+        )
+
+
 async def _runs(
     project: ProjectView,
     info: Info,
@@ -87,12 +104,14 @@ async def _runs(
     order: str | None = None,
 ) -> Mapping[str, Any]:
     context = info.context
+    wanted = read_object(filters, "filters")
+    await _prepare_values(context, project.id, wanted, order)
     page = await context.read(
         runs.query_runs,
         actor=context.account,
         need=Need.READ,
         project_id=project.id,
-        filters=read_object(filters, "filters"),
+        filters=wanted,
         order=order,
         after=after,
         first=page_size(first),
@@ -102,12 +121,14 @@ async def _runs(
 
 async def _run_count(project: ProjectView, info: Info, filters: str | None = None) -> int:
     context = info.context
+    wanted = read_object(filters, "filters")
+    await _prepare_values(context, project.id, wanted)
     return await context.read(
         runs.count_runs,
         actor=context.account,
         need=Need.READ,
         project_id=project.id,
-        filters=read_object(filters, "filters"),
+        filters=wanted,
     )
 
 
