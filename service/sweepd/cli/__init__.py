@@ -33,6 +33,7 @@ _COMMANDS: Mapping[str, str] = {
     "best": "winner:best",
     "export": "winner:export",
     "user": "users:user",
+    "doctor": "doctor:doctor",
 }
 
 
