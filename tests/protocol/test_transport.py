@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sweepd.engine import accounts, sessions
+from sweepd.engine import accounts, keys, sessions
 from sweepd.errors import LeaseLost, NotFound, StoreBusy
 from sweepd.wire.context import Context
 from sweepd.wire.documents import Documents, InvalidDocument
@@ -32,6 +32,24 @@ def test_an_unknown_key_is_refused_without_repeating_it(service):
     assert answer.status_code == 401
     assert "does not know that API key" in answer.text
     assert "x" * 40 not in answer.text
+
+
+def test_a_revoked_key_is_refused_with_its_very_next_rows(service, client):
+    run = 'mutation { upsertBucket(input: {name: "r", modelName: "toy"}) { inserted } }'
+    client.data(run)
+    alice = service.store.read_sync(accounts.list_users)[0]
+    record, key = service.store.write_sync(keys.add_key, account=alice)
+    other = service.client(key=key)
+
+    def log():
+        return other.request("POST", "/files/alice/toy/r/file_stream", json={})
+
+    assert [log().status_code for _ in range(3)] == [200, 200, 200]
+    service.store.write_sync(keys.revoke_key, key_id=record.id, actor=None)
+    answer = log()
+
+    assert answer.status_code == 401
+    assert "revoked" in answer.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("header", ["Basic", "Basic %%%", "Basic YXBp", "Digest abc", ""], ids=repr)

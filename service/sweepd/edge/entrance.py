@@ -3,11 +3,11 @@
 import asyncio
 import json
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from random import getrandbits
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -95,7 +95,7 @@ class Entrance:
             return
         began = time.perf_counter()
         self._rules.proxies.unwrap(scope)
-        passage = _Passage(way_of(scope["method"], scope["path"]), secrets.token_hex(4))
+        passage = _Passage(way_of(scope["method"], scope["path"]), f"{getrandbits(32):08x}")
         scope.setdefault("state", {})["request_id"] = passage.request_id
         with self._gate.passing(), request_id_in_logs(passage.request_id):
             try:

@@ -5,14 +5,15 @@ deleted, and nothing that a zombie writes changes the trial.
 """
 
 import json
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import select, update
 
-from sweepd.engine import access, comebacks, events, outcomes
+from sweepd.engine import access, comebacks, events, outcomes, stream_runs
 from sweepd.engine.access import Need
+from sweepd.engine.accounts import account_by_key
 from sweepd.engine.key_stats import KeyStats
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import load_run
@@ -27,14 +28,15 @@ from sweepd.engine.stream_bodies import (
     StreamBody,
     parse_body,
 )
+from sweepd.engine.stream_runs import LIVE, StreamRun
 from sweepd.engine.texts import clean
 from sweepd.engine.upserts import FIRST_YEAR
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import NotFound, SweepdError
+from sweepd.errors import NotFound, SweepdError, Unauthorized
 from sweepd.states import RunState
-from sweepd.store import Prepared, Tx
+from sweepd.store import Tx
 from sweepd.store import tables as t
-from sweepd.store.lines import Line, write_lines
+from sweepd.store.bulk import Line, write_lines
 
 __all__ = [
     "Chunk",
@@ -50,7 +52,6 @@ __all__ = [
 _APART = 10  # added to stream_line.stream for the rows of attempts that had lost their lease
 
 _DEFAULT = Limits()
-_LIVE = frozenset({RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING})
 _ENDABLE = frozenset({RunState.RUNNING, RunState.PREEMPTING, RunState.CRASHED})
 
 _KEPT_RUNS = 512  # whose key statistics stay in memory between two requests
@@ -65,7 +66,10 @@ class StreamReply(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """A request: who sends it, to which address, what, and for which attempt."""
+    """A request: who sends it, to which address, what, and for which attempt.
+
+    With a `key` it is the key's owner at the time of the transaction who counts, and not `actor`.
+    """
 
     actor: Account
     entity: str
@@ -75,87 +79,15 @@ class Post:
     attempt: int | None = None
     token: str | None = None
     limits: Limits = _DEFAULT
-
-
-class _Run(NamedTuple):
-    """What a request needs of its run."""
-
-    id: int
-    entity_id: int
-    access: str  # of the project
-    sweep_id: int | None
-    state: str
-    history_lines: int
-    event_lines: int
-    log_lines: int
-    history_keys: str | None
-    last_step: int | None
-    summary: str
-    created_at: float
-    ended_at: float | None
-    stop_requested: str | None
-    present_attempt: int | None  # of a trial
-
-    @property
-    def attempt(self) -> int:
-        """Return the attempt that its rows are of."""
-        return self.present_attempt if self.present_attempt is not None else 1
-
-
-_FIND = Prepared(
-    select(
-        t.run.c.id,
-        t.project.c.entity_id,
-        t.project.c.access,
-        t.run.c.sweep_id,
-        t.run.c.state,
-        t.run.c.history_lines,
-        t.run.c.event_lines,
-        t.run.c.log_lines,
-        t.run.c.history_keys,
-        t.run.c.last_step,
-        t.run.c.summary,
-        t.run.c.created_at,
-        t.run.c.ended_at,
-        t.run.c.stop_requested,
-        t.trial.c.attempt,
-    )
-    .select_from(
-        t.run.join(t.project, t.project.c.id == t.run.c.project_id)
-        .join(t.entity, t.entity.c.id == t.project.c.entity_id)
-        .outerjoin(t.trial, t.trial.c.run_id == t.run.c.id)
-    )
-    .where(
-        t.entity.c.name == bindparam("entity"),
-        t.project.c.name == bindparam("project"),
-        t.run.c.name == bindparam("name"),
-    )
-)
-#: What a request may change at once, with nothing changed where it gives None.
-_CHANGED = (
-    "heartbeat_at",
-    "history_lines",
-    "history_keys",
-    "last_step",
-    "event_lines",
-    "system_metrics",
-    "log_lines",
-    "summary",
-)
-_NOTHING = dict.fromkeys(_CHANGED)
-_CHANGE = Prepared(
-    update(t.run)
-    .where(t.run.c.id == bindparam("run_id"))
-    .values({name: func.coalesce(bindparam(name), t.run.c[name]) for name in _CHANGED})
-)
+    key: str | None = None
 
 
 @dataclass
 class _Gathered:
-    """What many requests write in all."""
+    """What many requests write in all: lines, and changes of runs by id."""
 
     lines: list[Line] = field(default_factory=list)
-    runs: list[dict[str, Any]] = field(default_factory=list)
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def append(
@@ -203,17 +135,11 @@ def append_all(tx: Tx, posts: Sequence[Post]) -> list[StreamReply | Exception]:
     """
     replies: list[StreamReply | Exception] = [StreamReply(stopped=False)] * len(posts)
     for numbers in _turns(posts):
-        found: list[tuple[int, _Run]] = []
-        for number in numbers:
-            try:
-                found.append((number, _find(tx, posts[number])))
-            except SweepdError as error:
-                replies[number] = error
+        found = _find(tx, posts, numbers, replies)
         gathered = _Gathered()
         fresh = [_gather(tx, run, posts[number], gathered) for number, run in found]
         write_lines(tx, gathered.lines)
-        if gathered.runs:
-            _CHANGE.run_each(tx, gathered.runs)
+        stream_runs.change(tx, gathered.runs)
         for (number, run), rows in zip(found, fresh, strict=True):
             replies[number] = _follow(tx, run, posts[number], rows)
     tx.announce()
@@ -236,20 +162,42 @@ def _turns(posts: Sequence[Post]) -> Iterator[list[int]]:
         waiting = later
 
 
-def _find(tx: Tx, post: Post) -> _Run:
-    row = _FIND.row(
-        tx, entity=clean(post.entity), project=clean(post.project), name=clean(post.run)
-    )
+def _find(
+    tx: Tx, posts: Sequence[Post], numbers: Sequence[int], replies: list[StreamReply | Exception]
+) -> list[tuple[int, StreamRun]]:
+    """Return the runs of requests, by their numbers; refuse those that may not write to theirs."""
+    addresses = [(posts[n].entity, posts[n].project, posts[n].run) for n in numbers]
+    runs = stream_runs.find(tx, addresses)
+    owners = {key: account_by_key(tx, key=key) for key in {posts[n].key for n in numbers} if key}
+    found = []
+    for place, number in enumerate(numbers):
+        try:
+            run = _allowed(tx, runs.get(place), posts[number], owners)
+        except SweepdError as error:
+            replies[number] = error
+        else:
+            found.append((number, run))
+    return found
+
+
+def _allowed(
+    tx: Tx, run: StreamRun | None, post: Post, owners: Mapping[str, Account | None]
+) -> StreamRun:
+    actor: Account | None = post.actor
+    if post.key is not None:
+        actor = owners[post.key]
+        if actor is None:
+            raise Unauthorized("this API key was revoked or has expired a moment ago")
+    assert actor is not None
     address = f"run {post.entity}/{post.project}/{post.run}"
-    if row is None:
+    if run is None:
         raise NotFound(f"there is no {address}")
-    run = _Run._make(row)
-    has = access.level(tx, actor=post.actor, entity_id=run.entity_id, access=run.access)
+    has = access.level(tx, actor=actor, entity_id=run.entity_id, access=run.access)
     access.allow(has, Need.WRITE, missing=f"there is no {address}", what=address)
     return run
 
 
-def _is_stale(run: _Run, post: Post) -> bool:
+def _is_stale(run: StreamRun, post: Post) -> bool:
     """Return whether a request speaks for an attempt that a later one has replaced."""
     return (
         post.attempt is not None
@@ -258,14 +206,14 @@ def _is_stale(run: _Run, post: Post) -> bool:
     )
 
 
-def _gather(tx: Tx, run: _Run, post: Post, gathered: _Gathered) -> list[Row]:
+def _gather(tx: Tx, run: StreamRun, post: Post, gathered: _Gathered) -> list[Row]:
     """Add what a request writes; return the history rows that were not there before."""
     body = post.body
     if _is_stale(run, post):
         gathered.lines += _apart(run, body, post.attempt or 1)
         return []
     changed: dict[str, Any] = {}
-    if run.state in _LIVE:
+    if run.state in LIVE:
         changed["heartbeat_at"] = tx.now
     rows, end = _new_rows(tx, run, body)
     fresh, is_in_order = _rows(tx, run, HISTORY, rows, run.history_lines, gathered)
@@ -290,17 +238,16 @@ def _gather(tx: Tx, run: _Run, post: Post, gathered: _Gathered) -> list[Row]:
         end = body.console.offset + len(body.console.content)
         changed["log_lines"] = max(end, run.log_lines)
     if body.summary is not None:
-        late = run.state not in _LIVE
-        new = body.summary
+        late, new = run.late_summary, body.summary
         changed["summary"] = (
-            comebacks.late_summary(run.summary, new, state=run.state) if late else new
+            new if late is None else comebacks.late_summary(late, new, state=run.state)
         )
     if changed:
-        gathered.runs.append({**_NOTHING, **changed, "run_id": run.id})
+        gathered.runs[run.id] = changed
     return fresh
 
 
-def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
+def _follow(tx: Tx, run: StreamRun, post: Post, fresh: Sequence[Row]) -> StreamReply:
     """Do what follows from a request whose rows are stored: its trial learns, its run ends."""
     if _is_stale(run, post):
         return StreamReply(stopped=True)
@@ -309,7 +256,7 @@ def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
         is_stopped |= outcomes.row_logged(
             tx, run_id=run.id, rows=fresh, attempt=post.attempt, token=post.token
         )
-    if not body.is_complete and run.state not in _LIVE:
+    if not body.is_complete and run.state not in LIVE:
         _reopen(tx, run, body)
     if body.is_complete or body.is_preempting:
         view = load_run(tx, run.id)
@@ -321,7 +268,7 @@ def _follow(tx: Tx, run: _Run, post: Post, fresh: Sequence[Row]) -> StreamReply:
     return StreamReply(stopped=is_stopped)
 
 
-def _reopen(tx: Tx, run: _Run, body: StreamBody) -> None:
+def _reopen(tx: Tx, run: StreamRun, body: StreamBody) -> None:
     """Open an ended run again if a request shows that its process is alive."""
     if not comebacks.comes_back(
         tx, run_id=run.id, state=run.state, ended_at=run.ended_at, body=body
@@ -329,7 +276,7 @@ def _reopen(tx: Tx, run: _Run, body: StreamBody) -> None:
         return
     view = load_run(tx, run.id)
     assert view is not None, "it was there just now"
-    if view.state not in _LIVE:
+    if view.state not in LIVE:
         values = {"heartbeat_at": tx.now, "exit_code": None}
         why = "its process is heard of again"
         change_state(
@@ -337,7 +284,7 @@ def _reopen(tx: Tx, run: _Run, body: StreamBody) -> None:
         )
 
 
-def _new_rows(tx: Tx, run: _Run, body: StreamBody) -> tuple[Sequence[Row], int]:
+def _new_rows(tx: Tx, run: StreamRun, body: StreamBody) -> tuple[Sequence[Row], int]:
     """Return a request's history rows and where they end, without what is stored already.
 
     A folder that is synced again sends its rows again, at further lines.
@@ -353,7 +300,7 @@ def _new_rows(tx: Tx, run: _Run, body: StreamBody) -> tuple[Sequence[Row], int]:
 
 
 def _rows(
-    tx: Tx, run: _Run, stream: int, rows: Sequence[Row], n_lines: int, gathered: _Gathered
+    tx: Tx, run: StreamRun, stream: int, rows: Sequence[Row], n_lines: int, gathered: _Gathered
 ) -> tuple[list[Row], bool]:
     """Add rows; return those whose lines are new, and whether all that changes is appended."""
     if not rows:
@@ -375,7 +322,7 @@ def _rows(
     return fresh, rows[0].line >= n_lines or all(row.line >= n_lines for row in written)
 
 
-def _apart(run: _Run, body: StreamBody, attempt: int) -> list[Line]:
+def _apart(run: StreamRun, body: StreamBody, attempt: int) -> list[Line]:
     """Return the rows of an attempt that has lost its lease, where no reader of the run looks."""
     first = attempt * MAX_LINE
     lines = [
@@ -391,7 +338,9 @@ def _apart(run: _Run, body: StreamBody, attempt: int) -> list[Line]:
     return lines
 
 
-def _key_columns(tx: Tx, run: _Run, fresh: Sequence[Row], *, is_in_order: bool) -> dict[str, Any]:
+def _key_columns(
+    tx: Tx, run: StreamRun, fresh: Sequence[Row], *, is_in_order: bool
+) -> dict[str, Any]:
     """Return the run's columns that follow from its history."""
     if is_in_order:
         stats = _stats_of(tx.memory, run)
@@ -408,7 +357,7 @@ def _key_columns(tx: Tx, run: _Run, fresh: Sequence[Row], *, is_in_order: bool) 
     return {"history_keys": text, "last_step": stats.last_step}
 
 
-def _stats_of(memory: MutableMapping[str, Any], run: _Run) -> KeyStats:
+def _stats_of(memory: MutableMapping[str, Any], run: StreamRun) -> KeyStats:
     """Return a run's statistics: those in memory if they are what the row says, else the row's."""
     kept: dict[int, tuple[str, KeyStats]] = memory.setdefault("key_stats", {})
     text, stats = kept.pop(run.id, (None, None))  # out while they are changed

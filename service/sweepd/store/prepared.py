@@ -17,7 +17,10 @@ __all__ = ["Prepared"]
 
 
 class Prepared:
-    """One statement whose `bindparam`s are given at each run. Rows are tuples of plain values."""
+    """One statement whose `bindparam`s are given at each run. Rows are tuples of plain values.
+
+    Beside an IN with a list of its own, each `bindparam` needs None for a default.
+    """
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement

@@ -12,7 +12,7 @@ from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, Unauthorized
 
-__all__ = ["account_of"]
+__all__ = ["account_of", "read_key"]
 
 _HOW_TO = (
     "on the machine of the service `sweep user add NAME` makes a user and prints a key; "
@@ -30,7 +30,7 @@ async def account_of(request: Request, services: Services, *, url: str) -> Accou
         Unauthorized: with how to get a key, if there is none or an unknown one.
         Forbidden: if a cookie came with another site's request.
     """
-    key = _basic_key(request)
+    key = read_key(request)
     if key is not None:
         account = services.store.peek(accounts.account_by_key, key=key)
         if account is None:
@@ -57,7 +57,7 @@ def _for_person(request: Request, services: Services, account: Account) -> Accou
     return replace(account, person_id=person[0], person=person[1]) if person else account
 
 
-def _basic_key(request: Request) -> str | None:
+def read_key(request: Request) -> str | None:
     """Return the key of `Authorization: Basic base64("api:" + key)`; None without the header."""
     header = request.headers.get("authorization")
     if header is None:

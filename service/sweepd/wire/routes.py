@@ -18,6 +18,7 @@ from sweepd.engine.services import Services
 from sweepd.engine.texts import clean, clean_all, load
 from sweepd.errors import ProtocolError, SweepdError
 from sweepd.wire import storage
+from sweepd.wire.acquaintances import Acquaintances
 from sweepd.wire.artifact_storage import FALLBACKS, Bytes
 from sweepd.wire.auth import account_of
 from sweepd.wire.bodies import read_body
@@ -92,6 +93,7 @@ class _Protocol:
         self._api = Api(make_schema(TABLES))
         self.artifacts = Bytes(services)
         self._jobs = Jobs()
+        self._acquaintances = Acquaintances()
 
     async def graphql(self, request: Request) -> Response:
         url = base_url(request, self._services, also_at=self._also_at)
@@ -112,7 +114,7 @@ class _Protocol:
 
     async def file_stream(self, request: Request) -> Response:
         url = base_url(request, self._services, also_at=self._also_at)
-        account = await account_of(request, self._services, url=url)
+        account, key = await self._acquaintances.recognize(request, self._services, url=url)
         body = await read_body(request, limit=self._sizes.stream)
         if len(body) > _IN_THREAD:
             parsed = await to_thread.run_sync(streams.parse_body, body)
@@ -130,6 +132,7 @@ class _Protocol:
             attempt=lease.attempt if lease else None,
             token=lease.token if lease else None,
             limits=self._services.limits,
+            key=key,
         )
         reply = await self._services.store.write_together(streams.append_all, post)
         request.state.n_rows = parsed.n_lines
