@@ -10,7 +10,14 @@ from sqlalchemy import func, select
 from sweepd.engine.allowance import Allowance
 from sweepd.engine.charts import Series, series
 from sweepd.engine.console import log_lines
-from sweepd.engine.row_reads import count_steps, lines_at, pick, read_rows, steps_at
+from sweepd.engine.row_reads import (
+    StoredRow,
+    count_steps,
+    lines_at,
+    pick,
+    read_rows,
+    steps_at,
+)
 from sweepd.engine.sampling import Extremes, chosen, evenly
 from sweepd.engine.stream_bodies import EVENTS, HISTORY
 from sweepd.engine.views import RunView
@@ -58,7 +65,8 @@ _KINDS = {
 }
 
 
-class _Bounds(TypedDict):
+class _Where(TypedDict):
+    run_id: int
     min_step: int | None
     max_step: int | None  # inclusive
 
@@ -81,20 +89,16 @@ def rows(
         ProtocolError: if they take more than the allowance.
     """
     high = max_step - 1 if max_step is not None else None
-    bounds: _Bounds = {"min_step": min_step, "max_step": high}
-    left = allowance or Allowance()
-    if samples is None:
-        return _taken((row.body for row in read_rows(tx, run_id=run_id, **bounds)), left)
-    n = count_steps(tx, run_id=run_id, **bounds)
-    if n <= samples:
-        return _taken((row.body for row in read_rows(tx, run_id=run_id, **bounds)), left)
-    extremes = Extremes()
-    if n <= _MAX_SCAN:
-        for index, row in enumerate(read_rows(tx, run_id=run_id, **bounds)):
-            extremes.add(json.loads(row.body), index)
-    indices = chosen(n, samples, extremes.indices())
-    steps = steps_at(tx, indices, run_id=run_id, **bounds)
-    return _taken((row.body for row in read_rows(tx, run_id=run_id, steps=steps)), left)
+    where: _Where = {"run_id": run_id, "min_step": min_step, "max_step": high}
+    found = read_rows(tx, **where)
+    if samples is not None and (n := count_steps(tx, **where)) > samples:
+        extremes = Extremes()
+        if n <= _MAX_SCAN:
+            for index, row in enumerate(found):
+                extremes.add(json.loads(row.body), index)
+        steps = steps_at(tx, chosen(n, samples, extremes.indices()), **where)
+        found = read_rows(tx, run_id=run_id, steps=steps)
+    return _taken((row.body for row in found), allowance or Allowance())
 
 
 def sampled(
@@ -119,22 +123,19 @@ def sampled(
     if not keys:
         return []
     left = allowance or Allowance()
-    found: list[dict[str, Any]] = []
-    steps, extremes = array("q"), Extremes()
-    for step, picked in _picked(tx, run_id=run_id, keys=keys, min_step=min_step, max_step=max_step):
-        if samples is not None:
+    where: _Where = {"run_id": run_id, "min_step": min_step, "max_step": max_step}
+    if samples is not None and count_steps(tx, **where) > samples:
+        steps, extremes = array("q"), Extremes()
+        for row, picked in _picked(tx, keys=keys, **where):
             extremes.add(picked, len(steps))
-            steps.append(step)
-            if len(steps) > samples:
-                found.clear()
-                continue
-        left.take(str(picked))
-        found.append(picked)
-    if samples is None or len(steps) <= samples:
-        return found
-    wanted = [steps[index] for index in chosen(len(steps), samples, extremes.indices())]
-    for _, picked in _picked(tx, run_id=run_id, keys=keys, steps=wanted):
-        left.take(str(picked))
+            steps.append(row.step)
+        wanted = [steps[index] for index in chosen(len(steps), samples, extremes.indices())]
+        rows = _picked(tx, keys=keys, run_id=run_id, steps=wanted)
+    else:
+        rows = _picked(tx, keys=keys, **where)
+    found = []
+    for row, picked in rows:
+        left.take(row.body)
         found.append(picked)
     return found
 
@@ -159,13 +160,18 @@ def events(
 
 def _picked(
     tx: Tx, *, run_id: int, keys: Sequence[str], **where: Any
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield step and wanted values of the rows that have all of `keys`."""
+) -> Iterator[tuple[StoredRow, dict[str, Any]]]:
+    """Yield the rows that have all of `keys`, with the values of those."""
+    wanted = set(keys)
     for row in read_rows(tx, run_id=run_id, keys=keys, **where):
-        values = {**json.loads(row.body), "_step": row.step}
+        values = json.loads(row.body)
+        values["_step"] = row.step
+        if wanted <= values.keys():
+            yield row, {key: values[key] for key in keys}
+            continue
         found = {key: pick(values, key) for key in keys}
         if all(has for has, _ in found.values()):
-            yield row.step, {key: value for key, (_, value) in found.items()}
+            yield row, {key: value for key, (_, value) in found.items()}
 
 
 def _taken(bodies: Iterable[str], left: Allowance) -> list[str]:
