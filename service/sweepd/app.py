@@ -14,15 +14,17 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from sweepd import dash, wire
-from sweepd.background import Worker, background_tasks
+from sweepd.background import background_tasks
 from sweepd.edge import Entrance, Gate, Hosts, Meters, Proxies, Rates, Rules, Server, Way, probes
 from sweepd.edge.listen import is_loopback, listen, local_address
 from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Limits, Services
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput
+from sweepd.exporter import Exporter
 from sweepd.settings import Settings
 from sweepd.store import Store
+from sweepd.worker import Worker
 
 __all__ = ["Ready", "build", "serve"]
 
@@ -65,10 +67,12 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
     """
     opened = store if store is not None else Store.open(settings.data)
     limits = Limits(lease_s=settings.lease_s, run_silence_s=settings.crash_s)
+    exporter = Exporter(opened)
     services = Services(
         store=opened,
         public_url=settings.public_url or "",
         limits=limits.scaled(settings.time_scale),
+        exporter=exporter,
     )
 
     @asynccontextmanager
@@ -83,6 +87,7 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
             await asyncio.gather(*tasks, return_exceptions=True)
             worker.stop()
             await opened.write(keys.note_uses, uses=services.key_uses.take())
+            await exporter.close()
             if store is None:
                 opened.close()
 

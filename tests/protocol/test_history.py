@@ -53,3 +53,22 @@ def test_a_page_holds_all_its_rows_however_large_it_is(log, page):
     log([{"_step": step, "a": step} for step in range(3000)])
 
     assert len(page(0, 10**6, 10**6)) == 3000
+
+
+def test_rows_of_an_ended_run_are_a_file_behind_a_signed_link(service, client, log):
+    log([{"_step": step, "a": step / 2} for step in range(100)], complete=True, exitcode=0)
+    query = """{ project(name: "toy") { run(name: "r1") {
+        parquetHistory(liveKeys: ["_step"]) { parquetUrls liveData } } } }"""
+
+    found = client.data(query)["project"]["run"]["parquetHistory"]
+    (url,) = found["parquetUrls"]
+    stranger = service.client(None)
+    whole, head = stranger.request("GET", url), stranger.request("HEAD", url)
+    end = stranger.request("GET", url, headers={"Range": "bytes=-4"})
+
+    assert found["liveData"] == []
+    assert whole.status_code == head.status_code == 200
+    assert len(whole.content) == int(head.headers["content-length"])
+    assert (end.status_code, end.content) == (206, b"PAR1")
+    assert stranger.request("GET", url.replace("0.parquet", "1.parquet")).status_code == 403
+    assert stranger.request("PUT", url, content=b"x").status_code in (403, 404, 405)

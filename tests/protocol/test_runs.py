@@ -178,7 +178,7 @@ def test_rows_come_back_in_every_way_that_the_client_asks(upsert, stream, read):
     assert json.loads(run["history"][0])["loss"] == "NaN"
     assert json.loads(run["events"][0])["system.cpu"] == 3
     assert run["sampledHistory"] == [[{"_step": 1, "acc": 1}], []]
-    assert run["parquetHistory"] == {"parquetUrls": [], "liveData": []}
+    assert run["parquetHistory"] == {"parquetUrls": [], "liveData": [{"_step": 0}]}
     assert run["historyKeys"]["lastStep"] == 1
     assert json.loads(run["summaryMetrics"])["loss"] == "Infinity"
     assert [edge["node"]["line"] for edge in run["logLines"]["edges"]] == ["hello"]

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from sweepd.app import serve
-from sweepd.background import Worker
 from sweepd.errors import Conflict, InvalidInput, ProcessDied, StoreBusy
 from sweepd.settings import Settings
+from sweepd.worker import Worker
 
 KEY = "adopted" + "a" * 40
 

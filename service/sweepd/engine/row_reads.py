@@ -5,17 +5,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 
 from sweepd.engine.stream_bodies import HISTORY
 from sweepd.engine.texts import MAX_INT, strict_json
 from sweepd.store import Tx
 from sweepd.store import tables as t
+from sweepd.store.lines import history_lines
 
 __all__ = ["StoredRow", "count_steps", "lines_at", "pick", "read_rows", "steps_at", "steps_with"]
 
 _PLAIN_KEY = re.compile(r"[\w ./:-]+", re.ASCII)  # spelt in JSON as it is
-_MAX_BOUND = 500  # values bound in one query
+_MAX_BOUND = 500  # texts looked for in one query
 
 
 class StoredRow(NamedTuple):
@@ -46,29 +47,27 @@ def read_rows(
         max_step: the last step, inclusive.
         steps: only these, ascending.
     """
-    where = [*_within(run_id, min_step, max_step), *_mentions(keys)]
     cuts = _resumed_at(tx, run_id)
     pending: StoredRow | None = None
     merged: dict[str, Any] | None = None
-    for part in _parts(steps):
-        query = (
-            select(
-                t.stream_line.c.step,
-                t.stream_line.c.attempt,
-                t.stream_line.c.body,
-            )
-            .where(*where, *part)
-            .order_by(t.stream_line.c.step, t.stream_line.c.line)
-        )
-        for step, attempt, body in tx.conn.execute(query):
-            if step >= cuts.get(attempt, step + 1):
-                continue
-            if pending is not None and pending.step == step:
-                merged = {**(merged or json.loads(pending.body)), **json.loads(body)}
-                continue
-            if pending is not None:
-                yield pending if merged is None else StoredRow(pending.step, strict_json(merged))
-            pending, merged = StoredRow(step, body), None
+    lines = history_lines(
+        tx,
+        run_id=run_id,
+        stream=HISTORY,
+        min_step=_bound(min_step),
+        max_step=_bound(max_step),
+        steps=steps,
+        mentions=_mentions(keys),
+    )
+    for step, attempt, body in lines:
+        if cuts and step >= cuts.get(attempt, step + 1):
+            continue
+        if pending is not None and pending.step == step:
+            merged = {**(merged or json.loads(pending.body)), **json.loads(body)}
+            continue
+        if pending is not None:
+            yield pending if merged is None else StoredRow(pending.step, strict_json(merged))
+        pending, merged = StoredRow(step, body), None
     if pending is not None:
         yield pending if merged is None else StoredRow(pending.step, strict_json(merged))
 
@@ -101,7 +100,8 @@ def steps_at(
 def steps_with(tx: Tx, *, run_id: int, key: str) -> list[int]:
     """Return the steps, ascending, of rows that may have `key`; no row is parsed for it."""
     step = t.stream_line.c.step
-    query = select(step).distinct().where(*_within(run_id, None, None), *_mentions([key]))
+    holds = [func.instr(t.stream_line.c.body, text) > 0 for text in _mentions([key])]
+    query = select(step).distinct().where(*_within(run_id, None, None), *holds)
     return list(tx.conn.scalars(query.order_by(step)))
 
 
@@ -153,27 +153,17 @@ def _within(run_id: int, low: int | None, high: int | None) -> list[ColumnElemen
     return where
 
 
-def _bound(step: int) -> int:
+def _bound(step: int | None) -> int | None:
     """Return a step that SQLite can hold."""
-    return max(-MAX_INT, min(step, MAX_INT))
+    return None if step is None else max(-MAX_INT, min(step, MAX_INT))
 
 
-def _mentions(keys: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Return a clause that spares parsing rows that cannot have any of `keys`."""
+def _mentions(keys: Sequence[str]) -> list[str]:
+    """Return texts of which a row must hold one to have any of `keys`: it spares parsing others."""
     wanted = [key for key in keys if not key.startswith("_")]
-    if not wanted or not all(_PLAIN_KEY.fullmatch(key) for key in wanted):
+    if len(wanted) > _MAX_BOUND or not all(_PLAIN_KEY.fullmatch(key) for key in wanted):
         return []
-    heads = {f'"{key.partition(".")[0]}' for key in wanted}
-    return [or_(*(func.instr(t.stream_line.c.body, head) > 0 for head in sorted(heads)))]
-
-
-def _parts(steps: Sequence[int] | None) -> Iterator[list[ColumnElement[bool]]]:
-    """Yield further conditions of each query: few enough bound values in one."""
-    if steps is None:
-        yield []
-        return
-    for start in range(0, len(steps), _MAX_BOUND):
-        yield [t.stream_line.c.step.in_(steps[start : start + _MAX_BOUND])]
+    return sorted({f'"{key.partition(".")[0]}' for key in wanted})
 
 
 def _resumed_at(tx: Tx, run_id: int) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import delete, select, update
 
-from sweepd.engine import blobs, enqueued, events, outcomes, projects
+from sweepd.engine import blobs, enqueued, events, exports, outcomes, projects
 from sweepd.engine.access import Need
 from sweepd.engine.run_queries import count_runs, query_runs
 from sweepd.engine.run_states import change_state
@@ -72,6 +72,7 @@ def delete_run(tx: Tx, *, actor: Account, run_id: int) -> list[str]:
     except NotFound:
         return []
     keys = set(tx.conn.scalars(select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id)))
+    keys |= exports.blobs_of(tx, t.run.c.id == run_id)
     tx.conn.execute(delete(t.run).where(t.run.c.id == run_id))
     events.record(
         tx,

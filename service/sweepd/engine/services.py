@@ -1,11 +1,13 @@
 """What the parts above the engine are given, and every timing in one place."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from sweepd.engine.keys import KeyUses
+from sweepd.engine.parquet import ExportJob
 from sweepd.store import Store
 
-__all__ = ["Limits", "Services"]
+__all__ = ["Exporting", "Limits", "Services"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +37,22 @@ class Limits:
         return replace(self, **times)
 
 
+class Exporting(Protocol):
+    """Makes Parquet files of runs' rows, elsewhere than in this process."""
+
+    async def export(self, job: ExportJob) -> None:
+        """Make a file; return once it is there, or once it takes too long to wait for."""
+
+
 @dataclass(frozen=True)
 class Services:
-    """What `wire` and `dash` are built with. An empty `public_url` means: as the request came."""
+    """What `wire` and `dash` are built with. An empty `public_url` means: as the request came.
+
+    Without an `exporter`, rows are only to be had live.
+    """
 
     store: Store
     public_url: str = ""
     limits: Limits = Limits()
     key_uses: KeyUses = field(default_factory=KeyUses)
+    exporter: Exporting | None = None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 
-from sweepd.engine import access, comebacks, events, outcomes, stream_runs
+from sweepd.engine import access, comebacks, events, exports, outcomes, stream_runs
 from sweepd.engine.access import Need
 from sweepd.engine.accounts import account_by_key
 from sweepd.engine.key_stats import KeyStats
@@ -347,6 +347,7 @@ def _key_columns(
         for row in fresh:
             stats.add(row.values, step=row.step)
     else:
+        exports.rewritten(tx, run_id=run.id)
         stats = _count_again(tx, run.id)
     text = stats.to_json()
     _keep(tx.memory, run.id, text, stats)

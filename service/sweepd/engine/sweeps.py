@@ -12,6 +12,7 @@ from sweepd.engine import (
     edits,
     enqueued,
     events,
+    exports,
     paging,
     prior_runs,
     projects,
@@ -313,6 +314,7 @@ def delete_sweep(tx: Tx, *, actor: Account, sweep_id: int) -> list[str]:
     runs = select(t.run.c.id).where(t.run.c.sweep_id == sweep_id)
     of_runs = select(t.run_file.c.blob).where(t.run_file.c.run_id.in_(runs))
     keys = set(tx.conn.scalars(of_runs))
+    keys |= exports.blobs_of(tx, t.run.c.sweep_id == sweep_id)
     tx.conn.execute(delete(t.sweep).where(t.sweep.c.id == sweep_id))
     _record(tx, sweep, actor, "sweep.deleted", name=sweep.name)
     return blobs.release(tx, keys=keys)

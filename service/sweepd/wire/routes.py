@@ -64,6 +64,11 @@ def routes(
     served = _Protocol(services, also_at, sizes)
     bytes_routes = [
         *served.artifacts.routes(_guarded),
+        Route(
+            "/history/{run_id:int}/{number:int}.parquet",
+            _guarded(served.get_export),
+            methods=["GET"],
+        ),
         Route("/{run_id}/{name:path}", _guarded(served.put_file), methods=["PUT"]),
         Route("/{run_id}/{name:path}", _guarded(served.get_file), methods=["GET"]),
     ]
@@ -140,6 +145,9 @@ class _Protocol:
 
     async def put_file(self, request: Request) -> Response:
         return await storage.upload(request, self._services)
+
+    async def get_export(self, request: Request) -> Response:
+        return await storage.download_export(request, self._services)
 
     async def get_file(self, request: Request) -> Response:
         return await storage.download(request, self._services)

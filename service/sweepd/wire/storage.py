@@ -9,7 +9,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sweepd.engine import files, links
+from sweepd.engine import exports, files, links
 from sweepd.engine.services import Services
 from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
@@ -19,7 +19,15 @@ from sweepd.wire.context import Context
 from sweepd.wire.looks import look_of
 from sweepd.wire.sending import send_file
 
-__all__ = ["download", "link", "receive_body", "sign", "upload"]
+__all__ = [
+    "download",
+    "download_export",
+    "export_link",
+    "link",
+    "receive_body",
+    "sign",
+    "upload",
+]
 
 #: The client may repeat an upload for a quarter of an hour, and a page may stay open for a day.
 _LINK_S = 24 * 3600
@@ -36,6 +44,33 @@ def sign(context: Context, path: str, *, method: str) -> str:
     secret, expires_at = context.services.store.secret, time.time() + _LINK_S
     signed = links.sign(secret, path, expires_at=expires_at, method=method)
     return f"{context.base_url}{signed}"
+
+
+def export_link(context: Context, run_id: int, number: int) -> str:
+    """Return an absolute link that lets whoever holds it GET a file of a run's rows for a day."""
+    return sign(context, _export_path(run_id, number), method="GET")
+
+
+def _export_path(run_id: int, number: int) -> str:
+    return f"/storage/history/{run_id}/{number}.parquet"
+
+
+async def download_export(request: Request, services: Services) -> Response:
+    """Send a file of a run's rows, whole or in part."""
+    run_id, number = request.path_params["run_id"], request.path_params["number"]
+    _verify(request, services, _export_path(run_id, number), method="GET")
+    file = await services.store.read(exports.export_file, run_id=run_id, number=number)
+    opened = await to_thread.run_sync(services.store.blobs.open, file.blob)
+    if opened is None:
+        raise NotFound("there is no such file")
+    return send_file(
+        request,
+        opened,
+        size=file.size,
+        etag=file.md5,
+        media_type="application/vnd.apache.parquet",
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"},
+    )
 
 
 def _path(run_id: int, name: str) -> str:
@@ -122,12 +157,16 @@ def _checked(request: Request, services: Services, *, method: str) -> tuple[int,
     if not (number.isascii() and number.isdecimal() and len(number) <= 18):
         raise NotFound("there is no such file")
     run_id = int(number)
+    _verify(request, services, _path(run_id, name), method=method)
+    return run_id, name
+
+
+def _verify(request: Request, services: Services, path: str, *, method: str) -> None:
     links.verify(
         services.store.secret,
-        _path(run_id, name),
+        path,
         expires=request.query_params.get("expires"),
         signature=request.query_params.get("signature"),
         method=method,
         now=time.time(),
     )
-    return run_id, name

@@ -5,13 +5,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import alerts, history, runs
+from sweepd.engine import alerts, exports, history, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import removal
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import ProtocolError
 from sweepd.states import RunState, is_terminal
 from sweepd.store import Tx
+from sweepd.wire import storage
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_int_id
 from sweepd.wire.resolvers.accounts import user_of
@@ -213,6 +214,25 @@ async def _tail(run: RunView, info: Info, stream: str) -> str:
     return found
 
 
+async def _parquet_history(run: RunView, info: Info, liveKeys: Sequence[str]) -> Any:
+    """Answer with links to the files of a run's rows, and with where the rows begin that are live.
+
+    The client asks for live rows from the lowest step on that `liveData` has.
+    """
+    context = info.context
+    folder, exporter = context.services.store.folder, context.services.exporter
+    found = await context.read(exports.exports, view=run, folder=folder)
+    if found.job is not None and exporter is not None:
+        await exporter.export(found.job)
+        found = await context.read(exports.exports, view=run, folder=folder)
+    return {
+        "parquetUrls": [
+            storage.export_link(context, run.id, number) for number in range(found.n_files)
+        ],
+        "liveData": [{"_step": found.live_from}] if found.live_from is not None else [],
+    }
+
+
 async def _log_lines(
     run: RunView,
     info: Info,
@@ -295,7 +315,7 @@ FIELDS: Resolvers = {
         "history": _history,
         "events": _events,
         "sampledHistory": _sampled_history,
-        "parquetHistory": constant({"parquetUrls": (), "liveData": ()}),
+        "parquetHistory": _parquet_history,
         "logLines": _log_lines,
         "stopped": _is_stop_requested,
         "shouldStop": _is_stop_requested,

@@ -1,0 +1,40 @@
+"""Tables beside a run's rows: what was made of them, to be read back quickly."""
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text
+
+from sweepd.store.tables import metadata
+
+__all__ = ["history_export", "history_refusal", "history_rewrite"]
+
+
+def _run() -> Column[int]:
+    return Column("run_id", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True)
+
+
+history_export = Table(  # a Parquet file of a run's rows; once handed out it never changes
+    "history_export",
+    metadata,
+    _run(),
+    Column("number", Integer, primary_key=True),  # 0, 1, …: each goes on where the last one ended
+    Column("end_line", Integer, nullable=False),  # one past the last line that it holds
+    Column("last_step", Integer, nullable=False),
+    Column("n_rewrites", Integer, nullable=False),  # of the run, when it was made
+    Column("blob", Text, ForeignKey("blob.key"), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+Index("ix_history_export_blob", history_export.c.blob)
+
+history_refusal = Table(  # a run whose rows do not fit a table
+    "history_refusal",
+    metadata,
+    _run(),
+    Column("n_rewrites", Integer, nullable=False),  # of the run, when it was tried
+    Column("why", Text, nullable=False),  # in words
+)
+
+history_rewrite = Table(  # how often lines of a run's history were written over, or out of order
+    "history_rewrite",
+    metadata,
+    _run(),
+    Column("n_rewrites", Integer, nullable=False),
+)

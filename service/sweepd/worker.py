@@ -1,0 +1,127 @@
+"""Another process that computes, so that the service goes on answering."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from sweepd.errors import ProcessDied
+
+__all__ = ["Worker"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+}
+
+
+class Worker:
+    """One other process that computes; started when first needed, replaced when it dies or hangs.
+
+    It runs on one thread, so that it does not take the cores that train.
+    """
+
+    def __init__(self) -> None:
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    async def call(self, function: Callable[[A], R], argument: A, *, timeout_s: float) -> R:
+        """Return `function(argument)`; both must be picklable, and one call runs at a time.
+
+        Raises:
+            ProcessDied: in words, if the function raised, the process died, or time ran out.
+        """
+        pipe = self._pipe if self._is_alive() and self._pipe is not None else self._start()
+        try:
+            pipe.send((function, argument))
+            await asyncio.wait_for(_readable(pipe), timeout_s)
+            is_answer, value = pipe.recv()
+        except TimeoutError:
+            self.stop()
+            raise ProcessDied(f"no answer within {timeout_s:g} s") from None
+        except (EOFError, OSError):
+            self.stop()
+            raise ProcessDied("the computing process died") from None
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        if not is_answer:
+            raise ProcessDied(value)
+        answer: R = value
+        return answer
+
+    def stop(self) -> None:
+        """End the process at once; the next call starts another."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(1)
+        self._pipe = self._process = None
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    def _start(self) -> Connection:
+        self.stop()
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=_compute, args=(there,), daemon=True, name="sweepd-search")
+        with _environment(_ONE_THREAD):
+            process.start()
+        there.close()
+        self._process, self._pipe = process, here
+        return here
+
+
+async def _readable(pipe: Connection) -> None:
+    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pipe.fileno(), arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(pipe.fileno())
+
+
+def _compute(pipe: Connection) -> None:
+    """Answer calls until the other end is closed, which the death of the service does too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            function, argument = pipe.recv()
+        except (EOFError, OSError):
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = True, function(argument)
+        except Exception as error:  # the edge of this process: the caller gets it in words
+            answer = False, f"{type(error).__name__}: {error}"
+        pipe.send(answer)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables for the process that is started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
