@@ -20,7 +20,7 @@ ROOT = Path(wandb.__file__).parent
 #: What this landing does not speak; each must fail with a readable 400.
 OTHER = """
     CreateCustomChart
-    OrgFeatureFlags ProjectViews RewindRun
+    OrgFeatureFlags ProjectViews
 """
 LAUNCH = re.compile(r"Launch|RunQueue|ResourceConfig|QueueItem")
 REGISTRIES = re.compile(r"Registr|Automation|Integration|Trigger|Slack")

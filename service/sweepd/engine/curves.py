@@ -13,7 +13,7 @@ from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["CurveEnd", "Logged", "extend", "read_number", "summary_value", "take_summary"]
+__all__ = ["CurveEnd", "Logged", "cut", "extend", "read_number", "summary_value", "take_summary"]
 
 
 class Logged(Protocol):
@@ -75,6 +75,14 @@ def extend(
         tx.conn.execute(insert(t.curve), points)
     is_bad = not math.isfinite(logged[-1][1])
     return _update(tx, lease, definition, ends_badly=is_bad)
+
+
+def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> None:
+    """Take back the values of a trial after a step; harmless for a trial without any."""
+    of_run = t.curve.c.run_id == lease.run_id
+    gone = tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step > after_step))
+    if gone.rowcount:
+        _update(tx, lease, definition, ends_badly=False)
 
 
 def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from sweepd.engine import access, comebacks, events, outcomes, projects
+from sweepd.engine import access, comebacks, events, outcomes, projects, rewinds
 from sweepd.engine.access import Need
 from sweepd.engine.run_names import make_name
 from sweepd.engine.run_states import change_state
@@ -185,6 +185,9 @@ def _create(
         "heartbeat_at": tx.now if is_live else None,
     }
     run_id = tx.insert(t.run, **values)
+    parent = rewinds.branch_point(config, name=name)
+    if parent is not None:
+        rewinds.fork(tx, run_id=run_id, project_id=project_id, parent=parent[0], step=parent[1])
     events.record(
         tx,
         actor=actor.name,

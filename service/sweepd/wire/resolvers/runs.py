@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import alerts, exports, history, runs
+from sweepd.engine import alerts, exports, history, rewinds, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import removal
 from sweepd.engine.views import Account, RunView
@@ -81,6 +81,20 @@ def _delete_with(tx: Tx, *, actor: Account, run_id: int, with_artifacts: bool) -
     made = removal.made_by_run(tx, run_id=run_id) if with_artifacts else []
     freed = runs.delete_run(tx, actor=actor, run_id=run_id)
     return freed + removal.delete_made(tx, artifact_ids=made)
+
+
+async def _rewind_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    run = await context.write(
+        rewinds.rewind,
+        actor=context.account,
+        entity=input.get("entityName") or None,
+        project=input.get("projectName") or None,
+        name=input["runName"],
+        metric=input["metricName"],
+        value=input["metricValue"],
+    )
+    return {"rewoundRun": run}
 
 
 async def _stop_run(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -286,6 +300,7 @@ FIELDS: Resolvers = {
     "Mutation": {
         "upsertBucket": _upsert_bucket,
         "deleteRun": _delete_run,
+        "rewindRun": _rewind_run,
         "stopRun": _stop_run,
         "updateRunState": _update_run_state,
         "notifyScriptableRunAlert": _alert,

@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import agents, runs
+from sweepd.engine import agents, rewinds, runs
 from sweepd.errors import InvalidInput, LeaseLost, NotFound
 from sweepd.states import RunState, SweepState
 
@@ -432,3 +432,26 @@ def test_trial_that_is_finished_by_hand_counts_as_one_that_ended_well(lab):
 
     trial = lab.trial(sweep, command)
     assert (trial.state, trial.reason, trial.objective) == ("ended", "finished", 2.0)
+
+
+def test_trial_that_is_rewound_has_the_objective_of_then(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    lab.log(command, 3.0, 2.0, 1.0, lease=False)
+
+    lab.write(
+        rewinds.rewind,
+        actor=lab.actor,
+        entity=None,
+        project="toy",
+        name=command.run,
+        metric="_step",
+        value=1,
+    )
+    rewound = lab.trial(sweep, command)
+    lab.log(command, 5.0, offset=2, lease=False)
+
+    assert (rewound.n_values, rewound.best, rewound.objective) == (2, 2.0, 2.0)
+    after = lab.trial(sweep, command)
+    assert (after.n_values, after.best, after.last) == (3, 2.0, 5.0)

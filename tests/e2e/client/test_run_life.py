@@ -1,0 +1,169 @@
+"""The life of a run, as the real client leads it: resumed, rewound, forked, changed, stopped."""
+
+import json
+import textwrap
+
+import pytest
+from real import CLIENT
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_goes_back_and_another_begins_where_it_was(real_client):
+    found = real_client.python(
+        textwrap.dedent(
+            """
+            import json, wandb
+
+            def log(values, **options):
+                with wandb.init(project="branches", **options) as run:
+                    for value in values:
+                        run.log({"x": value})
+                    print("said", values)
+                    return run.starting_step
+
+            def rows(name):
+                run = wandb.Api().run(f"branches/{name}")
+                lines = [line.content for line in run.console_logs() if "said" in line.content]
+                return [[[row["_step"], row["x"]] for row in run.scan_history()], run.state,
+                        run.summary["x"], lines]
+
+            found = {"first": log(range(6), id="base"),
+                     "rewound": log([100, 101], resume_from="base?_step=2"),
+                     "forked": log([7], id="fork", fork_from="base?_step=3")}
+            found["base"], found["fork"] = rows("base"), rows("fork")
+            try:
+                log([1], id="lost", fork_from="nosuch?_step=3")
+            except wandb.errors.CommError as error:
+                found["refused"] = str(error)
+            print(json.dumps(found))
+            """
+        )
+    )
+
+    assert (found["first"], found["rewound"], found["forked"]) == (0, 3, 4)
+    rows = [[0, 0], [1, 1], [2, 2], [3, 100], [4, 101]]
+    assert found["base"] == [rows, "finished", 101, ["said [100, 101]"]]
+    assert found["fork"] == [[*rows[:4], [4, 7]], "finished", 7, ["said [7]"]]
+    assert "no run nosuch in this project to fork from" in found["refused"]
+
+
+def test_a_run_is_resumed_by_its_folder_and_by_the_environment(real_client):
+    program = textwrap.dedent(
+        """
+        import json, os, wandb
+        run = wandb.init(project="resumes", id=os.environ.get("ID"), tags=["a"], notes="mine")
+        begun = [run.id, run.starting_step, run.resumed, list(run.tags)]
+        run.tags += ("b",)
+        run.log({"x": 1})
+        if os.environ.get("DIES"):
+            print(json.dumps(begun), flush=True)
+            os._exit(1)
+        run.finish()
+        print(json.dumps(begun))
+        """
+    )
+
+    died = real_client.run(str(CLIENT), "-c", program, is_good=False, DIES="1", WANDB_RESUME="auto")
+    again = real_client.python(program, WANDB_RESUME="auto")
+    allowed = real_client.python(program, WANDB_RESUME="allow", ID="given")
+    twice = real_client.python(program, WANDB_RESUME="allow", ID="given")
+
+    first = json.loads(next(line for line in died.splitlines() if line.startswith("[")))
+    assert (again[0], again[2]) == (first[0], True)
+    assert again[3] == ["a"]
+    assert (allowed[1], allowed[2]) == (0, False)
+    assert (twice[1], twice[2]) == (1, True)
+
+
+def test_define_metric_in_all_its_forms_is_summed_up_ordered_and_filtered(real_client):
+    found = real_client.python(
+        textwrap.dedent(
+            """
+            import json, wandb
+
+            def run(name, values):
+                with wandb.init(project="metrics", id=name) as run:
+                    run.define_metric("epoch", hidden=True)
+                    run.define_metric("val/*", step_metric="epoch", step_sync=True)
+                    run.define_metric("low", summary="min")
+                    run.define_metric("high", summary="max")
+                    run.define_metric("mid", summary="mean,first,last")
+                    run.define_metric("kept", summary="copy")
+                    run.define_metric("gone", summary="none")
+                    for epoch, value in enumerate(values):
+                        keys = ("low", "high", "mid", "kept", "gone", "val/loss")
+                        run.log({"epoch": epoch, **dict.fromkeys(keys, value)})
+
+            run("a", [3, 1, 2])
+            run("b", [9, 0, 4])
+            api = wandb.Api()
+            summary = dict(api.run("metrics/a").summary)
+            def names(**query):
+                return [run.id for run in wandb.Api().runs("metrics", **query)]
+            print(json.dumps({
+                "summary": {key: value if isinstance(value, (int, float)) else dict(value)
+                    for key, value in summary.items() if not key.startswith("_")},
+                "low": names(order="+summary_metrics.low"),
+                "high": names(order="-summary_metrics.high.max"),
+                "few": names(filters={"summary_metrics.low": {"$gt": 0.5}}),
+                "member": names(filters={"summary_metrics.high.max": {"$gte": 9}}),
+                "none": names(filters={"summary_metrics.gone": {"$exists": True}}),
+            }))
+            """
+        )
+    )
+
+    summary = found["summary"]
+    assert (summary["low"], summary["high"]) == ({"min": 1}, {"max": 3})
+    assert summary["mid"] == {"mean": 2, "first": 3, "last": 2}
+    assert summary["kept"] == 2
+    assert "gone" not in summary
+    assert (found["low"], found["high"]) == (["b", "a"], ["b", "a"])
+    assert (found["few"], found["member"], found["none"]) == (["a"], ["b"], [])
+
+
+def test_a_run_is_stopped_deleted_and_marked_from_outside(real_client, query):
+    found = real_client.python(
+        textwrap.dedent(
+            """
+            import json, time, wandb
+            api = wandb.Api()
+            run = wandb.init(project="outside", id="r1", config={"lr": 1}, group="g",
+                             job_type="train")
+            got = api.run("outside/r1")
+            got.stop()
+            try:
+                while True:
+                    run.log({"x": 1})
+                    time.sleep(0.05)
+            except KeyboardInterrupt:
+                pass
+            run.finish(exit_code=1)
+            made = wandb.Api().create_run(run_id="made", project="outside", state="pending")
+            states = [wandb.Api().run("outside/r1").state, made.state]
+            made.update_state("failed")
+            states.append(wandb.Api().run("outside/made").state)
+            got = wandb.Api().run("outside/r1")
+            got.config["lr"] = 2
+            got.notes, got.group, got.name = "seen", "h", "renamed"
+            got.update()
+            again = wandb.Api().run("outside/r1")
+            changed = [again.config, again.notes, again.group, again.job_type, again.name]
+            live = wandb.init(project="outside", id="r2")
+            live.log({"x": 1})
+            gone = wandb.Api().run("outside/r2")
+            gone.delete()
+            gone.delete()
+            live.log({"x": 2})
+            live.finish()
+            print(json.dumps({"states": states, "changed": changed,
+                "left": [run.id for run in wandb.Api().runs("outside")]}))
+            """
+        ),
+        WANDB_X_STOP_POLLING_INTERVAL="1",
+    )
+
+    assert found["states"] == ["killed", "pending", "failed"]
+    assert found["changed"] == [{"lr": 2}, "seen", "h", "train", "renamed"]
+    assert found["left"] == ["r1", "made"]
