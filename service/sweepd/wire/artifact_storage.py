@@ -6,8 +6,8 @@ client falls back on when a link has expired; it brings its key.
 
 import mimetypes
 import time
-from base64 import b64encode
-from collections.abc import Callable, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from sweepd.engine import links
 from sweepd.engine.artifacts import drafts, fetching, uploads
-from sweepd.engine.artifacts.views import ArtifactFile, Kept
+from sweepd.engine.artifacts.views import ArtifactFile, Kept, Upload
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import NotFound, ProtocolError
@@ -27,7 +27,7 @@ from sweepd.wire.context import Context
 from sweepd.wire.ids import read_int_id
 from sweepd.wire.looks import look_of
 from sweepd.wire.sending import send_file
-from sweepd.wire.storage import receive_body, sign
+from sweepd.wire.storage import receive, sign
 
 __all__ = [
     "FALLBACKS",
@@ -38,6 +38,7 @@ __all__ = [
     "manifest_link",
     "manifest_upload_link",
     "part_link",
+    "settle",
     "upload_link",
 ]
 
@@ -69,9 +70,11 @@ def manifest_upload_link(context: Context, manifest_id: int) -> str:
     return sign(context, f"/storage/draft_manifests/{manifest_id}/{_MANIFEST}", method="PUT")
 
 
-def upload_link(context: Context, upload_id: int, path: str) -> str:
-    """Return where a draft's file is to be sent."""
-    return sign(context, f"/storage/draft_files/{upload_id}/{path}", method="PUT")
+def upload_link(context: Context, upload: Upload) -> str:
+    """Return where a draft's file is to be sent; the link says what its bytes must be."""
+    digest = b64decode(upload.digest).hex()
+    path = f"/storage/draft_files/{upload.id}/{digest}/{upload.path}"
+    return sign(context, path, method="PUT")
 
 
 def part_link(context: Context, upload_id: int, number: int) -> str:
@@ -88,7 +91,7 @@ class Bytes:
     def routes(self, guarded: Callable[[Any], Any]) -> Sequence[BaseRoute]:
         """Return what stands under /storage."""
         puts = {
-            "/draft_files/{number}/{name:path}": self.put_file,
+            "/draft_files/{number}/{digest}/{name:path}": self.put_file,
             "/draft_parts/{number}/{name}": self.put_part,
             "/draft_manifests/{number}/{name}": self.put_manifest,
         }
@@ -104,9 +107,11 @@ class Bytes:
     async def put_file(self, request: Request) -> Response:
         """Take a draft's file, if its bytes are those that were announced."""
         upload_id, _ = self._checked(request)
-        expected = await self._services.store.read(uploads.to_receive, upload_id=upload_id)
-        written = await self._receive(request, expected)
-        await keep(self._services, written, uploads.receive, upload_id=upload_id)
+        written = await self._receive(request, _from_hex(request.path_params["digest"]))
+        received = uploads.Received(upload_id, written)
+        await settle(
+            self._services, written, self._services.store.write_together(uploads.receive, received)
+        )
         return Response(status_code=200, headers={"ETag": f'"{written.md5}"'})
 
     async def put_part(self, request: Request) -> Response:
@@ -133,9 +138,7 @@ class Bytes:
     async def _receive(
         self, request: Request, md5: str | None, *, limit: int | None = None
     ) -> Written:
-        with self._services.store.blobs.writer() as writer:
-            await receive_body(request, writer, limit=limit)
-            written = await to_thread.run_sync(writer.commit)
+        written = await receive(request, self._services.store.blobs, limit=limit)
         if md5 is not None and written.md5 != md5:
             await to_thread.run_sync(self._services.store.blobs.delete, written.key)
             raise ProtocolError(
@@ -206,14 +209,20 @@ class Bytes:
 async def keep(
     services: Services, written: Written, use_case: Callable[..., Kept], **arguments: Any
 ) -> None:
-    """Record bytes that are on the disk; drop them if that fails, and what they make needless."""
+    """Record bytes that are on the disk with a use case of their own; as `settle` otherwise."""
+    await settle(services, written, services.store.write(use_case, written=written, **arguments))
+
+
+async def settle(services: Services, written: Written, recording: Awaitable[Kept]) -> None:
+    """Wait for a record of bytes; drop them if it fails, and what it makes needless."""
     blobs = services.store.blobs
     try:
-        kept = await services.store.write(use_case, written=written, **arguments)
+        kept = await recording
     except Exception:  # not of a cancellation: the row may be committed all the same
         await to_thread.run_sync(blobs.delete, written.key)
         raise
-    await to_thread.run_sync(blobs.settle, written, kept.blob)
+    if kept.blob != written.key:
+        await to_thread.run_sync(blobs.settle, written, kept.blob)
     for key in kept.freed:
         await to_thread.run_sync(blobs.delete, key)
 

@@ -2,6 +2,7 @@
 
 import mimetypes
 import time
+from contextlib import ExitStack
 from typing import IO
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from sweepd.engine import exports, files, links
 from sweepd.engine.services import Services
 from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
-from sweepd.store import BlobWriter
+from sweepd.store import Blobs, BlobWriter, Written
 from sweepd.wire.bodies import BodyTooLarge
 from sweepd.wire.context import Context
 from sweepd.wire.looks import look_of
@@ -24,7 +25,7 @@ __all__ = [
     "download_export",
     "export_link",
     "link",
-    "receive_body",
+    "receive",
     "sign",
     "upload",
 ]
@@ -80,9 +81,7 @@ def _path(run_id: int, name: str) -> str:
 async def upload(request: Request, services: Services) -> Response:
     """Take the bytes of a file, whole or not at all, and register it."""
     run_id, name = _checked(request, services, method="PUT")
-    with services.store.blobs.writer() as writer:
-        await receive_body(request, writer)
-        written = await to_thread.run_sync(writer.commit)
+    written = await receive(request, services.store.blobs)
     mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
     blobs = services.store.blobs
     try:
@@ -98,27 +97,43 @@ async def upload(request: Request, services: Services) -> Response:
     return Response(status_code=200, headers={"ETag": f'"{written.md5}"'})
 
 
-async def receive_body(request: Request, writer: BlobWriter, *, limit: int | None = None) -> None:
+async def receive(request: Request, blobs: Blobs, *, limit: int | None = None) -> Written:
     """Write a body to the disk in large pieces; a slow disk slows the sender down.
 
     Raises:
         BodyTooLarge: as soon as more than `limit` bytes have come.
         ProtocolError: if fewer come than its header says.
     """
-    kept, expected = bytearray(), request.headers.get("content-length")
+    pending, expected = bytearray(), request.headers.get("content-length")
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if limit is not None and size > limit:
-            raise BodyTooLarge(f"the body is larger than {limit / 2**20:.0f} MiB, the most allowed")
-        kept += chunk
-        if len(kept) >= _CHUNK:
-            await to_thread.run_sync(writer.write, bytes(kept))
-            kept.clear()
-    if kept:
-        await to_thread.run_sync(writer.write, bytes(kept))
-    if expected is not None and expected != str(size):
-        raise ProtocolError(f"{size} bytes arrived of {expected}")
+    with ExitStack() as opened:
+        writer: BlobWriter | None = None  # of a body that does not fit into one piece
+        async for chunk in request.stream():
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise BodyTooLarge(
+                    f"the body is larger than {limit / 2**20:.0f} MiB, the most allowed"
+                )
+            pending += chunk
+            if len(pending) >= _CHUNK:
+                writer = writer or opened.enter_context(blobs.writer())
+                await to_thread.run_sync(writer.write, bytes(pending))
+                pending.clear()
+        if expected is not None and expected != str(size):
+            raise ProtocolError(f"{size} bytes arrived of {expected}")
+        if writer is None:
+            return await to_thread.run_sync(_write, blobs, bytes(pending))
+        return await to_thread.run_sync(_finish, writer, bytes(pending))
+
+
+def _write(blobs: Blobs, data: bytes) -> Written:
+    with blobs.writer() as writer:
+        return _finish(writer, data)
+
+
+def _finish(writer: BlobWriter, data: bytes) -> Written:
+    writer.write(data)
+    return writer.commit()
 
 
 async def download(request: Request, services: Services) -> Response:

@@ -10,10 +10,10 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import blobs
@@ -29,13 +29,14 @@ from sweepd.store import tables as t
 __all__ = [
     "Held",
     "Parts",
+    "Received",
     "announce",
     "held",
     "part_to_receive",
     "parts_of",
     "receive",
     "receive_part",
-    "to_receive",
+    "whole_digest",
 ]
 
 _MAX_FILES = 10_000
@@ -133,6 +134,7 @@ def _announce(tx: Tx, draft: ArtifactView, files: Mapping[str, DraftFile]) -> Ma
             id=ids[path],
             artifact_id=draft.id,
             path=path,
+            digest=file.digest,
             is_here=file.digest in here,
             birth_id=births.get(here[file.digest].key, draft.id)
             if file.digest in here
@@ -168,8 +170,8 @@ def _announce_parts(tx: Tx, upload: Upload) -> set[str]:
     return {row.blob for row in stale if row.blob is not None}
 
 
-def _members(texts: Iterable[str]) -> Select[tuple[str]]:
-    members = func.json_each(json.dumps(list(texts))).table_valued("value")
+def _members(values: Iterable[str] | Iterable[int]) -> Select[Any]:
+    members = func.json_each(json.dumps(list(values))).table_valued("value")
     return select(members.c.value)
 
 
@@ -191,8 +193,101 @@ def _births(tx: Tx, keys: Sequence[str]) -> dict[str, int]:
     return {key: artifact_id for key, artifact_id in tx.conn.execute(query.group_by(c.blob))}
 
 
-def to_receive(tx: Tx, *, upload_id: int) -> str:
-    """Return the MD5, base64, of a file whose bytes a signed link lets somebody send.
+@dataclass(frozen=True)
+class Received:
+    """The bytes of a draft's file, on the disk; their MD5 was checked against the link's."""
+
+    upload_id: int
+    written: Written
+
+
+def receive(tx: Tx, received: Sequence[Received]) -> list[Kept | Exception]:
+    """Record the bytes of files of drafts, many at once.
+
+    A file whose draft is committed or gone is answered with NotFound, one for which other bytes
+    have been announced since with Conflict.
+    """
+    wanted = _wanted(tx, [one.upload_id for one in received])
+    answers: list[Kept | Exception] = []
+    good: dict[int, tuple[Received, int]] = {}  # by place among the answers, with its project
+    for place, one in enumerate(received):
+        row = wanted.get(one.upload_id)
+        if row is None:
+            answers.append(NotFound("there is no such draft any more"))
+        elif row.digest != one.written.md5:
+            answers.append(Conflict("other bytes have been announced for this file since"))
+        else:
+            good[place] = one, row.project_id
+            answers.append(Kept(one.written.key))
+    if not good:
+        return answers
+    keys = _adopt_all(tx, [(project_id, one.written) for one, project_id in good.values()])
+    uploads = [one.upload_id for one, _ in good.values()]
+    filled = zip(uploads, keys, strict=True)
+    tx.conn.execute(_FILL, [{"upload": upload, "key": key} for upload, key in filled])
+    freed = _drop_parts(tx, uploads)
+    for place, key in zip(good, keys, strict=True):
+        answers[place] = Kept(key, tuple(freed))
+        freed = []
+    return answers
+
+
+_FILL = (
+    update(a.artifact_upload)
+    .where(a.artifact_upload.c.id == bindparam("upload"))
+    .values(blob=bindparam("key"))
+)
+
+
+class _Wanted(NamedTuple):
+    digest: str
+    project_id: int
+
+
+def _wanted(tx: Tx, upload_ids: Sequence[int]) -> dict[int, _Wanted]:
+    """Return what is to be received for each of these uploads, and for which project."""
+    u = a.artifact_upload.c
+    query = (
+        select(u.id, u.digest, a.artifact_collection.c.project_id)
+        .select_from(
+            a.artifact_upload.join(a.artifact, a.artifact.c.id == u.artifact_id).join(
+                a.artifact_collection, a.artifact_collection.c.id == a.artifact.c.sequence_id
+            )
+        )
+        .where(u.id.in_(_members(upload_ids)))
+    )
+    return {row[0]: _Wanted(row[1], row[2]) for row in tx.conn.execute(query)}
+
+
+def _adopt_all(tx: Tx, written: Sequence[tuple[int, Written]]) -> list[str]:
+    """Return the keys under which each project keeps these bytes, as `blobs.adopt` does for one."""
+    c = t.blob.c
+    query = select(c.project_id, c.sha256, c.key).where(
+        c.project_id.in_({project_id for project_id, _ in written}),
+        c.sha256.in_(_members(one.sha256 for _, one in written)),
+    )
+    kept = {(row[0], row[1]): row[2] for row in tx.conn.execute(query)}
+    fresh = {}
+    for project_id, one in written:
+        if (project_id, one.sha256) not in kept:
+            kept[project_id, one.sha256] = one.key
+            fresh[one.key] = {**asdict(one), "project_id": project_id, "created_at": tx.now}
+    if fresh:
+        tx.conn.execute(insert(t.blob), list(fresh.values()))
+    return [kept[project_id, one.sha256] for project_id, one in written]
+
+
+def _drop_parts(tx: Tx, upload_ids: Sequence[int]) -> list[str]:
+    """Forget what was sent in parts for uploads that are whole now; return the blobs freed."""
+    c = a.artifact_part.c
+    gone = tx.conn.scalars(
+        delete(a.artifact_part).where(c.upload_id.in_(_members(upload_ids))).returning(c.blob)
+    )
+    return blobs.release(tx, keys={part for part in gone if part is not None})
+
+
+def whole_digest(tx: Tx, *, upload_id: int) -> str:
+    """Return the MD5, base64, of a file that is uploaded in parts.
 
     Raises:
         NotFound: if its draft is committed or gone.
@@ -202,35 +297,6 @@ def to_receive(tx: Tx, *, upload_id: int) -> str:
     if digest is None:
         raise NotFound("there is no such draft any more")
     return str(digest)
-
-
-def receive(tx: Tx, *, upload_id: int, written: Written) -> Kept:
-    """Record the bytes of a draft's file.
-
-    Raises:
-        NotFound: as `to_receive`.
-        Conflict: if other bytes have been announced since.
-    """
-    if to_receive(tx, upload_id=upload_id) != written.md5:
-        raise Conflict("other bytes have been announced for this file since")
-    key = _adopt(tx, upload_id, written)
-    mine = a.artifact_upload.c.id == upload_id
-    tx.conn.execute(update(a.artifact_upload).where(mine).values(blob=key))
-    gone = tx.conn.scalars(
-        delete(a.artifact_part)
-        .where(a.artifact_part.c.upload_id == upload_id)
-        .returning(a.artifact_part.c.blob)
-    )
-    parts = {part for part in gone if part is not None}
-    return Kept(key, tuple(blobs.release(tx, keys=parts)))
-
-
-def _adopt(tx: Tx, upload_id: int, written: Written) -> str:
-    c = a.artifact_upload.c
-    artifact_id = tx.conn.scalar(select(c.artifact_id).where(c.id == upload_id))
-    assert artifact_id is not None
-    place = drafts.project_of(tx, artifact_id=artifact_id)
-    return blobs.adopt(tx, project_id=place, written=written)
 
 
 def part_to_receive(tx: Tx, *, upload_id: int, number: int) -> str:
@@ -256,7 +322,12 @@ def receive_part(tx: Tx, *, upload_id: int, number: int, written: Written) -> Ke
     c = a.artifact_part.c
     mine = (c.upload_id == upload_id, c.number == number)
     before = tx.conn.scalar(select(c.blob).where(*mine))
-    key = _adopt(tx, upload_id, written)
+    artifact_id = tx.conn.scalar(
+        select(a.artifact_upload.c.artifact_id).where(a.artifact_upload.c.id == upload_id)
+    )
+    assert artifact_id is not None
+    place = drafts.project_of(tx, artifact_id=artifact_id)
+    key = blobs.adopt(tx, project_id=place, written=written)
     tx.conn.execute(update(a.artifact_part).where(*mine).values(blob=key))
     freed = blobs.release(tx, keys=[before]) if before not in (None, key) else []
     return Kept(key, tuple(freed))

@@ -182,12 +182,14 @@ class DraftFile:
 class Upload:
     """What is to be sent of an announced file: nothing where `is_here`, else all of it.
 
-    `birth_id` is the artifact that the bytes first came with.
+    `digest` is the MD5 that it must have, base64; `birth_id` is the artifact that the bytes first
+    came with.
     """
 
     id: int
     artifact_id: int
     path: str
+    digest: str
     is_here: bool
     birth_id: int
     parts: tuple[Part, ...] = ()

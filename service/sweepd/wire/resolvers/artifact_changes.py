@@ -22,9 +22,9 @@ from sweepd.engine.artifacts.views import ArtifactView, DraftFile, ManifestView,
 from sweepd.errors import Conflict, InvalidInput, NotFound, ProtocolError
 from sweepd.wire.artifact_storage import (
     FOLDER,
-    keep,
     manifest_upload_link,
     part_link,
+    settle,
     upload_link,
 )
 from sweepd.wire.context import Context, Info, Resolvers
@@ -173,7 +173,7 @@ def _upload(context: Context, upload: Upload) -> _Input:
         "id": wire_id("ArtifactUpload", upload.id),
         "name": upload.path,
         "storagePath": f"{FOLDER}/{upload.artifact_id}/{upload.path}",
-        "uploadUrl": None if upload.is_here else upload_link(context, upload.id, upload.path),
+        "uploadUrl": None if upload.is_here else upload_link(context, upload),
         "uploadHeaders": [],
         "uploadMultipartUrls": in_parts,
         "artifact": {"id": wire_id("Artifact", upload.birth_id)},
@@ -196,12 +196,14 @@ async def _complete_upload(root: None, info: Info, input: _Input) -> _Input:
         assert parts is not None
         blobs = context.services.store.blobs
         written = await to_thread.run_sync(joining.join, blobs, parts)
-        await keep(context.services, written, uploads.receive, upload_id=upload_id)
+        received = uploads.Received(upload_id, written)
+        recording = context.services.store.write_together(uploads.receive, received)
+        await settle(context.services, written, recording)
 
     if parts is not None:
         what = "putting the parts of a file together"
         await context.jobs.run(("join", upload_id), join, what=what)
-    digest = await context.read(uploads.to_receive, upload_id=upload_id)
+    digest = await context.read(uploads.whole_digest, upload_id=upload_id)
     return {"digest": digest}
 
 
