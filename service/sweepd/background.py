@@ -71,7 +71,12 @@ async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> N
 
 
 async def _watch(services: Services) -> None:
-    await services.store.write(watchdog.tick, limits=services.limits)
+    beats = services.beats.take()
+    try:
+        await services.store.write(watchdog.tick, limits=services.limits, beats=beats)
+    except BaseException:
+        services.beats.put_back(beats)
+        raise
     await asyncio.sleep(services.limits.tick_s)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from sweepd.engine.beats import Beats
 from sweepd.engine.keys import KeyUses
 from sweepd.engine.parquet import ExportJob
 from sweepd.store import Store
@@ -56,3 +57,4 @@ class Services:
     limits: Limits = Limits()
     key_uses: KeyUses = field(default_factory=KeyUses)
     exporter: Exporting | None = None
+    beats: Beats = field(default_factory=Beats)

@@ -4,10 +4,13 @@ Silence counts only while the service listened: after a gap between two looks (t
 the machine slept, the clock jumped) every last sign of life is moved by the gap.
 """
 
+from collections.abc import Mapping
+
 from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import comebacks, events, outcomes, trials
+from sweepd.engine.beats import Beat, write_beats
 from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import load_run
@@ -24,20 +27,29 @@ __all__ = ["grace", "tick"]
 
 #: A literal: SQLite does not see that a bound value fits the partial index.
 _IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
+_NO_BEATS: Mapping[str, Beat] = {}
 _LIVE_RUNS = (RunState.RUNNING, RunState.PREEMPTING)
 
 
-def tick(tx: Tx, *, limits: Limits) -> None:
+def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> None:
     """Look once at every lease, agent and sweep; call it every `limits.tick_s` seconds.
 
     The first call after a start finds the gap since the last one, and gives grace for it.
+
+    Args:
+        tx: the transaction.
+        limits: timings.
+        beats: the agents' signs of life since the last look that are not written yet.
     """
     before = tx.conn.scalar(select(t.pulse.c.at))
     pulse = insert(t.pulse).values(id=1, at=tx.now)
     tx.conn.execute(pulse.on_conflict_do_update(index_elements=["id"], set_={"at": tx.now}))
     if before is not None and not 0 <= tx.now - before <= limits.gap_s:
         grace(tx, gap_s=tx.now - before)
-    for lease in trials.leases(tx, _IS_LEASED):
+    write_beats(tx, beats)
+    # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
+    is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
+    for lease in trials.leases(tx, _IS_LEASED, is_old):
         _check_lease(tx, lease, limits)
     _crash_silent_runs(tx, limits)
     _lose_silent_agents(tx, limits)

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sweepd.engine import agent_runs, agents
+from graphql import FieldNode
+
+from sweepd.engine import agent_runs, agents, beats
 from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, Command
 from sweepd.errors import ProtocolError
@@ -20,6 +23,13 @@ from sweepd.wire.resolvers.common import (
 )
 
 __all__ = ["FIELDS", "command_json"]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An agent of which nothing but the id is asked."""
+
+    id: str
 
 
 async def _create_agent(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,11 +49,18 @@ async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mappin
     context = info.context
     agent_id = read_id("Agent", input["id"])
     state = read_object(input.get("runState"), "runState")
+    running = set(at_most([run for run, is_there in state.items() if is_there], "runs"))
+    beat = context.services.store.peek(
+        beats.quiet_beat, actor=context.account, agent_id=agent_id, running=running
+    )
+    if beat is not None:
+        context.services.beats.note(agent_id, beat)
+        return {"agent_id": agent_id, "commands": "[]"}
     commands = await context.write(
         agents.heartbeat,
         actor=context.account,
         agent_id=agent_id,
-        running=set(at_most([run for run, is_there in state.items() if is_there], "runs")),
+        running=running,
         limits=context.services.limits,
     )
     return {
@@ -75,10 +92,23 @@ async def _runs(
     return connection(page)
 
 
-async def _heartbeat_agent(payload: Mapping[str, Any], info: Info) -> AgentView:
+async def _heartbeat_agent(payload: Mapping[str, Any], info: Info) -> AgentView | _Known:
+    """Return the agent of a heartbeat; the client asks for nothing but its id, which is known."""
     context = info.context
+    if _asks_for_id_only(info):
+        return _Known(payload["agent_id"])
     return await context.read(
         agents.get_agent, actor=context.account, need=Need.READ, agent_id=payload["agent_id"]
+    )
+
+
+def _asks_for_id_only(info: Info) -> bool:
+    selections = [node.selection_set for node in info.field_nodes]
+    return all(
+        isinstance(field, FieldNode) and field.name.value in ("id", "__typename")
+        for selection in selections
+        if selection is not None
+        for field in selection.selections
     )
 
 
