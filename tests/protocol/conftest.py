@@ -22,6 +22,7 @@ from sweepd.settings import Settings
 from sweepd.store import Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from real import started
 

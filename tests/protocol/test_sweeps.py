@@ -255,6 +255,41 @@ def test_agents_and_their_runs_are_read(client, sweep, agent, beat):
     assert answer["sweep"]["agent"]["runs"]["edges"] == [{"node": {"name": run}}]
 
 
+AGENT_RUNS = """query($s: String!, $a: String!, $after: String, $before: String, $first: Int,
+  $last: Int, $order: String) { project(name: "toy") { sweep(sweepName: $s) {
+  agent(agentName: $a) { runs(after: $after, before: $before, first: $first, last: $last,
+  order: $order) { edges { cursor node { name } } pageInfo { hasNextPage } } } } } }"""
+
+
+def test_the_runs_of_an_agent_are_paged_in_both_directions(client, create, beat, finish):
+    sweep = create(DEFINITION.replace("[0.1, 0.2]", "[1, 2, 3, 4]"))["sweep"]
+    agent = client.data(CREATE_AGENT, host="box", projectName="toy", sweep=sweep["name"])
+    agent = agent["createAgent"]["agent"]["id"]
+    made = []
+    for _ in range(4):
+        told = client.data(HEARTBEAT, id=agent, metrics="{}", runState="{}")["agentHeartbeat"]
+        made.append(json.loads(told["commands"])[0]["run_id"])
+        finish(made[-1], sweep, 0.5)
+
+    def page(**arguments):
+        found = client.data(AGENT_RUNS, s=sweep["name"], a=agent, **arguments)
+        runs = found["project"]["sweep"]["agent"]["runs"]
+        edges = runs["edges"]
+        return (
+            [edge["node"]["name"] for edge in edges],
+            [edge["cursor"] for edge in edges],
+            runs["pageInfo"]["hasNextPage"],
+        )
+
+    names, cursors, has_next = page(first=3)
+    assert (names, has_next) == (made[:3], True)
+    assert page(first=3, after=cursors[-1])[0::2] == (made[3:], False)
+    assert page(last=2, before=cursors[2])[0] == made[:2]
+    assert page(last=1)[0] == made[3:]
+    assert page(first=2, order="-created_at")[0] == made[:1:-1]
+    assert client.errors(AGENT_RUNS, s=sweep["name"], a=agent, after="MA")[0] == 400
+
+
 def test_the_status_counts_and_names_the_best(client, sweep, beat, finish):
     run = beat()[0]["run_id"]
     finish(run, sweep, 0.5)

@@ -10,7 +10,6 @@ from graphql import FieldNode
 from sweepd.engine import agent_runs, agents, beats
 from sweepd.engine.access import Need
 from sweepd.engine.views import AgentView, Command
-from sweepd.errors import ProtocolError
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id
 from sweepd.wire.resolvers.common import (
@@ -78,8 +77,6 @@ async def _runs(
     last: int | None = None,
     order: str | None = None,
 ) -> Mapping[str, Any]:
-    if before is not None or last is not None:
-        raise ProtocolError("the runs of an agent are paged forwards: use `first` and `after`")
     page = await info.context.read(
         agent_runs.runs_of_agent,
         actor=info.context.account,
@@ -87,7 +84,9 @@ async def _runs(
         agent_id=agent.id,
         order=order,
         after=after,
-        first=page_size(first),
+        before=before,
+        first=page_size(first) if first is not None or last is None else None,
+        last=None if last is None else page_size(last),
     )
     return connection(page)
 

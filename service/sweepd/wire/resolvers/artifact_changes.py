@@ -35,6 +35,7 @@ __all__ = ["FIELDS"]
 
 _Input = Mapping[str, Any]
 
+_MANIFEST = "wandb_manifest.json"
 _REGION = "default"  # the only one: the client puts it into the addresses it falls back on
 _TRIES = 5  # at a commit, while other writers of the draft keep sending manifests
 
@@ -128,6 +129,8 @@ def _draft_manifest(context: Context, manifest: ManifestView) -> _Input:
     number = wire_id("DraftManifest", manifest.id)
     file = {
         "id": number,
+        "name": _MANIFEST,
+        "displayName": _MANIFEST,
         "uploadUrl": manifest_upload_link(context, manifest.id),
         "uploadHeaders": [],
     }
@@ -172,6 +175,7 @@ def _upload(context: Context, upload: Upload) -> _Input:
     return {
         "id": wire_id("ArtifactUpload", upload.id),
         "name": upload.path,
+        "displayName": upload.path,
         "storagePath": f"{FOLDER}/{upload.artifact_id}/{upload.path}",
         "uploadUrl": None if upload.is_here else upload_link(context, upload),
         "uploadHeaders": [],

@@ -23,7 +23,7 @@ from sweepd.wire.resolvers.projects import project_of
 __all__ = ["FIELDS"]
 
 #: `SweepWithRuns`, which the CLI sends, asks for all runs of a sweep without paging.
-_ALL_RUNS = 1_000
+_ALL_RUNS = 10_000
 
 
 async def _upsert_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,7 +108,7 @@ async def _runs(
         filters={"sweep": sweep.name},
         order="+created_at",
         after=after,
-        first=page_size(first, _ALL_RUNS),
+        first=_ALL_RUNS if first is None else page_size(first),
     )
     return connection(page)
 
