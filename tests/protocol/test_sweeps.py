@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from sqlalchemy import insert, select
 
 from sweepd.engine import sessions
 from sweepd.engine.views import Command
+from sweepd.store import tables as t
 from sweepd.wire.resolvers.agents import command_json
 
 UPSERT = """mutation UpsertSweep($id: ID, $config: String, $description: String,
@@ -473,3 +475,21 @@ def test_entities_and_users_are_read(client):
     assert answer["other"] is None
     assert answer["users"]["edges"][0]["node"]["admin"] is True
     assert answer["organization"] is None
+
+
+def test_the_cli_reads_every_run_of_a_large_sweep(client, service, sweep):
+    def fill(tx):
+        (home,) = tx.conn.execute(select(t.sweep.c.id, t.sweep.c.project_id))
+        shared = {"project_id": home.project_id, "sweep_id": home.id, "state": "finished"}
+        rows = [
+            {**shared, "name": f"r{n}", "display_name": "r", "created_at": float(n)}
+            for n in range(1_050)
+        ]
+        tx.conn.execute(insert(t.run), rows)
+
+    service.store.write_sync(fill)
+
+    answer = client.data(SWEEP_WITH_RUNS, project="toy", sweep=sweep["name"], specs="{}")
+
+    edges = answer["project"]["sweep"]["runs"]["edges"]
+    assert [edge["node"]["name"] for edge in edges] == [f"r{n}" for n in range(1_050)]

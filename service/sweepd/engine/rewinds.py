@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from sweepd.engine import curves, events, projects, trials
+from sweepd.engine import curves, events, exports, projects, trials
 from sweepd.engine.access import Need
 from sweepd.engine.endings import sweep_row
 from sweepd.engine.key_stats import KeyStats
@@ -68,6 +68,7 @@ def rewind(
     _rewind_events(tx, run.id, layer, reached_at)
     changed |= {"history_lines": _n_lines(tx, run.id), "event_lines": 0, "log_lines": 0}
     tx.conn.execute(update(t.run).where(t.run.c.id == run.id).values(changed))
+    exports.rewritten(tx, run_id=run.id)
     lease = trials.lease_of_run(tx, run.id)
     if lease is not None:
         definition = definition_of(sweep_row(tx, lease.sweep_id).definition)

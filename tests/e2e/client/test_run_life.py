@@ -1,10 +1,8 @@
 """The life of a run, as the real client leads it: resumed, rewound, forked, changed, stopped."""
 
-import json
 import textwrap
 
 import pytest
-from real import CLIENT
 
 pytestmark = pytest.mark.slow
 
@@ -49,31 +47,43 @@ def test_a_run_goes_back_and_another_begins_where_it_was(real_client):
 
 
 def test_a_run_is_resumed_by_its_folder_and_by_the_environment(real_client):
-    program = textwrap.dedent(
-        """
-        import json, os, wandb
-        run = wandb.init(project="resumes", id=os.environ.get("ID"), tags=["a"], notes="mine")
-        begun = [run.id, run.starting_step, run.resumed, list(run.tags)]
-        run.tags += ("b",)
-        run.log({"x": 1})
-        if os.environ.get("DIES"):
-            print(json.dumps(begun), flush=True)
-            os._exit(1)
-        run.finish()
-        print(json.dumps(begun))
-        """
+    found = real_client.python(
+        textwrap.dedent(
+            """
+            import json, os, subprocess, sys, wandb
+
+            code = (
+                "import os, time, wandb\\n"
+                "run = wandb.init(project='resumes', tags=['a'])\\n"
+                "run.log({'x': 1})\\n"
+                "time.sleep(3)\\n"
+                "os._exit(1)"
+            )
+            environment = {**os.environ, "WANDB_RESUME": "auto"}
+            subprocess.run([sys.executable, "-c", code], env=environment,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            (died,) = wandb.Api().runs("resumes")
+
+            def go_on(mode, **options):
+                os.environ["WANDB_RESUME"] = mode
+                with wandb.init(project="resumes", **options) as run:
+                    run.tags += ("b",)
+                    run.log({"x": 2})
+                    return [run.id, run.starting_step, run.resumed, list(run.tags)]
+
+            found = {"died": died.id, "auto": go_on("auto"), "new": go_on("allow", id="given"),
+                     "again": go_on("allow", id="given")}
+            found["tags"] = wandb.Api().run("resumes/given").tags
+            print(json.dumps(found))
+            """
+        ),
+        timeout_s=100,
     )
 
-    died = real_client.run(str(CLIENT), "-c", program, is_good=False, DIES="1", WANDB_RESUME="auto")
-    again = real_client.python(program, WANDB_RESUME="auto")
-    allowed = real_client.python(program, WANDB_RESUME="allow", ID="given")
-    twice = real_client.python(program, WANDB_RESUME="allow", ID="given")
-
-    first = json.loads(next(line for line in died.splitlines() if line.startswith("[")))
-    assert (again[0], again[2]) == (first[0], True)
-    assert again[3] == ["a"]
-    assert (allowed[1], allowed[2]) == (0, False)
-    assert (twice[1], twice[2]) == (1, True)
+    assert found["auto"] == [found["died"], 1, True, ["a", "b"]]
+    assert found["new"] == ["given", 0, False, ["b"]]
+    assert found["again"][:3] == ["given", 1, True]
+    assert found["tags"] == ["b"]
 
 
 def test_define_metric_in_all_its_forms_is_summed_up_ordered_and_filtered(real_client):
@@ -140,7 +150,8 @@ def test_a_run_is_stopped_deleted_and_marked_from_outside(real_client, query):
             except KeyboardInterrupt:
                 pass
             run.finish(exit_code=1)
-            made = wandb.Api().create_run(run_id="made", project="outside", state="pending")
+            made = wandb.apis.public.Run.create(api=wandb.Api(), run_id="made",
+                                                project="outside", state="pending")
             states = [wandb.Api().run("outside/r1").state, made.state]
             made.update_state("failed")
             states.append(wandb.Api().run("outside/made").state)

@@ -7,7 +7,7 @@ from typing import Any
 from sweepd.engine import agents, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.sweepviews import scheduler_run
-from sweepd.engine.views import AgentView, SweepView
+from sweepd.engine.views import AgentView, Page, RunView, SweepView
 from sweepd.errors import ProtocolError
 from sweepd.wire.context import Context, Info, Resolvers
 from sweepd.wire.ids import read_int_id, wire_id
@@ -22,8 +22,7 @@ from sweepd.wire.resolvers.projects import project_of
 
 __all__ = ["FIELDS"]
 
-#: `SweepWithRuns`, which the CLI sends, asks for all runs of a sweep without paging.
-_ALL_RUNS = 10_000
+_AT_ONCE = 1_000  # runs read in one go
 
 
 async def _upsert_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -99,8 +98,24 @@ def _controller_run(sweep: SweepView, info: Info) -> str:
 async def _runs(
     sweep: SweepView, info: Info, first: int | None = None, after: str | None = None
 ) -> Mapping[str, Any]:
+    """Answer with a page of a sweep's runs; with all of them if no size is given, as the CLI asks.
+
+    It reads no further page, and decides by the runs what to do with the sweep.
+    """
+    page = await _page(sweep, info, first=page_size(first, _AT_ONCE), after=after)
+    if first is not None:
+        return connection(page)
+    pages = [page]
+    while pages[-1].has_next:
+        pages.append(await _page(sweep, info, first=_AT_ONCE, after=pages[-1].end))
+    items = tuple(run for one in pages for run in one.items)
+    cursors = tuple(cursor for one in pages for cursor in one.cursors)
+    return connection(Page(items=items, cursors=cursors, has_next=False, total=page.total))
+
+
+async def _page(sweep: SweepView, info: Info, *, first: int, after: str | None) -> Page[RunView]:
     context = info.context
-    page = await context.read(
+    return await context.read(
         runs.query_runs,
         actor=context.account,
         need=Need.READ,
@@ -108,9 +123,8 @@ async def _runs(
         filters={"sweep": sweep.name},
         order="+created_at",
         after=after,
-        first=_ALL_RUNS if first is None else page_size(first),
+        first=first,
     )
-    return connection(page)
 
 
 async def _agents(sweep: SweepView, info: Info) -> Mapping[str, Any]:
