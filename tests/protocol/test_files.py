@@ -76,11 +76,23 @@ def test_links_come_in_the_order_asked_with_the_names_as_they_came(links_for):
     assert all(file["uploadUrl"].startswith("http://sweeps.test/") for file in answer["files"])
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "", "a\0b", "a\\b"])
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "", "a\0b", "..\\b"])
 def test_names_that_leave_their_folder_are_refused(client, run_id, name):
     status, _ = client.errors(MAKE, entity="alice", project="toy", run="r1", files=[name])
 
     assert status == 400
+
+
+def test_a_name_that_is_none_spoils_no_other_upload(links_for, stranger, listed):
+    bad, good = links_for("../x", "a.txt")["files"]
+
+    refused = stranger.request("PUT", bad["uploadUrl"], content=b"x")
+    taken = stranger.request("PUT", good["uploadUrl"], content=b"x")
+
+    assert (bad["name"], good["name"]) == ("../x", "a.txt")
+    assert refused.status_code == 400
+    assert taken.status_code == 200
+    assert [file["name"] for file in listed()] == ["a.txt"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +101,7 @@ def test_names_that_leave_their_folder_are_refused(client, run_id, name):
         pytest.param("output.log", b"hello", id="small"),
         pytest.param("empty.bin", b"", id="empty"),
         pytest.param("./dir/ü n%41ï?#&c.txt", b"x", id="odd name"),
+        pytest.param("media/images/train\\x \U0001f600.png", b"x", id="odder name"),
         pytest.param("checkpoint.pt", bytes(range(256)) * 12_000, id="several chunks"),
     ],
 )

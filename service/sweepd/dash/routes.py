@@ -47,6 +47,7 @@ def _data(guard: Guard) -> list[BaseRoute]:
         f"{run}/log": runpage.log,
         f"{run}/output.log": runpage.log_file,
         run: runpage.data,
+        "/-/data/chart/{entity}/{name}": runpage.preset,
         f"{compare}/curves": comparepage.curves,
         compare: comparepage.data,
         "/-/feed/entity/{entity}": live.entity_feed,

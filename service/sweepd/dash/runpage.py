@@ -13,11 +13,12 @@ from sweepd.dash.mediashape import charts
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.runshape import attempt_data, files_data, run_data
 from sweepd.dash.sweepshape import address
+from sweepd.dash.vegalite import as_preset
 from sweepd.dash.visit import Visit, html, json_text
-from sweepd.engine import alerts, files, history, runs, sweeps
+from sweepd.engine import alerts, files, history, presets, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, NotFound
 from sweepd.store import Tx
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "log",
     "log_file",
     "page",
+    "preset",
     "series",
     "series_data",
     "stop",
@@ -69,9 +71,37 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     shown["n_files"] = files.count_files(tx, run_id=run.id)
     shown["pruned"] = files.pruned_notice(tx, run_id=run.id)
     shown["charts"] = charts(run.config, run.summary)
+    _read_presets(tx, visit, shown["charts"])
     add_links(tx, visit, run.id, [chart["table"] for chart in shown["charts"]])
     shown["system"] = history.event_keys(tx, run_id=run.id)
     return shown
+
+
+def _read_presets(tx: Tx, visit: Visit, shown: list[dict[str, Any]]) -> None:
+    """Draw charts of presets that people made as one of the known ones, where that is the same."""
+    found = presets.presets_of(tx, actor=visit.account, ids={one["preset"] for one in shown})
+    for chart in shown:
+        preset = found.get(chart["preset"])
+        if preset is None:
+            continue
+        chart["spec_link"] = address("-", "data", "chart", *preset.id.split("/", 1))
+        drawn = as_preset(preset.spec, chart["fields"])
+        chart["preset_name"] = preset.display_name
+        if drawn is not None:
+            chart["preset"], chart["fields"] = drawn
+
+
+def _preset(tx: Tx, visit: Visit) -> str:
+    preset_id = f"{visit['entity']}/{visit['name']}"
+    found = presets.presets_of(tx, actor=visit.account, ids=[preset_id])
+    if preset_id not in found:
+        raise NotFound(f"there is no preset {preset_id}")
+    return found[preset_id].spec
+
+
+async def preset(visit: Visit) -> Response:
+    """Answer with the specification of a custom chart's preset."""
+    return json_text(await visit.read(_preset, visit))
 
 
 async def page(visit: Visit) -> Response:

@@ -40,17 +40,17 @@ def check_name(name: str) -> str:
     r"""Return a file's normalised name ("./x" becomes "x", "a//b" becomes "a/b").
 
     Raises:
-        ProtocolError: if it is empty or too long, absolute, leaves its folder, has a control
-            character, or a backslash (which would leave the folder on Windows).
+        ProtocolError: if it is empty or too long, absolute, has a control character, or leaves its
+            folder, be it on Windows, where a backslash parts folders too.
     """
     if len(name) > _MAX_NAME:
         raise ProtocolError(f"a file's name has at most {_MAX_NAME} characters, not {len(name)}")
-    if re.search(r"[\x00-\x1f\x7f\\]", name):
-        raise ProtocolError(f"a file's name has no backslash or control character: {name!r}")
-    if name.startswith("/") or re.match(r"[A-Za-z]:/", name):
+    if re.search(r"[\x00-\x1f\x7f]", name):
+        raise ProtocolError(f"a file's name has no control character: {name!r}")
+    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
         raise ProtocolError(f"a file's name is relative to its run's folder: {name!r}")
     parts = [part for part in clean(name).split("/") if part not in ("", ".")]
-    if ".." in parts:
+    if ".." in re.split(r"[/\\]", name):
         raise ProtocolError(f"a file's name stays within its run's folder: {name!r}")
     if not parts or name.endswith("/"):
         raise ProtocolError(f"{name!r} is not a file's name")

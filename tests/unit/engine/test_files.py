@@ -46,6 +46,7 @@ def save(store):
         ("test with_special-characters.txt", "test with_special-characters.txt"),
         ("media/ü ü.png", "media/ü ü.png"),
         ("a..b", "a..b"),
+        ("media/images/train\\x_0.png", "media/images/train\\x_0.png"),
         ("...", "..."),
     ],
 )
@@ -61,7 +62,20 @@ def test_name_that_is_none_is_refused(prefix, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "..", "a/../b", "../x", "./..", "a/..", "C:/x", "a\\b", "..\\x"]
+    "name",
+    [
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "../x",
+        "./..",
+        "a/..",
+        "C:/x",
+        "C:\\x",
+        "\\x",
+        "..\\x",
+        "a/..\\x",
+    ],
 )
 def test_name_that_leaves_its_folder_is_refused(name):
     with pytest.raises(ProtocolError, match="name"):

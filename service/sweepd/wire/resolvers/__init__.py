@@ -8,6 +8,7 @@ from sweepd.wire.resolvers import (
     agents,
     artifact_changes,
     artifacts,
+    chart_presets,
     entities,
     files,
     own,
@@ -29,5 +30,6 @@ TABLES: Sequence[Resolvers] = (
     agents.FIELDS,
     artifacts.FIELDS,
     artifact_changes.FIELDS,
+    chart_presets.FIELDS,
     own.FIELDS,
 )

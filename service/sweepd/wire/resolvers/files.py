@@ -8,7 +8,7 @@ from sweepd.engine import files, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts.views import ArtifactFile
 from sweepd.engine.views import Account, FileView, RunView
-from sweepd.errors import NotFound
+from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import Tx
 from sweepd.wire.artifact_storage import FOLDER, file_link
 from sweepd.wire.context import Info, Resolvers
@@ -20,14 +20,30 @@ __all__ = ["FIELDS"]
 
 
 async def _create_run_files(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Answer one upload link per name, in the order asked and with the names as they came."""
+    """Answer one upload link per name, in the order asked and with the names as they came.
+
+    The client asks for all files of some seconds at once, and gives up on all of them after an
+    error. So a name that no file can have spoils its own upload only.
+    """
     context = info.context
     run = await _run_of(info, input)
+    names = [(name, *_checked(name)) for name in at_most(input["files"], "files")]
+    problems = [problem for _, _, problem in names if problem is not None]
+    if problems and len(problems) == len(names):
+        raise problems[0]
     uploads = [
-        {"name": name, "uploadUrl": link(context, run.id, files.check_name(name), method="PUT")}
-        for name in at_most(input["files"], "files")
+        {"name": name, "uploadUrl": link(context, run.id, path, method="PUT")}
+        for name, path, _ in names
     ]
     return {"runID": wire_id("Run", run.id), "uploadHeaders": [], "files": uploads}
+
+
+def _checked(name: str) -> tuple[str, ProtocolError | None]:
+    """Return what a file is kept as; or a name that an upload is refused for, and why."""
+    try:
+        return files.check_name(name), None
+    except ProtocolError as problem:
+        return f"../{name}".replace("/", "\\"), problem  # a slash would be tidied on the way
 
 
 async def _mark_uploaded(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:

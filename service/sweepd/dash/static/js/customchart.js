@@ -110,7 +110,7 @@ function chartInto(place, chart, { columns, rows }, title) {
   const at = (field) => { const i = columns.indexOf(name(field)); return i < 0 ? null : i; };
   const missing = preset?.[0].filter((field) => at(field) === null) ?? [];
   if (!preset || missing.length) {
-    const why = preset ? `The table has no column for ${missing.join(", ")}` : `The preset ${chart.preset} is not drawn here`;
+    const why = preset ? `The table has no column for ${missing.join(", ")}` : `The preset ${chart.preset_name || chart.preset} is not drawn here`;
     const spec = chart.spec_link ? [" ", h("a", { href: chart.spec_link }, "Its specification")] : null;
     put(place, h("p", { class: "note pad" }, `${why}; this is its table.`, spec), dataTable({ ...chart.table, table: { columns, rows } }));
     return;
