@@ -8,7 +8,7 @@ from conftest import Tab
 from media_seed import seed_hostile_page, seed_media
 from playwright.sync_api import Locator, Page, expect
 
-from sweepd.engine import accounts
+from sweepd.engine import sessions
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_a_page_of_a_run_opened_alone_is_locked_in_as_well(tab: Tab, hostile_url
 
     alone = opening.value
     expect(alone.locator("body")).to_contain_text("managed: nothing; origin null")
-    assert {one["name"] for one in tab.context.cookies()} == {accounts.SESSION_COOKIE}
+    assert {one["name"] for one in tab.context.cookies()} == {sessions.SESSION_COOKIE}
 
 
 def test_common_presets_are_drawn(tab: Tab, run_url: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sweepd.app import build, serve
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 from sweepd.settings import Settings
 from sweepd.store import Store
 
@@ -143,8 +143,8 @@ class Browser:
 def browser(fortress) -> Browser:
     """A browser that alice has signed in to the fortress."""
     account = fortress.store.read_sync(accounts.list_users)[0]
-    token = fortress.store.write_sync(accounts.open_session, account=account)
-    return Browser(fortress.client(key=None), f"{accounts.SESSION_COOKIE}={token}")
+    token = fortress.store.write_sync(sessions.open_session, account=account)
+    return Browser(fortress.client(key=None), f"{sessions.SESSION_COOKIE}={token}")
 
 
 @pytest.fixture

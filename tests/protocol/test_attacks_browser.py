@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from sweepd.engine import accounts
+from sweepd.engine import accounts, sessions
 
 SCRIPT = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'`{{7*7}}${7*7}</title></style>"
 UPSERT = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
@@ -207,7 +207,7 @@ def test_open_redirect_at_sign_in_leads_nowhere_else(fortress, target):
     own = {"Sec-Fetch-Site": "same-origin"}
     fields = {"key": "protocoltest" + "k" * 40, "next": target}
     account = fortress.store.read_sync(accounts.list_users)[0]
-    token = fortress.store.write_sync(accounts.create_login_link, account=account)
+    token = fortress.store.write_sync(sessions.create_login_link, account=account)
 
     signed_in = stranger.request("POST", "/login", data=fields, headers=own)
     linked = stranger.request("GET", f"/login/{token}", params={"next": target})

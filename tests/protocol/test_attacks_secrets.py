@@ -11,7 +11,7 @@ import time
 import pytest
 
 from sweepd import logs
-from sweepd.engine import accounts, links
+from sweepd.engine import accounts, links, sessions
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ FILES = """mutation($f: [String!]!) { createRunFiles(input: {entityName: "alice"
 def _everything(service, client, stranger):
     """Do all that has to do with secrets, well and badly; return the secrets."""
     account = service.store.read_sync(accounts.list_users)[0]
-    link = service.store.write_sync(accounts.create_login_link, account=account)
+    link = service.store.write_sync(sessions.create_login_link, account=account)
     own = {"Sec-Fetch-Site": "same-origin"}
     signed_in = stranger.request("GET", f"/login/{link}")
     session = signed_in.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
-    cookie = {"Cookie": f"{accounts.SESSION_COOKIE}={session}", **own}
+    cookie = {"Cookie": f"{sessions.SESSION_COOKIE}={session}", **own}
     made = client.data("mutation { generateApiKey(input: {}) { apiKey { name } } }")
     second = made["generateApiKey"]["apiKey"]["name"]
     wrong = "wrong" + "w" * 40

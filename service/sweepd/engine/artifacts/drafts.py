@@ -315,7 +315,8 @@ def set_manifest_digest(
 ) -> ManifestView:
     """Say what the bytes of a draft's manifest will be; raise as `add_manifest` does."""
     row = _manifest(tx, manifest_id)
-    if row is None:
+    owner = row.artifact_id if row is not None else 0
+    if row is None or find.artifact_or_none(tx, actor=actor, artifact_id=owner) is None:
         raise NotFound(f"there is no manifest with id {manifest_id}")
     draft_by_id(tx, actor=actor, artifact_id=row.artifact_id)
     if base_id is not None:
