@@ -156,6 +156,7 @@ async def project_page(visit: Visit) -> Response:
         entity=entity,
         entity_url=f"/{entity}",
         project=project,
+        artifacts_url=address(entity, project, "artifacts"),
     )
     return html(page)
 

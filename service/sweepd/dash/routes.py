@@ -6,7 +6,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sweepd.dash import assets, comparepage, listings, live, login, mediapage, runpage, sweeppage
+from sweepd.dash import (
+    artifactpage,
+    assets,
+    comparepage,
+    listings,
+    live,
+    login,
+    mediapage,
+    runpage,
+    sweeppage,
+)
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Guard, Visit
 from sweepd.engine.services import Services
@@ -80,6 +90,9 @@ def _pages(guard: Guard) -> list[BaseRoute]:
         f"{project}/compare": comparepage.page,
         f"{project}/sweeps/{{name}}": sweeppage.page,
         f"{project}/runs/{{name}}": runpage.page,
+        f"{project}/artifacts": artifactpage.list_page,
+        f"{project}/artifacts/{{type}}/{{name}}": artifactpage.collection_page,
+        f"{project}/artifacts/{{type}}/{{name}}/{{version}}": artifactpage.version_page,
     }
     pages: list[BaseRoute] = [
         Route(path, guard.page(handler), methods=["GET"]) for path, handler in table.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash import queries
+from sweepd.dash import artifactpage, queries
 from sweepd.dash.assets import HEADERS, render
 from sweepd.dash.filelinks import add_links, file_link
 from sweepd.dash.mediashape import charts
@@ -73,6 +73,7 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     shown["charts"] = charts(run.config, run.summary)
     _read_presets(tx, visit, shown["charts"])
     add_links(tx, visit, run.id, [chart["table"] for chart in shown["charts"]])
+    shown["artifacts"] = artifactpage.of_run(tx, visit, run)
     shown["system"] = history.event_keys(tx, run_id=run.id)
     return shown
 

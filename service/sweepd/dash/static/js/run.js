@@ -9,6 +9,7 @@ import { live } from "./live.js";
 import { LogView } from "./logview.js";
 import { MediaWall } from "./media.js";
 import { getJson, Panels, panelTools, sectionsOf, withKeys } from "./panels.js";
+import { runArtifacts } from "./runartifacts.js";
 import { act, banners, toggle } from "./shared.js";
 import { inOrder, systemTitle } from "./system.js";
 
@@ -216,6 +217,7 @@ function draw(fresh) {
   head(data);
   about(data);
   attempts(data);
+  runArtifacts(data);
   alerts(data);
   pairs("config", data.config, needles.config);
   pairs("summary", data.summary, needles.summary);
