@@ -33,6 +33,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @click.option("--tls-cert", type=_FILE, help="Certificate, to serve HTTPS; renewals are noticed.")
 @click.option("--tls-key", type=_FILE, help="The certificate's key.")
+@click.option(
+    "--rate-limit",
+    type=click.FloatRange(min=0),
+    help="Requests a second that one key may make; no limit unless given.",
+)
 @click.option("--open-metrics", is_flag=True, help="Show /metrics without an administrator's key.")
 @click.option("--log-format", type=click.Choice(["human", "json"]), help="Form of the log.")
 @click.option("--access-log", is_flag=True, help="Write a line to the log for every request.")
@@ -48,6 +53,7 @@ def serve(
     trusted_proxies: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    rate_limit: float | None,
     open_metrics: bool,
     log_format: str | None,
     access_log: bool,
@@ -68,6 +74,7 @@ def serve(
         "trusted_proxies": trusted_proxies,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "rate_limit": rate_limit,
         "open_metrics": open_metrics or None,
         "log_format": log_format,
         "access_log": access_log or None,
