@@ -6,12 +6,12 @@ deleted, and nothing that a zombie writes changes the trial.
 
 import json
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 
-from sweepd.engine import access, comebacks, events, exports, outcomes, stream_runs
+from sweepd.engine import access, comebacks, events, exports, outcomes, shared, stream_runs
 from sweepd.engine.access import Need
 from sweepd.engine.accounts import account_by_key
 from sweepd.engine.key_stats import KeyStats
@@ -69,6 +69,7 @@ class Post:
     """A request: who sends it, to which address, what, and for which attempt.
 
     With a `key` it is the key's owner at the time of the transaction who counts, and not `actor`.
+    `writer` names the process where several write one run.
     """
 
     actor: Account
@@ -80,6 +81,7 @@ class Post:
     token: str | None = None
     limits: Limits = _DEFAULT
     key: str | None = None
+    writer: str | None = None
 
 
 @dataclass
@@ -212,6 +214,8 @@ def _gather(tx: Tx, run: StreamRun, post: Post, gathered: _Gathered) -> list[Row
     if _is_stale(run, post):
         gathered.lines += _apart(run, body, post.attempt or 1)
         return []
+    if post.writer is not None:
+        return _gather_shared(tx, run, post, gathered, writer=post.writer)
     changed: dict[str, Any] = {}
     if run.state in LIVE:
         changed["heartbeat_at"] = tx.now
@@ -247,6 +251,19 @@ def _gather(tx: Tx, run: StreamRun, post: Post, gathered: _Gathered) -> list[Row
     return fresh
 
 
+def _gather_shared(
+    tx: Tx, run: StreamRun, post: Post, gathered: _Gathered, *, writer: str
+) -> list[Row]:
+    """Add what one of a run's several writers sends, at lines of its own."""
+    place = shared.place_of(tx, run_id=run.id, writer=writer)
+    body = shared.moved(post.body, place)
+    own = replace(post, body=body, writer=None)
+    fresh = _gather(tx, shared.own_run(run, place), own, gathered)
+    if run.id in gathered.runs:
+        shared.settle(tx, run, place, gathered.runs[run.id])
+    return fresh
+
+
 def _follow(tx: Tx, run: StreamRun, post: Post, fresh: Sequence[Row]) -> StreamReply:
     """Do what follows from a request whose rows are stored: its trial learns, its run ends."""
     if _is_stale(run, post):
@@ -256,7 +273,7 @@ def _follow(tx: Tx, run: StreamRun, post: Post, fresh: Sequence[Row]) -> StreamR
         is_stopped |= outcomes.row_logged(
             tx, run_id=run.id, rows=fresh, attempt=post.attempt, token=post.token
         )
-    if not body.is_complete and run.state not in LIVE:
+    if not body.is_complete and run.state not in LIVE and post.writer is None:
         _reopen(tx, run, body)
     if body.is_complete or body.is_preempting:
         view = load_run(tx, run.id)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from sweepd.engine import access, comebacks, events, outcomes, projects, rewinds
+from sweepd.engine import access, comebacks, events, outcomes, projects, rewinds, shared
 from sweepd.engine.access import Need
 from sweepd.engine.run_names import make_name
 from sweepd.engine.run_states import change_state
@@ -66,6 +66,7 @@ class RunChange:
     sweep: str | None = None
     attempt: int | None = None
     token: str | None = None
+    is_shared: bool = False  # one of several processes that write the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,8 @@ def _create(
     project_id: int,
 ) -> RunView:
     name = projects.check_name(change.name, kind="run id") if change.name else tx.new_id()
+    if _is_afterthought(change, config):
+        raise NotFound(f"there is no run {name} any more")
     is_live, process = _is_live(change, config), _process(config)
     state = RunState.RUNNING if is_live else _first_state(change.state)
     values = _plain_values(change)
@@ -231,7 +234,7 @@ def _change(
         values["created_at"] = process.first_at
     if is_live and not is_late:
         values["heartbeat_at"] = tx.now
-    if is_late and change.host is not None:
+    if is_late and change.host is not None and not change.is_shared:
         comebacks.knock(tx, run, actor=actor.name)
     if is_started:
         values["started_at"] = run.started_at or tx.now
@@ -249,6 +252,8 @@ def _new_config(
     """Return a run's config after an upsert brings one: the whole of it, as a rule."""
     if run.sweep_id is not None and run.started_at is None:
         return strict_json({**json.loads(run.config), **config})  # what was suggested stays
+    if change.is_shared:
+        return shared.merged_config(run.config, config)
     if is_late and (change.host is not None or comebacks.has_knocked(tx, run.id)):
         # A folder that is synced again does not undo what a person changed meanwhile.
         own = {"_wandb": config["_wandb"]} if "_wandb" in config else {}
@@ -282,6 +287,12 @@ def _is_live(change: RunChange, config: Mapping[str, Any] | None) -> bool:
     if change.id is not None and change.name is None:  # the public API sends whole configs back
         return False
     return change.host is not None or (config is not None and "_wandb" in config)
+
+
+def _is_afterthought(change: RunChange, config: Mapping[str, Any] | None) -> bool:
+    """Return whether a process only adds to a run that it opened before: one that was deleted."""
+    begins = (change.host, change.program, change.state, change.sweep, change.display_name)
+    return config is not None and "_wandb" in config and begins == (None,) * len(begins)
 
 
 def _first_state(state: str | None) -> RunState:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from sweepd.store.tables import metadata
 
-__all__ = ["TRIGGERS", "alert", "run_column", "run_stale", "run_value"]
+__all__ = ["TRIGGERS", "alert", "run_column", "run_stale", "run_value", "stream_writer"]
 
 alert = Table(  # what `run.alert` said, repeats left out
     "alert",
@@ -63,6 +63,19 @@ run_stale = Table(  # runs that changed since their values were set apart
     Column("project_id", Integer, nullable=False),
 )
 Index("ix_run_stale_project_id", run_stale.c.project_id)
+
+stream_writer = Table(  # a process of a run that several write
+    "stream_writer",
+    metadata,
+    Column("run_id", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("writer", Text, primary_key=True),  # the client's id of it
+    Column("number", Integer, nullable=False),  # 0, 1, …: where its lines stand
+    Column("history_lines", Integer, nullable=False, server_default="0"),
+    Column("event_lines", Integer, nullable=False, server_default="0"),
+    Column("log_lines", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("run_id", "number"),
+    sqlite_with_rowid=False,
+)
 
 #: Names of the triggers on `run`. A migration that rebuilds that table must make them again.
 TRIGGERS = ("run_values_after_insert", "run_values_after_update", "run_values_after_delete")

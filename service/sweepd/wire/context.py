@@ -25,6 +25,7 @@ __all__ = [
     "Resolvers",
     "base_url",
     "read_lease",
+    "read_writer",
 ]
 
 LEASE_HEADER = "x-sweepd-lease"
@@ -67,6 +68,7 @@ class Context:
     base_url: str
     request_id: str
     lease: Lease | None = None
+    is_shared: bool = False  # the process is one of several that write its run
     jobs: Jobs = field(default_factory=Jobs)
     spent: Counter[str] = field(default_factory=Counter)
     allowance: Allowance = field(default_factory=Allowance)
@@ -130,6 +132,14 @@ def base_url(request: Request, services: Services, *, also_at: Collection[str] =
     if not services.public_url or came_to in also_at:
         return came_to
     return services.public_url.rstrip("/")
+
+
+def read_writer(request: Request) -> str | None:
+    """Return which of the processes sends a request that write one run; None for a run of one."""
+    if request.headers.get("x-wandb-use-async-filestream", "").lower() != "true":
+        return None
+    headers = request.headers
+    return headers.get("x-wandb-async-client-id") or headers.get("x-wandb-client-id") or None
 
 
 def read_lease(request: Request) -> Lease | None:

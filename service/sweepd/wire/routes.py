@@ -22,7 +22,7 @@ from sweepd.wire.acquaintances import Acquaintances
 from sweepd.wire.artifact_storage import FALLBACKS, Bytes
 from sweepd.wire.auth import account_of
 from sweepd.wire.bodies import read_body
-from sweepd.wire.context import Context, base_url, read_lease
+from sweepd.wire.context import Context, base_url, read_lease, read_writer
 from sweepd.wire.execution import Api, make_schema
 from sweepd.wire.jobs import Jobs
 from sweepd.wire.resolvers import TABLES
@@ -110,6 +110,7 @@ class _Protocol:
             base_url=url,
             request_id=request.state.request_id,
             lease=read_lease(request),
+            is_shared=read_writer(request) is not None,
             jobs=self._jobs,
         )
         reply = await self._api.answer(await _parsed(body), context)
@@ -138,6 +139,7 @@ class _Protocol:
             token=lease.token if lease else None,
             limits=self._services.limits,
             key=key,
+            writer=read_writer(request),
         )
         reply = await self._services.store.write_together(streams.append_all, post)
         request.state.n_rows = parsed.n_lines

@@ -65,8 +65,7 @@ def test_a_run_is_resumed_by_its_folder_and_by_the_environment(real_client):
             (died,) = wandb.Api().runs("resumes")
 
             def go_on(mode, **options):
-                os.environ["WANDB_RESUME"] = mode
-                with wandb.init(project="resumes", **options) as run:
+                with wandb.init(project="resumes", resume=mode, **options) as run:
                     run.tags += ("b",)
                     run.log({"x": 2})
                     return [run.id, run.starting_step, run.resumed, list(run.tags)]
@@ -178,3 +177,50 @@ def test_a_run_is_stopped_deleted_and_marked_from_outside(real_client, query):
     assert found["states"] == ["killed", "pending", "failed"]
     assert found["changed"] == [{"lr": 2}, "seen", "h", "train", "renamed"]
     assert found["left"] == ["r1", "made"]
+
+
+WRITER = """
+import sys, time, wandb
+label = sys.argv[1]
+options = wandb.Settings(mode="shared", x_primary=label == "a", x_label=label,
+    x_update_finish_state=label == "a", console="wrap")
+run = wandb.init(project="shared", id="one", settings=options, config={label: 1})
+for step in range(5):
+    run.log({f"{label}/loss": step})
+    print("from", label, step)
+    time.sleep(0.2)
+run.summary[f"{label}/done"] = True
+run.finish()
+"""
+
+
+def test_several_processes_write_one_run_and_lose_nothing(real_client):
+    (real_client.folder / "writer.py").write_text(WRITER)
+    found = real_client.python(
+        textwrap.dedent(
+            """
+            import json, subprocess, sys, wandb
+
+            writers = [subprocess.Popen([sys.executable, "writer.py", label]) for label in "ab"]
+            codes = [writer.wait(60) for writer in writers]
+            run = wandb.Api().run("shared/one")
+            rows = list(run.scan_history())
+            print(json.dumps({
+                "codes": codes, "state": run.state, "config": sorted(run.config),
+                "a": [row["a/loss"] for row in rows if row.get("a/loss") is not None],
+                "b": [row["b/loss"] for row in rows if row.get("b/loss") is not None],
+                "done": [run.summary.get("a/done"), run.summary.get("b/done")],
+                "lines": sorted(line.content for line in run.console_logs()
+                    if line.content.startswith("from")),
+            }))
+            """
+        ),
+        timeout_s=100,
+    )
+
+    assert found["codes"] == [0, 0]
+    assert found["state"] == "finished"
+    assert found["config"] == ["a", "b"]
+    assert found["a"] == found["b"] == [0, 1, 2, 3, 4]
+    assert found["done"] == [True, True]
+    assert found["lines"] == [f"from {label} {step}" for label in "ab" for step in range(5)]

@@ -470,3 +470,14 @@ def test_run_that_says_it_failed_stays_so(store, alice, upsert, stream, bob):
         store.write_sync(runs.finish_run, actor=alice, run_id=run.id)
     with pytest.raises(NotFound, match="no run with id"):
         store.write_sync(runs.finish_run, actor=bob, run_id=run.id)
+
+
+def test_what_a_deleted_runs_process_still_sends_does_not_make_it_again(
+    store, alice, upsert, change
+):
+    run = upsert("r1")
+    store.write_sync(runs.delete_run, actor=alice, run_id=run.id)
+
+    with pytest.raises(NotFound, match="no run r1 any more"):
+        change(name="r1", project="toy", config=json.dumps({"_wandb": {"value": {"t": {}}}}))
+    assert upsert("r1").state == "running"

@@ -59,6 +59,7 @@ async def _upsert_bucket(root: None, info: Info, input: Mapping[str, Any]) -> Ma
         sweep=input.get("sweep") or None,
         attempt=lease.attempt if lease else None,
         token=lease.token if lease else None,
+        is_shared=context.is_shared,
     )
     run, inserted = await context.write(runs.upsert_run, actor=context.account, change=change)
     return {"bucket": run, "inserted": inserted}
