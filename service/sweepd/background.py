@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import cache
 from importlib import import_module
 
 from sqlalchemy import select
@@ -37,9 +38,6 @@ def background_tasks(
         "key uses": _forever(lambda: _note_key_uses(services)),
         "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
     }
-    # The first filler needs scipy.stats.qmc, which takes a second to import: not in the writer.
-    warm_up = threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True)
-    warm_up.start()
     return [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
 
 
@@ -61,6 +59,7 @@ async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> N
     if job is None:
         await store.wait_change(seen)
         return
+    _warm_up()
     try:
         configs, memo = await worker.call(suggest.compute, job, timeout_s=timeout_s)
     except ProcessDied as error:
@@ -68,6 +67,12 @@ async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> N
         await store.write(suggest.store, job=job, configs=[], memo=None, error=str(error))
         return
     await store.write(suggest.store, job=job, configs=configs, memo=memo)
+
+
+@cache
+def _warm_up() -> None:
+    """Import what the first filler needs, which takes a second and 60 MB: not in the writer."""
+    threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True).start()
 
 
 async def _watch(services: Services) -> None:
