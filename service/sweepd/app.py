@@ -78,7 +78,8 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         worker = Worker()
-        tasks = background_tasks(services, settings, worker)
+        packing = asyncio.create_task(exporter.keep_packing(), name="packer")
+        tasks = [*background_tasks(services, settings, worker), packing]
         try:
             yield
         finally:

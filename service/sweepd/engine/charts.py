@@ -2,15 +2,18 @@
 
 import json
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from sqlalchemy import select
 
+from sweepd.engine import columns
 from sweepd.engine.row_reads import pick, read_rows
 from sweepd.engine.stream_bodies import EVENTS
+from sweepd.engine.texts import MAX_INT
 from sweepd.errors import ProtocolError
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -68,25 +71,73 @@ def series(
     if stream not in ("history", "events"):
         raise ProtocolError(f"series: stream must be history or events, not {stream!r}")
     axis = "_runtime" if stream == "events" and x == "_step" else x
-    points: dict[str, list[tuple[float, float]]] = {key: [] for key in keys}
-    n_bad = dict.fromkeys(points, 0)
-    is_by_step = axis == "_step"
-    for values in _rows(
-        tx, run_id, stream, keys, _steps(min_x, max_x) if is_by_step else (None, None)
-    ):
-        at = _number(pick(values, axis)[1])
-        if at is None or not _is_within(at, min_x, max_x):
+    curves = {key: _Curve() for key in keys}
+    low, high = _steps(min_x, max_x) if axis == "_step" else (None, None)
+    found = columns.packed(tx, run_id=run_id) if stream == "history" else None
+    if found is not None:
+        at = found.column(tx, axis)
+        is_shown = np.isfinite(at)
+        if min_x is not None:
+            is_shown &= at >= min_x
+        if max_x is not None:
+            is_shown &= at <= max_x
+        for key, curve in curves.items():
+            curve.extend(at[is_shown], found.column(tx, key)[is_shown])
+        low = max(low if low is not None else -MAX_INT, int(found.steps[-1]) + 1)
+    for values in _rows(tx, run_id, stream, keys, (low, high)):
+        place = columns.number(pick(values, axis)[1])
+        if place is None or math.isinf(place) or not _is_within(place, min_x, max_x):
             continue
-        for key, curve in points.items():
-            value = pick(values, key)[1]
-            number = _number(value)
-            if number is not None:
-                curve.append((at, number))
-            elif value in ("NaN", "Infinity", "-Infinity"):
-                n_bad[key] += 1
-    for curve in points.values():
-        curve.sort(key=lambda point: point[0])
-    return {key: _bucketed(key, points[key], max_points, n_bad[key]) for key in points}
+        for key, curve in curves.items():
+            value = columns.number(pick(values, key)[1])
+            if value is not None:
+                curve.add(place, value)
+    return {key: curve.bucketed(key, max_points) for key, curve in curves.items()}
+
+
+class _Curve:
+    """The points of one curve, 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._x, self._y = array("d"), array("d")
+        self._n_bad = 0
+
+    def add(self, x: float, y: float) -> None:
+        """Add a point; an infinite one is only counted."""
+        if math.isinf(y):
+            self._n_bad += 1
+        else:
+            self._x.append(x)
+            self._y.append(y)
+
+    def extend(self, x: columns.Column, y: columns.Column) -> None:
+        """Add points; those that are NaN are none."""
+        is_point = np.isfinite(y)
+        self._n_bad += int(np.count_nonzero(np.isinf(y)))
+        self._x.frombytes(x[is_point].tobytes())
+        self._y.frombytes(y[is_point].tobytes())
+
+    def bucketed(self, key: str, max_points: int) -> Series:
+        """Return the curve by ascending x, in at most so many buckets of as many points."""
+        x, y = np.frombuffer(self._x), np.frombuffer(self._y)
+        n = len(x)
+        if n == 0:
+            return Series(key, (), (), (), (), 0, self._n_bad)
+        if np.any(np.diff(x) < 0):
+            order = np.argsort(x, kind="stable")
+            x, y = x[order], y[order]
+        n_buckets = min(n, max_points)
+        edges = np.arange(n_buckets + 1) * n // n_buckets
+        ends = edges[1:] - 1
+        return Series(
+            key,
+            tuple(x[ends].tolist()),
+            tuple(y[ends].tolist()),
+            tuple(np.minimum.reduceat(y, edges[:-1]).tolist()),
+            tuple(np.maximum.reduceat(y, edges[:-1]).tolist()),
+            n,
+            self._n_bad,
+        )
 
 
 def _rows(
@@ -121,30 +172,3 @@ def _steps(low: float | None, high: float | None) -> tuple[int | None, int | Non
 
 def _is_within(at: float, low: float | None, high: float | None) -> bool:
     return (low is None or at >= low) and (high is None or at <= high)
-
-
-def _number(value: object) -> float | None:
-    """Return a finite number as a float, None for anything else."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _bucketed(
-    key: str, points: Sequence[tuple[float, float]], max_points: int, n_bad: int
-) -> Series:
-    n = len(points)
-    n_buckets = min(n, max_points)
-    edges = [bucket * n // n_buckets for bucket in range(n_buckets + 1)] if n_buckets else []
-    x, last, low, high = [], [], [], []
-    for start, end in pairwise(edges):
-        values = [value for _, value in points[start:end]]
-        x.append(points[end - 1][0])
-        last.append(values[-1])
-        low.append(min(values))
-        high.append(max(values))
-    return Series(key, tuple(x), tuple(last), tuple(low), tuple(high), n, n_bad)

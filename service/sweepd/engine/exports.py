@@ -23,7 +23,16 @@ from sweepd.store import Tx
 from sweepd.store.history_tables import history_export, history_refusal, history_rewrite
 from sweepd.store.tables import blob, run, stream_line
 
-__all__ = ["ExportFile", "Exports", "blobs_of", "export_file", "exports", "rewritten", "store"]
+__all__ = [
+    "ExportFile",
+    "Exports",
+    "blobs_of",
+    "export_file",
+    "exports",
+    "n_rewrites_of",
+    "rewritten",
+    "store",
+]
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def exports(tx: Tx, *, view: RunView, folder: Path) -> Exports:
     c = history_export.c
     query = select(c.end_line, c.last_step, c.n_rewrites)
     files = tx.conn.execute(query.where(c.run_id == view.id).order_by(c.number)).all()
-    n_rewrites = _n_rewrites(tx, view.id)
+    n_rewrites = n_rewrites_of(tx, view.id)
     last = files[-1] if files else None
     is_void = any(file.n_rewrites != n_rewrites for file in files)
     if last is not None and not is_void and last.end_line >= view.history_lines:
@@ -86,7 +95,7 @@ def store(tx: Tx, *, job: ExportJob, made: Exported) -> list[str]:
     ).one_or_none()
     if row is None or row.history_lines != job.end_line:
         return dropped
-    if _n_rewrites(tx, job.run_id) != job.n_rewrites:
+    if n_rewrites_of(tx, job.run_id) != job.n_rewrites:
         return dropped
     if made.written is None:
         refusal = upsert(history_refusal).values(
@@ -140,7 +149,8 @@ def rewritten(tx: Tx, *, run_id: int) -> None:
     tx.conn.execute(first.on_conflict_do_update(index_elements=["run_id"], set_=again))
 
 
-def _n_rewrites(tx: Tx, run_id: int) -> int:
+def n_rewrites_of(tx: Tx, run_id: int) -> int:
+    """Return how often lines of a run's history were written over, deleted, or out of order."""
     c = history_rewrite.c
     return tx.conn.scalar(select(c.n_rewrites).where(c.run_id == run_id)) or 0
 

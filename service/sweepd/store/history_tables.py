@@ -1,10 +1,10 @@
 """Tables beside a run's rows: what was made of them, to be read back quickly."""
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, Table, Text
 
-from sweepd.store.tables import metadata
+from sweepd.store.tables import metadata, run
 
-__all__ = ["history_export", "history_refusal", "history_rewrite"]
+__all__ = ["history_column", "history_export", "history_refusal", "history_rewrite"]
 
 
 def _run() -> Column[int]:
@@ -38,3 +38,15 @@ history_rewrite = Table(  # how often lines of a run's history were written over
     _run(),
     Column("n_rewrites", Integer, nullable=False),
 )
+
+history_column = Table(  # the numbers under one key, of so many lines of a long run
+    "history_column",
+    metadata,
+    _run(),
+    Column("key", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # of the chunk of lines: 0, 1, …
+    Column("n_rewrites", Integer, nullable=False),  # of the run, when it was packed
+    Column("data", LargeBinary, nullable=False),
+)
+#: A run is packed from so many lines on; the index finds such runs among all.
+Index("ix_run_long", run.c.history_lines, sqlite_where=run.c.history_lines >= 16384)
