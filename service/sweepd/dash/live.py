@@ -19,8 +19,8 @@ from sweepd.store import Store, Tx
 
 __all__ = ["entity_feed", "project_feed", "run_feed", "sweep_feed"]
 
-_LOOK_S = 2.0  # rows of runs outside a sweep make no event, so look this often
-_REST_S = 0.25  # at most four messages a second to one page
+_LOOK_S = 2.0  # what another process writes is announced to nobody, so look this often too
+_REST_S = 0.2  # at most five messages a second to one page
 _ALIVE_S = 15.0  # a comment this often keeps proxies from closing a silent stream
 
 Stamp = Callable[[Tx], Any]
@@ -95,11 +95,17 @@ async def _feed(visit: Visit, find: Callable[..., Stamp]) -> Response:
     return StreamingResponse(messages, headers=headers, media_type="text/event-stream")
 
 
-async def changes(store: Store, stamp: Stamp) -> AsyncIterator[str]:
-    """Yield a message now and whenever `stamp` reads differently, until the store closes."""
+async def changes(store: Store, stamp: Stamp, *, look_s: float = _LOOK_S) -> AsyncIterator[str]:
+    """Yield a message now and whenever `stamp` reads differently, until the store closes.
+
+    Args:
+        store: is asked what `stamp` reads after each commit that pages may want to show.
+        stamp: what the page shows, in short.
+        look_s: seconds after which it is asked anyway.
+    """
     last, spoke_at = "", 0.0
     while True:
-        seen = store.newest_event
+        seen = store.activity
         now = digest(await store.read(stamp))
         if now != last:
             last, spoke_at = now, time.monotonic()
@@ -109,8 +115,8 @@ async def changes(store: Store, stamp: Stamp) -> AsyncIterator[str]:
             yield ": still here\n\n"
         await asyncio.sleep(_REST_S)
         try:
-            async with asyncio.timeout(_LOOK_S):
-                if await store.wait_change(seen) == seen:
+            async with asyncio.timeout(look_s):
+                if await store.wait_activity(seen) == seen:
                     return
         except TimeoutError:
             continue

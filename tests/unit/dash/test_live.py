@@ -43,3 +43,21 @@ def test_page_is_told_at_once_and_after_each_change_until_the_store_closes(store
 
     assert [message.split("\n")[0] for message in told] == ["event: change"] * 2
     assert told[0] != told[1]
+
+
+def test_page_is_told_of_rows_that_make_no_event(store: Store) -> None:
+    seen: list[int] = [0]
+
+    async def watch() -> list[str]:
+        told = []
+        async with asyncio.timeout(20):
+            async for message in changes(store, lambda tx: seen[0], look_s=60):
+                told.append(message)
+                if len(told) == 2:
+                    break
+                seen[0] = 1
+                await store.write(Tx.announce)
+        return told
+
+    with ThreadPoolExecutor(1) as thread:
+        assert len(thread.submit(asyncio.run, watch()).result()) == 2
