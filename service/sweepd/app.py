@@ -101,7 +101,8 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
         *dash.routes(services),
     ]
     entrance = Middleware(Entrance, rules=_rules(settings), gate=gate, meters=meters)
-    app = Starlette(routes=routes, lifespan=lifespan, middleware=[entrance])
+    shortcut = Middleware(wire.Shortcut, routes=routes)
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=[entrance, shortcut])
     app.state.services = services
     app.state.gate = gate
     return app

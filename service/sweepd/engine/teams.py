@@ -2,14 +2,14 @@
 
 import re
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import access, accounts, events
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, MemberView, Role, TeamView
 from sweepd.errors import Conflict, Forbidden, InvalidInput, NotFound
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "remove_team",
     "set_default",
     "set_role",
+    "team_names",
 ]
 
 _SLUG = re.compile(r"[^a-z0-9]+")
@@ -94,6 +95,19 @@ def get_team(tx: Tx, *, actor: Account, name: str, need: Need) -> TeamView:
     has = access.level(tx, actor=actor, entity_id=found[0].id) if found else None
     access.allow(has, need, missing=missing, what=f"team {name!r}")
     return found[0]
+
+
+_NAMES = Prepared(
+    select(t.entity.c.name)
+    .join(t.membership, t.membership.c.entity_id == t.entity.c.id)
+    .where(t.membership.c.user_id == bindparam("user_id"), t.entity.c.kind == "team")
+    .order_by(t.entity.c.name)
+)
+
+
+def team_names(tx: Tx, *, user_id: int) -> list[str]:
+    """Return the names of a user's teams. Asked at every `wandb.init`: one prepared lookup."""
+    return [str(row[0]) for row in _NAMES.rows(tx, user_id=user_id)]
 
 
 def list_teams(tx: Tx, *, actor: Account, everybody: bool = False) -> list[TeamView]:

@@ -4,5 +4,6 @@ This is the only place that knows W&B's names; below it everything has our own.
 """
 
 from sweepd.wire.routes import Sizes, routes
+from sweepd.wire.shortcut import Shortcut
 
-__all__ = ["Sizes", "routes"]
+__all__ = ["Shortcut", "Sizes", "routes"]

@@ -82,6 +82,11 @@ class Context:
             self._spend(len(found.items))
         return found
 
+    def peek(self, use_case: Callable[..., T], **arguments: Any) -> T:
+        """Run a use case of a point lookup or two, all prepared, at once: see `Store.peek`."""
+        self._spend(1)
+        return self.services.store.peek(use_case, **arguments)
+
     def _spend(self, n_reads: int) -> None:
         self.spent["reads"] += n_reads
         if self.spent["reads"] > _MAX_READS:

@@ -26,6 +26,7 @@ from sweepd.wire.context import Context, base_url, read_lease, read_writer
 from sweepd.wire.execution import Api, make_schema
 from sweepd.wire.jobs import Jobs
 from sweepd.wire.resolvers import TABLES
+from sweepd.wire.shortcut import STREAM
 
 __all__ = ["Sizes", "routes"]
 
@@ -79,10 +80,9 @@ def routes(
         allow_headers=["*"],
         expose_headers=["ETag", "Content-Length", "Content-Range"],
     )
-    stream = "/files/{entity}/{project}/{run}/file_stream"
     return [
         Route("/graphql", _guarded(served.graphql), methods=["POST"]),
-        Route(stream, _guarded(served.file_stream), methods=["POST"]),
+        Route(STREAM, _guarded(served.file_stream), methods=["POST"]),
         Mount("/storage", routes=bytes_routes, middleware=[cors]),
         *(Route(path, _guarded(served.get_artifact), methods=["GET"]) for path in FALLBACKS),
     ]

@@ -49,9 +49,7 @@ async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mappin
     agent_id = read_id("Agent", input["id"])
     state = read_object(input.get("runState"), "runState")
     running = set(at_most([run for run, is_there in state.items() if is_there], "runs"))
-    beat = context.services.store.peek(
-        beats.quiet_beat, actor=context.account, agent_id=agent_id, running=running
-    )
+    beat = context.peek(beats.quiet_beat, actor=context.account, agent_id=agent_id, running=running)
     if beat is not None:
         context.services.beats.note(agent_id, beat)
         return {"agent_id": agent_id, "commands": "[]"}
