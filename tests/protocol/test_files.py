@@ -376,7 +376,20 @@ def test_files_are_listed_by_page_name_and_pattern(put, listed, client):
     assert page["files"]["pageInfo"]["hasNextPage"] is True
     assert [file["name"] for file in rest] == ["c.txt"]
     assert [file["name"] for file in listed(pattern="%.txt")] == ["a.txt", "c.txt"]
-    assert listed(fileNames=["missing"]) == []
+
+
+def test_a_name_that_no_file_has_is_told_by_its_digest(put, listed, client, stranger):
+    put("a.txt", b"x")
+
+    there, absent = listed(fileNames=["./a.txt", "./missing", "../x"])
+
+    assert there["name"] == "a.txt"
+    shown = {key: absent[key] for key in ("name", "md5", "sizeBytes", "updatedAt")}
+    assert shown == {"name": "missing", "md5": "0", "sizeBytes": 0, "updatedAt": None}
+    assert stranger.request("GET", absent["url"]).status_code == 404
+    (gone,) = listed(fileNames=["missing"], upload=True)
+    assert stranger.request("PUT", gone["url"], content=b"new").status_code == 200
+    assert [file["name"] for file in listed()] == ["a.txt", "missing"]
 
 
 def test_deleting_files_frees_their_bytes(put, listed, client, stranger):

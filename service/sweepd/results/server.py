@@ -51,6 +51,10 @@ def in_words(what: str) -> Iterator[None]:
         raise _translated(error, what) from error
 
 
+#: The digest by which servers say that there is no file of the name that was asked for.
+_ABSENT = "0"
+
+
 def download(run: Any, name: str, folder: Path) -> Path:
     """Download one file of a run into `folder`; return where it is.
 
@@ -58,7 +62,7 @@ def download(run: Any, name: str, folder: Path) -> Path:
         ExportError: the run has no such file, or it did not come whole.
     """
     label = "/".join(run.path)
-    files = {file.name: file for file in run.files(names=[name])}
+    files = {file.name: file for file in run.files(names=[name]) if file.md5 != _ABSENT}
     if name not in files:
         others = sorted(file.name for file in run.files())[:8]
         has = f"it has {', '.join(others)}" if others else "it has no files"

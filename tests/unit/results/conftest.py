@@ -19,6 +19,7 @@ from sweepd_trainer.models import build_model
 class FakeFile:
     def __init__(self, path: Path, name: str) -> None:
         self._path, self.name, self.size = path, name, path.stat().st_size
+        self.md5 = "x"
 
     def download(self, root, replace):
         target = Path(root) / self.name

@@ -60,7 +60,7 @@ def test_a_download_that_breaks_off_is_an_export_error(tmp_path):
     def break_off(root, replace):
         raise CommError("connection reset")
 
-    file = SimpleNamespace(name="checkpoint.pt", size=3, download=break_off)
+    file = SimpleNamespace(name="checkpoint.pt", size=3, md5="x", download=break_off)
     run = SimpleNamespace(path=["a", "b", "c"], files=lambda names=(): [file])
 
     with pytest.raises(ExportError, match=r"checkpoint\.pt of the run a/b/c did not download"):

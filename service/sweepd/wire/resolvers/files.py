@@ -2,12 +2,13 @@
 
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sweepd.engine import files, runs
+from sweepd.engine import files, paging, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts.views import ArtifactFile
-from sweepd.engine.views import Account, FileView, RunView
+from sweepd.engine.views import Account, FileView, Page, RunView
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import Tx
 from sweepd.wire.artifact_storage import FOLDER, file_link
@@ -17,6 +18,19 @@ from sweepd.wire.resolvers.common import at_most, attribute, connection, page_si
 from sweepd.wire.storage import link
 
 __all__ = ["FIELDS"]
+
+
+@dataclass(frozen=True)
+class AbsentFile:
+    """Stands for a file of a run that is not there; the client knows it by its digest."""
+
+    run_id: int
+    name: str
+    id: int = 0
+    size: int = 0
+    md5: str = "0"
+    mimetype: str = ""
+    updated_at: float | None = None
 
 
 async def _create_run_files(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,15 +108,34 @@ async def _files(
     first: int | None = None,
     pattern: str | None = None,
 ) -> Mapping[str, Any]:
+    wanted = [name for name in names or () if name]
     page = await info.context.read(
         files.list_files,
         run_id=run.id,
-        names=[name for name in names or () if name],
+        names=wanted,
         pattern=pattern,
         after=after,
         first=page_size(first),
     )
+    if after is None and not page.has_next and not pattern:
+        page = _with_absent(page, run, wanted)
     return connection(page)
+
+
+def _with_absent(page: Page[Any], run: RunView, wanted: Sequence[str]) -> Page[Any]:
+    """Add an entry for every name that was asked for and that no file has.
+
+    The client takes the first entry as it comes, and knows by its digest that there is no such
+    file; so it does before it uploads one.
+    """
+    checked = [name for name, problem in map(_checked, wanted) if problem is None]
+    known = {file.name for file in page.items}
+    absent = [AbsentFile(run.id, name) for name in dict.fromkeys(checked) if name not in known]
+    return replace(
+        page,
+        items=(*page.items, *absent),
+        cursors=(*page.cursors, *(paging.encode(file.name) for file in absent)),
+    )
 
 
 async def _file_count(run: RunView, info: Info) -> int:
@@ -110,7 +143,7 @@ async def _file_count(run: RunView, info: Info) -> int:
 
 
 def _url(
-    file: FileView | ArtifactFile, info: Info, upload: bool | None = None
+    file: FileView | AbsentFile | ArtifactFile, info: Info, upload: bool | None = None
 ) -> str | Awaitable[str]:
     if isinstance(file, ArtifactFile):
         return file_link(info.context, file)
@@ -119,20 +152,20 @@ def _url(
     return link(info.context, file.run_id, file.name, method="GET")
 
 
-async def _upload_url(file: FileView, info: Info) -> str:
+async def _upload_url(file: FileView | AbsentFile, info: Info) -> str:
     """Link to where a file's bytes are written, for those who may change the run."""
     context = info.context
     await context.read(runs.run_by_id, actor=context.account, run_id=file.run_id, need=Need.WRITE)
     return link(context, file.run_id, file.name, method="PUT")
 
 
-def _id(file: FileView | ArtifactFile, info: Info) -> str:
+def _id(file: FileView | AbsentFile | ArtifactFile, info: Info) -> str:
     if isinstance(file, ArtifactFile):
         return wire_id("ArtifactFile", f"{file.artifact_id}/{file.path}")
     return wire_id("File", file.id)
 
 
-def _storage_path(file: FileView | ArtifactFile, info: Info) -> str | None:
+def _storage_path(file: FileView | AbsentFile | ArtifactFile, info: Info) -> str | None:
     if isinstance(file, ArtifactFile) and file.ref is None:
         return f"{FOLDER}/{file.artifact_id}/{file.path}"
     return None
