@@ -169,6 +169,41 @@ def test_login_csrf_signs_nobody_in(fortress):
     assert "Set-Cookie" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Sec-Fetch-Site": "cross-site"}, id="another site"),
+        pytest.param({"Sec-Fetch-Site": "same-site"}, id="another host of ours"),
+        pytest.param({"Referer": "https://evil.test/"}, id="older browser"),
+    ],
+)
+def test_login_csrf_by_a_strangers_link_asks_first(fortress, headers):
+    account = fortress.store.read_sync(accounts.list_users)[0]
+    token = fortress.store.write_sync(sessions.create_login_link, account=account)
+    stranger, own = fortress.client(key=None), {"Sec-Fetch-Site": "same-origin"}
+
+    asked = stranger.request("GET", f"/login/{token}", headers=headers)
+    forced = stranger.request("POST", "/login", data={"link": token}, headers=headers)
+    told = stranger.request("POST", "/login", data={"link": token}, headers=own)
+    again = stranger.request("POST", "/login", data={"link": token}, headers=own)
+
+    assert "Sign in as alice?" in asked.text
+    assert "Set-Cookie" not in asked.headers
+    assert forced.status_code == 403
+    assert (told.status_code, "Set-Cookie" in told.headers) == (303, True)
+    assert (again.status_code, "Set-Cookie" in again.headers) == (401, False)
+
+
+def test_login_csrf_by_a_link_does_not_change_who_is_signed_in_unasked(fortress, browser):
+    other, _ = fortress.store.write_sync(accounts.add_user, name="eve")
+    token = fortress.store.write_sync(sessions.create_login_link, account=other)
+
+    answer = browser.request("GET", f"/login/{token}", site="none")
+
+    assert "Sign in as eve?" in answer.text
+    assert "Set-Cookie" not in answer.headers
+
+
 def test_a_cookie_is_no_use_to_scripts_other_sites_or_other_hosts(fortress):
     key = "protocoltest" + "k" * 40
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS, render
-from sweepd.dash.visit import Visit, base_url, html, is_own, safe_path
+from sweepd.dash.visit import Visit, base_url, html, is_from_elsewhere, is_own, safe_path
 from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
@@ -16,6 +16,7 @@ from sweepd.store import Tx
 __all__ = ["form", "keys_page", "leave", "link", "new_key", "sign_in"]
 
 _LONGEST_FORM = 8192  # bytes
+_USED = "This link was used already, or is too old. Sign in with a key."
 
 
 async def form(request: Request, services: Services) -> Response:
@@ -28,15 +29,20 @@ def _form(target: str, problem: str | None = None, status: int = 200) -> Respons
 
 
 async def sign_in(request: Request, services: Services) -> Response:
-    """Sign a browser in with a key."""
+    """Sign a browser in with a key, or with a link whose page asked first."""
     if not is_own(request):
         raise Forbidden("only this service's own sign-in form may do this")
     fields = await _fields(request)
     target = safe_path(fields.get("next", "/"))
-    key = fields.get("key", "").strip()
-    account = await services.store.read(accounts.account_by_key, key=key) if key else None
+    token, key = fields.get("link", ""), fields.get("key", "").strip()
+    if token:
+        account = await services.store.write(sessions.redeem_login_link, token=token)
+        problem = _USED
+    else:
+        account = await services.store.read(accounts.account_by_key, key=key) if key else None
+        problem = "This service does not know that key."
     if account is None:
-        return _form(target, "This service does not know that key.", 401)
+        return _form(target, problem, 401)
     reply = RedirectResponse(target, 303, headers=HEADERS)
     return await _remember(reply, request, services, account)
 
@@ -52,16 +58,34 @@ async def _fields(request: Request) -> dict[str, str]:
 
 
 async def link(request: Request, services: Services) -> Response:
-    """Sign a browser in with a one-time link. A HEAD request does not use it up."""
+    """Sign a browser in with a one-time link. A HEAD request does not use it up.
+
+    Who comes by another site's link, or is signed in as somebody else, is asked first: otherwise a
+    stranger's link would have them work, unknowingly, in the stranger's name.
+    """
     if request.method == "HEAD":
         return html("")
     token = request.path_params["token"]
+    target = safe_path(request.query_params.get("next", "/"))
+    owner = await services.store.read(sessions.link_owner, token=token)
+    if owner is None:
+        return _form("/", _USED, 401)
+    if is_from_elsewhere(request) or await _is_another(request, services, owner):
+        return html(render("confirm.html", who=owner.name, token=token, next=target))
     account = await services.store.write(sessions.redeem_login_link, token=token)
     if account is None:
-        return _form("/", "This link was used already, or is too old. Sign in with a key.", 401)
-    target = safe_path(request.query_params.get("next", "/"))
+        return _form("/", _USED, 401)
     reply = html(render("opening.html", target=target, words="Signed in."))
     return await _remember(reply, request, services, account)
+
+
+async def _is_another(request: Request, services: Services, owner: Account) -> bool:
+    """Return whether the browser is signed in as somebody other than a link's owner."""
+    cookie = request.cookies.get(sessions.SESSION_COOKIE)
+    if not cookie:
+        return False
+    present = await services.store.read(sessions.account_by_session, token=cookie)
+    return present is not None and present.id != owner.id
 
 
 async def _remember(

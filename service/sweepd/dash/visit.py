@@ -19,7 +19,16 @@ from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, SweepdError, Unauthorized
 from sweepd.store import Tx
 
-__all__ = ["Guard", "Visit", "base_url", "html", "is_own", "json_text", "safe_path"]
+__all__ = [
+    "Guard",
+    "Visit",
+    "base_url",
+    "html",
+    "is_from_elsewhere",
+    "is_own",
+    "json_text",
+    "safe_path",
+]
 
 _log = logging.getLogger("sweepd.dash")
 
@@ -179,7 +188,7 @@ class Guard:
         target = path + (f"?{request.url.query}" if request.url.query else "")
         # A link on another site brings no cookie along (SameSite=Strict); one hop from a page of
         # our own does. A real stranger lands on the form after it.
-        if _is_from_elsewhere(request):
+        if is_from_elsewhere(request):
             return html(render("opening.html", target=safe_path(target), words="Opening…"))
         return RedirectResponse(f"/login?next={quote(target)}", 303, headers=HEADERS)
 
@@ -195,7 +204,7 @@ async def _compressed(request: Request, reply: Response) -> Response:
     return reply
 
 
-def _is_from_elsewhere(request: Request) -> bool:
+def is_from_elsewhere(request: Request) -> bool:
     """Return whether a link on another site led here; plain http tells it by the Referer only."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
