@@ -9,7 +9,7 @@ from importlib import import_module
 
 from sqlalchemy import select
 
-from sweepd.engine import blobs, files, keys, suggest, watchdog
+from sweepd.engine import blobs, files, keys, leftovers, suggest, watchdog
 from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
@@ -24,6 +24,7 @@ _log = logging.getLogger("sweepd.background")
 
 _PAUSE_AFTER_FAILURE_S = 1.0
 _PRUNE_EVERY_S = 2.0
+_SWEEP_PAUSE_S = 0.02
 _ORPHAN_S = 24 * 3600.0
 
 
@@ -36,6 +37,7 @@ def background_tasks(
         "watchdog": _forever(lambda: _watch(services)),
         "artifacts": _forever(lambda: _expire(services)),
         "key uses": _forever(lambda: _note_key_uses(services)),
+        "leftovers": _forever(lambda: _sweep_up(services)),
         "pruner": _forever(_Pruner(services, keep=settings.keep_checkpoints).run),
     }
     return [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
@@ -91,6 +93,16 @@ async def _expire(services: Services) -> None:
     for key in await store.write(removal.expire):
         await asyncio.to_thread(store.blobs.delete, key)
     await asyncio.sleep(services.limits.expire_s)
+
+
+async def _sweep_up(services: Services) -> None:
+    """Delete what deleted runs left, so slowly that nobody waits for it."""
+    seen = services.store.newest_event
+    if await services.store.read(leftovers.is_any_left):
+        await services.store.write(leftovers.sweep_up)
+        await asyncio.sleep(_SWEEP_PAUSE_S)
+    else:
+        await services.store.wait_change(seen)
 
 
 async def _note_key_uses(services: Services) -> None:

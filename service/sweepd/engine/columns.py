@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 
 from sweepd.engine.exports import n_rewrites_of
 from sweepd.engine.stream_bodies import HISTORY
@@ -85,7 +85,8 @@ class Packed:
 def packed(tx: Tx, *, run_id: int) -> Packed | None:
     """Return what is packed of a run; None if nothing that can be used is.
 
-    Of a run whose steps come again, or of a trial that was begun again, rows have to be merged.
+    Of a run whose steps come again, or of a trial that was begun again, rows have to be merged;
+    and a forked run has rows that are not packed.
     """
     c = history_column.c
     n_rewrites = n_rewrites_of(tx, run_id)
@@ -103,7 +104,8 @@ def packed(tx: Tx, *, run_id: int) -> Packed | None:
     reaches_back = exists().where(
         *behind, stream_line.c.line >= end_line, stream_line.c.step <= int(steps[-1])
     )
-    if tx.conn.scalar(select(reaches_back)):
+    is_forked = exists().where(*behind, stream_line.c.line < 0)
+    if tx.conn.scalar(select(or_(reaches_back, is_forked))):
         return None
     return Packed(run_id, n_rewrites, tuple(map(len, parts)), steps, end_line)
 

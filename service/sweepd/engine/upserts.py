@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from sweepd.engine import access, comebacks, events, outcomes, projects, rewinds, shared
 from sweepd.engine.access import Need
+from sweepd.engine.leftovers import next_run_id
 from sweepd.engine.run_names import make_name
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import allowed_run, find_run, load_run
@@ -187,7 +188,7 @@ def _create(
         "started_at": tx.now if is_live else None,
         "heartbeat_at": tx.now if is_live else None,
     }
-    run_id = tx.insert(t.run, **values)
+    run_id = tx.insert(t.run, id=next_run_id(tx), **values)
     parent = rewinds.branch_point(config, name=name)
     if parent is not None:
         rewinds.fork(tx, run_id=run_id, project_id=project_id, parent=parent[0], step=parent[1])

@@ -250,7 +250,7 @@ Index("ix_run_state_heartbeat_at", run.c.state, run.c.heartbeat_at)
 stream_line = Table(
     "stream_line",
     metadata,
-    Column("run_id", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", Integer, primary_key=True),  # no foreign key: see deleted_run
     Column("stream", Integer, primary_key=True),  # 0 history, 1 events, 2 console
     Column("line", Integer, primary_key=True),
     Column("attempt", Integer, nullable=False, server_default="1"),
@@ -268,7 +268,7 @@ Index(
 curve = Table(  # the objective metric of a sweep's runs, one row per finite value logged
     "curve",
     metadata,
-    Column("run_id", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", Integer, primary_key=True),  # no foreign key: see deleted_run
     Column("number", Integer, primary_key=True),  # 0, 1, … without gaps
     Column("line", Integer, nullable=False),  # of the history row; rises with the number
     Column("step", Integer, nullable=False),  # likewise

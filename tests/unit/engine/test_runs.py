@@ -4,7 +4,7 @@ import re
 import pytest
 from sqlalchemy import func, select
 
-from sweepd.engine import files, paging, runs, watchdog
+from sweepd.engine import files, leftovers, paging, runs, watchdog
 from sweepd.engine.access import Need
 from sweepd.engine.services import Limits
 from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound, ProtocolError
@@ -384,6 +384,7 @@ def test_deleting_a_run_frees_its_files_and_repeating_it_is_fine(
     again = store.write_sync(runs.delete_run, actor=alice, run_id=run.id)
 
     assert (sorted(freed), again) == (["b1", "b2"], [])
+    store.write_sync(leftovers.sweep_up)
     lines = select(func.count()).select_from(t.stream_line)
     assert store.read_sync(lambda tx: tx.conn.scalar(lines)) == 0
     with pytest.raises(NotFound):

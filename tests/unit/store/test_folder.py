@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, func, inspect, select, text
 from sweepd.errors import SchemaTooNew, StoreBusy, StoreError, StoreReadOnly
 from sweepd.store import Store, artifact_tables, migrate
 from sweepd.store import tables as t
+from sweepd.store.history_tables import RUN_DELETED
 from sweepd.store.run_tables import TRIGGERS
 from sweepd.store.words import in_words
 
@@ -105,7 +106,7 @@ def test_migrations_make_exactly_the_tables(folder):
         checks = [c["name"] for c in inspect(conn).get_check_constraints("run")]
         assert checks == ["ck_run_state"]
         triggers = conn.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")
-        assert set(triggers.scalars()) == set(TRIGGERS)
+        assert set(triggers.scalars()) == {*TRIGGERS, RUN_DELETED}
     engine.dispose()
 
 

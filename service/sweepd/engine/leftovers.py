@@ -1,0 +1,50 @@
+"""What deleted runs leave behind: rows by the million, deleted some at a time."""
+
+from sqlalchemy import delete, func, select, tuple_, update
+
+from sweepd.store import Tx
+from sweepd.store.history_tables import deleted_run, history_column
+from sweepd.store.tables import curve, run, stream_line
+
+__all__ = ["is_any_left", "next_run_id", "sweep_up"]
+
+#: Rows of one turn: what waits for the writer meanwhile waits some milliseconds.
+_AT_ONCE = 2_000
+_COLUMNS_AT_ONCE = 50  # these are large
+
+
+def next_run_id(tx: Tx) -> int:
+    """Return the id of a new run: one that no run ever had, lest rows of that one be its own."""
+    newest = select(func.max(run.c.id)).scalar_subquery()
+    deleted = select(func.max(deleted_run.c.run_id)).scalar_subquery()
+    found = tx.conn.execute(select(newest, deleted)).one()
+    return max(value or 0 for value in found) + 1
+
+
+def is_any_left(tx: Tx) -> bool:
+    """Return whether a deleted run has left anything."""
+    return _unswept(tx) is not None
+
+
+def sweep_up(tx: Tx, *, at_once: int = _AT_ONCE) -> None:
+    """Delete some of what a deleted run has left."""
+    run_id = _unswept(tx)
+    if run_id is None:
+        return
+    tables = ((stream_line, at_once), (curve, at_once), (history_column, _COLUMNS_AT_ONCE))
+    for table, n_rows in tables:
+        of_run = table.c.run_id == run_id
+        key = [column for column in table.primary_key if column.name != "run_id"]
+        behind = select(*key).where(of_run).order_by(*key).offset(n_rows - 1).limit(1)
+        last = tx.conn.execute(behind).one_or_none()
+        if last is not None:
+            tx.conn.execute(delete(table).where(of_run, tuple_(*key) <= tuple_(*last)))
+            return
+        tx.conn.execute(delete(table).where(of_run))
+    tx.conn.execute(update(deleted_run).where(deleted_run.c.run_id == run_id).values(is_swept=1))
+
+
+def _unswept(tx: Tx) -> int | None:
+    c = deleted_run.c
+    found: int | None = tx.conn.scalar(select(func.min(c.run_id)).where(c.is_swept == 0))
+    return found
