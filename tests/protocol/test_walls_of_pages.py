@@ -53,12 +53,18 @@ def addresses(app):
 def filled(path, *, entity, project, run, sweep):
     """Fill an address in; a part that is unknown here needs a line here."""
     name = sweep if "sweep" in path else run
+    if "/artifacts/" in path or "/chart/" in path:
+        name = "data"
     parts = {
         "entity": entity,
         "project": project,
         "name": name,
         "names": f"{run},{run}x",
         "action": "pause",
+        "type": "dataset",
+        "collection": "data",
+        "version": "v0",
+        "alias": "latest",
         "user": "ann",
         "team": entity,
         "key": "k" * 12,

@@ -77,6 +77,10 @@ CASES = {
         'upsertModel(input: {name: "$project", entityName: "$entity", access: "PRIVATE"})'
         " { project { id } }",
     ],
+    "Mutation.createCustomChart": [
+        'createCustomChart(input: {entity: "$entity", name: "mine", displayName: "m",'
+        ' type: "vega2", access: "PRIVATE", spec: "{}"}) { chart { id } }'
+    ],
     "Mutation.upsertSweep": [
         f'upsertSweep(input: {{config: "{PLAIN}", entityName: "$entity", projectName: "$project"}})'
         " { sweep { id } }",
@@ -324,6 +328,10 @@ class World:
         )
         run = write(bucket % ("r1", ', host: "box"'))["upsertBucket"]["bucket"]
         ids |= {"run_id": run["id"], "project_id": run["project"]["id"]}
+        write(
+            'createCustomChart(input: {entity: "red", name: "data", displayName: "c",'
+            ' type: "vega2", access: "PRIVATE", spec: "{}"}) { chart { id } }'
+        )
         ids["pending_id"] = write(bucket % ("r2", ""))["upsertBucket"]["bucket"]["id"]
         row = json.dumps({"_step": 0, "loss": 0.5})
         body = {"files": {"wandb-history.jsonl": {"offset": 0, "content": [row]}}}

@@ -32,7 +32,10 @@ _COMMANDS: Mapping[str, str] = {
     "rm": "control:rm",
     "best": "winner:best",
     "export": "winner:export",
+    "access": "visibility:access",
     "user": "users:user",
+    "team": "teams:team",
+    "key": "keys:key",
     "doctor": "doctor:doctor",
 }
 

@@ -1,41 +1,19 @@
 """`sweep user`: the accounts of the service on this machine; works while the service runs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from sweepd.cli.console import echo_json, print_table
+from sweepd.cli.folder import open_folder
 from sweepd.cli.options import as_json, data_folder
-from sweepd.errors import NotFound
-
-if TYPE_CHECKING:
-    from sweepd.store import Store
 
 __all__ = ["user"]
 
 
-@contextmanager
-def _store(data: Path) -> Iterator["Store"]:
-    if not (data / "sweepd.db").is_file():
-        raise NotFound(
-            f"there is no service's data in {data}; `sweep serve` makes it at its first start, "
-            "--data names another folder"
-        )
-    from sweepd.store import Store
-
-    store = Store.open(data, exclusive=False)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 @click.group()
 def user() -> None:
-    """Add, list and remove the users of the service on this machine."""
+    """Add, list, change and remove the users of the service on this machine."""
 
 
 @user.command("add")
@@ -45,7 +23,7 @@ def user() -> None:
 @data_folder
 def add(name: str, api_key: str | None, admin: bool, data: Path) -> None:
     """Add the user NAME and print their key: it is shown this once."""
-    with _store(data) as store:
+    with open_folder(data) as store:
         from sweepd.engine import accounts
 
         account, key = store.write_sync(accounts.add_user, name=name, key=api_key, is_admin=admin)
@@ -58,15 +36,49 @@ def add(name: str, api_key: str | None, admin: bool, data: Path) -> None:
 @as_json
 def list_(data: Path, as_json: bool) -> None:
     """List the users."""
-    with _store(data) as store:
+    with open_folder(data) as store:
         from sweepd.engine import accounts
 
         found = store.read_sync(accounts.list_users)
-    rows = [{"name": a.name, "email": a.email, "admin": a.is_admin} for a in found]
+    rows = [
+        {
+            "name": one.name,
+            "email": one.email,
+            "admin": one.is_admin,
+            "service": one.is_service,
+            "entity": one.entity,
+        }
+        for one in found
+    ]
     if as_json:
         echo_json(rows)
     else:
-        print_table(["name", "email", "admin"], [[r["name"], r["email"], r["admin"]] for r in rows])
+        print_table(
+            ["name", "email", "admin", "service", "works in"], [[*row.values()] for row in rows]
+        )
+
+
+@user.command("set")
+@click.argument("name")
+@click.option("--default-team", metavar="TEAM", help="Where they work unless told otherwise.")
+@click.option("--own-default", is_flag=True, help="Let them work in their own entity again.")
+@click.option("--admin/--no-admin", default=None, help="May read and write everybody's projects.")
+@data_folder
+def set_(
+    name: str, default_team: str | None, own_default: bool, admin: bool | None, data: Path
+) -> None:
+    """Change the user NAME."""
+    if default_team is None and not own_default and admin is None:
+        raise click.UsageError("say what to change: --default-team, --own-default or --admin")
+    with open_folder(data) as store:
+        from sweepd.engine import accounts, teams
+
+        account = store.read_sync(accounts.account_by_name, name=name)
+        if default_team is not None or own_default:
+            store.write_sync(teams.set_default, account=account, team=default_team)
+        if admin is not None:
+            store.write_sync(accounts.set_admin, name=name, is_admin=admin)
+    click.echo(f"changed {name}", err=True)
 
 
 @user.command("remove")
@@ -74,7 +86,7 @@ def list_(data: Path, as_json: bool) -> None:
 @data_folder
 def remove(name: str, data: Path) -> None:
     """Remove the user NAME and their keys; their runs and sweeps stay."""
-    with _store(data) as store:
+    with open_folder(data) as store:
         from sweepd.engine import accounts
 
         kept = store.write_sync(accounts.remove_user, name=name)

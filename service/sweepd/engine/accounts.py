@@ -26,6 +26,7 @@ __all__ = [
     "person_for",
     "remove_user",
     "retire_entity",
+    "set_admin",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -248,13 +249,36 @@ def remove_user(tx: Tx, *, name: str, by: str = events.SERVICE) -> str | None:
         Conflict: if they are the last administrator.
     """
     account = account_by_name(tx, name=name)
-    admins = tx.conn.scalar(select(func.count()).where(t.user.c.is_admin == 1))
-    if account.is_admin and admins == 1:
-        raise Conflict(f"{name!r} is the last administrator and cannot be removed")
+    _keep_an_admin(tx, account)
     kept = retire_entity(tx, entity_id=account.own_id) if account.own_id is not None else None
     tx.conn.execute(delete(t.user).where(t.user.c.id == account.id))
     events.record(tx, actor=by, kind="user.removed", data={"name": name, "kept_as": kept})
     return kept
+
+
+def set_admin(tx: Tx, *, name: str, is_admin: bool) -> Account:
+    """Make a user an administrator of the service, or one no more.
+
+    Raises:
+        NotFound: if there is no such user.
+        Conflict: if they are the last administrator.
+        InvalidInput: for a service account, which works for its team alone.
+    """
+    account = account_by_name(tx, name=name)
+    if account.is_service:
+        raise InvalidInput(f"{name!r} is a service account, which works for its team alone")
+    if account.is_admin and not is_admin:
+        _keep_an_admin(tx, account)
+    tx.conn.execute(update(t.user).where(t.user.c.id == account.id).values(is_admin=int(is_admin)))
+    data = {"name": name, "is_admin": is_admin}
+    events.record(tx, actor=events.SERVICE, kind="user.changed", data=data)
+    return account_by_name(tx, name=name)
+
+
+def _keep_an_admin(tx: Tx, account: Account) -> None:
+    admins = tx.conn.scalar(select(func.count()).where(t.user.c.is_admin == 1))
+    if account.is_admin and admins == 1:
+        raise Conflict(f"{account.name!r} is the last administrator and must stay one")
 
 
 def retire_entity(tx: Tx, *, entity_id: int) -> str | None:

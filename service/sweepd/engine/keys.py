@@ -1,6 +1,7 @@
 """API keys: made, listed, ended. A key is stored as a hash; its id is a prefix of it."""
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ def add_key(
     check_key_form(key)
     if len(description) > _MAX_DESCRIPTION:
         raise InvalidInput(f"a key's description has at most {_MAX_DESCRIPTION} characters")
-    if expires_at is not None and expires_at <= tx.now:
+    if expires_at is not None and not tx.now < expires_at < math.inf:
         raise InvalidInput("a key must expire in the future")
     hashed = digest(key)
     if tx.conn.scalar(select(t.api_key.c.id).where(t.api_key.c.digest == hashed)) is not None:
