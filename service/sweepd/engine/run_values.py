@@ -8,7 +8,7 @@ logging pays next to nothing, and whoever reads without asking for that reads th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, literal, select, update
 
 from sweepd.engine import projects
 from sweepd.engine.access import Need
@@ -23,6 +23,7 @@ __all__ = ["fields_of", "prepare", "ready", "wants"]
 
 _MANY = 500  # runs of a project from which on it is worth it
 _MOST = 16  # fields of one project; the one that was wanted least lately goes
+_LONGEST = 500  # characters of a field's name
 _STEP = 2_000  # runs brought up to date in one write, so that others may write between
 
 
@@ -35,7 +36,7 @@ def fields_of(filters: Mapping[str, Any] | None, order: str | None = None) -> Se
     fields = Fields()
     compile_filters(filters, fields)
     compile_order(order, fields)
-    return list(fields.wanted)[:_MOST]
+    return [name for name in fields.wanted if len(name) <= _LONGEST][:_MOST]
 
 
 def ready(tx: Tx, *, project_id: int) -> dict[str, int]:
@@ -135,7 +136,9 @@ def _fill(tx: Tx, column: Any, which: ColumnElement[bool]) -> None:
         is_there = value.is_not(None)
     else:
         field = document_field(column.name)
-        value, kind, is_there = field.value, field.kind, field.kind.is_not(None)
+        kind, is_there = field.kind, field.kind.is_not(None)
+        # No filter compares with a list or an object, and they may be large.
+        value = case((kind.in_(("object", "array")), None), else_=field.value)
     rows = select(literal(column.id), t.run.c.id, kind, value).where(
         t.run.c.project_id == column.project_id, which, is_there
     )

@@ -9,8 +9,8 @@ pytestmark = pytest.mark.slow
 MAKE = """
 import json, wandb
 
-def make(name, *, config, summary, **options):
-    with wandb.init(project="asked", id=name, config=config, **options) as run:
+def make(run_id, *, config, summary, **options):
+    with wandb.init(project="asked", id=run_id, config=config, **options) as run:
         run.summary.update(summary)
 
 make("a", config={"lr": 0.1, "net": {"width": 8}, "opt": "adam"}, summary={"loss": 0.3},
