@@ -257,6 +257,45 @@ def test_agents_and_their_runs_are_read(client, sweep, agent, beat):
     assert answer["sweep"]["agent"]["runs"]["edges"] == [{"node": {"name": run}}]
 
 
+FILTERED = """query($filters: JSONString) { project(name: "toy") { totalSweeps
+  sweeps(filters: $filters) { totalCount edges { node { name } } } } }"""
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        pytest.param({}, ["random", "grid"], id="none"),
+        pytest.param({"state": "PAUSED"}, ["grid"], id="state"),
+        pytest.param({"method": {"$in": ["random", "bayes"]}}, ["random"], id="method"),
+        pytest.param({"display_name": {"$regex": "^gr"}}, ["grid"], id="regex"),
+        pytest.param({"$or": [{"username": "bob"}, {"run_cap": {"$gt": 2}}]}, ["random"], id="or"),
+        pytest.param({"createdAt": {"$gt": "2999-01-01"}}, [], id="time"),
+    ],
+)
+def test_sweeps_are_filtered(client, create, filters, found):
+    grid = create(DEFINITION + "name: grid\n")["sweep"]
+    random = create(DEFINITION.replace("grid", "random") + "name: r\nrun_cap: 3\n")["sweep"]
+    agent = client.data(CREATE_AGENT, host="box", projectName="toy", sweep=grid["name"])
+    assert agent["createAgent"]
+    client.data(UPSERT, id=grid["id"], state="PAUSED")
+
+    page = client.data(FILTERED, filters=json.dumps(filters))["project"]
+
+    names = {"grid": grid["name"], "random": random["name"]}
+    edges = page["sweeps"]["edges"]
+    assert [edge["node"]["name"] for edge in edges] == [names[name] for name in found]
+    assert (page["totalSweeps"], page["sweeps"]["totalCount"]) == (2, len(found))
+
+
+def test_an_unknown_field_of_a_sweep_is_named(client, create):
+    create()
+
+    status, words = client.errors(FILTERED, filters='{"colour": "red"}')
+
+    assert status == 400
+    assert "colour" in words[0]
+
+
 AGENT_RUNS = """query($s: String!, $a: String!, $after: String, $before: String, $first: Int,
   $last: Int, $order: String) { project(name: "toy") { sweep(sweepName: $s) {
   agent(agentName: $a) { runs(after: $after, before: $before, first: $first, last: $last,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from sweepd.engine import (
     access,
@@ -19,6 +19,7 @@ from sweepd.engine import (
 )
 from sweepd.engine.access import Need
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
+from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
 from sweepd.errors import IllegalMove, InvalidInput, NotFound
@@ -270,16 +271,17 @@ def list_sweeps(
     need: Need,
     entity: str | None = None,
     project: str | None = None,
+    filters: Mapping[str, Any] | None = None,
     after: str | None = None,
     first: int = 50,
 ) -> Page[SweepView]:
     """Return a page of a project's sweeps, the newest first; without a project, of the entity's.
 
-    Of an entity, the sweeps of the projects that the actor may read.
+    Of an entity, the sweeps of the projects that the actor may read; of those that pass `filters`.
 
     Raises:
         NotFound, Forbidden: as `get_sweep`, for the entity or the project.
-        ProtocolError: if `after` is not a cursor of this listing.
+        ProtocolError: for the filter, or if `after` is not a cursor of this listing.
     """
     if project is not None:
         home = projects.get_project(tx, actor=actor, entity=entity, name=project, need=need)
@@ -290,7 +292,9 @@ def list_sweeps(
             t.project.c.entity_id == entity_id, access.visible(actor)
         )
         where = [t.sweep.c.project_id.in_(mine)]
-    total = len(tx.conn.scalars(select(t.sweep.c.id).where(*where)).all())
+    if filters:
+        where.append(compile_sweep_filters(filters))
+    total = tx.conn.scalar(select(func.count()).select_from(t.sweep).where(*where)) or 0
     if after is not None:
         where.append(t.sweep.c.id < paging.read_int(after))
     limit = paging.check_first(first) + 1

@@ -158,6 +158,7 @@ async def _sweeps(
         need=Need.READ,
         entity=project.entity,
         project=project.name,
+        filters=read_object(filters, "filters"),
         after=after,
         first=page_size(first),
     )
