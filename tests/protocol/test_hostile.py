@@ -163,4 +163,4 @@ def test_a_media_key_with_a_control_character_shows_nothing(service):
         "GET", "/-/data/run/alice/toy/r1/media?key=%00", headers=headers
     )
 
-    assert answer.json() == {"histograms": [], "images": [], "n_images": 0}
+    assert answer.json() == {"steps": [], "n_steps": 0, "step": None, "items": []}

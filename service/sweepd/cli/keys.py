@@ -21,7 +21,7 @@ _DAY_S = 86_400.0
 
 @click.group()
 def key() -> None:
-    """Make, list and revoke the API keys of the users of the service on this machine."""
+    """Keep the API keys of the service on this machine."""
 
 
 @key.command("add")

@@ -15,7 +15,7 @@ _ROLES = click.Choice(["viewer", "member", "admin"])
 
 @click.group()
 def team() -> None:
-    """Make teams of the service on this machine, and say who is in them."""
+    """Keep the teams of the service on this machine."""
 
 
 @team.command("create")

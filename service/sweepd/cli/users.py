@@ -13,7 +13,7 @@ __all__ = ["user"]
 
 @click.group()
 def user() -> None:
-    """Add, list, change and remove the users of the service on this machine."""
+    """Keep the users of the service on this machine."""
 
 
 @user.command("add")

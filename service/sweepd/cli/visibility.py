@@ -25,9 +25,10 @@ _READ = """query($name: String!, $entity: String!) {
 @data_folder
 @as_json
 def access(*, project: str, who: str | None, server: str | None, data: Path, as_json: bool) -> None:
-    """Say who may read a project, or change it: its entity's members, or everybody with a key.
+    """Say or change who may read a project.
 
-    Who may write is up to the entity alone. A change takes its owner, or an admin of the team.
+    That is its entity's members, or everybody with a key. Who may write is up to the entity alone.
+    A change takes its owner, or an admin of the team.
     """
     from sweepd.cli.api import Api
     from sweepd.cli.server import find_server
