@@ -1,0 +1,113 @@
+"""How the bytes of artifacts come, with the unmodified client: once, in parts, broken off."""
+
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+from between import between
+from live import wait_for
+from real import CLIENT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def way(live_service):
+    """What stands between the client and the service."""
+    with between(live_service.url) as way:
+        yield way
+
+
+@pytest.fixture
+def through(real_client, way):
+    """The client, whose requests all go through `way`."""
+    real_client.environment["WANDB_BASE_URL"] = way.url
+    return real_client
+
+
+ONCE = """
+import json, wandb
+
+def log(name, **files):
+    artifact = wandb.Artifact(name, "data")
+    for path, text in files.items():
+        with artifact.new_file(path) as file:
+            file.write(text)
+    return run.log_artifact(artifact).wait().version
+
+with wandb.init(project="PROJECT") as run:
+    open("saved.txt", "w").write("saved" * 100)
+    run.save("saved.txt", policy="now")
+    found = [log("one", big="b" * 10_000, small="s"), log("one", big="b" * 10_000, small="t"),
+        log("two", other="b" * 10_000, twin="b" * 10_000), log("one", big="b" * 10_000, small="s"),
+        log("one", big="b" * 10_000, small="u")]
+print(json.dumps(found))
+"""
+
+
+def test_bytes_that_a_project_holds_are_sent_once_and_equal_contents_are_one_version(through, way):
+    first = through.python(ONCE.replace("PROJECT", "once"))
+    sent = way.sent("/draft_files/")
+    second = through.python(ONCE.replace("PROJECT", "once"))
+    sent_later = way.sent("/draft_files/")
+    third = through.python(ONCE.replace("PROJECT", "elsewhere"))
+    sent_elsewhere = way.sent("/draft_files/")
+
+    assert first == second == third == ["v0", "v1", "v0", "v0", "v2"]
+    assert sorted(one.size for one in sent) == [1, 1, 1, 10_000]
+    assert sent_later == []
+    assert sorted(one.size for one in sent_elsewhere) == [1, 1, 1, 10_000]
+
+
+BROKEN = """
+import json, wandb
+with wandb.init(project="broken", id="half", resume="allow") as run:
+    artifact = wandb.Artifact("data", "data")
+    for name in ("1", "2", "3"):
+        with artifact.new_file(name) as file:
+            file.write(name * 2_000)
+    run.log_artifact(artifact, aliases=["best"]).wait()
+print(json.dumps(artifact.version))
+"""
+SEEN = """
+import json, wandb
+api = wandb.Api()
+print(json.dumps([api.artifact_exists(f"broken/data:{name}") for name in ("v0", "latest", "best")]
+    + [len(api.artifacts("data", "broken/data")), len(api.run("broken/half").logged_artifacts())]))
+"""
+
+
+def test_a_client_killed_while_it_sends_leaves_nothing_and_the_next_try_succeeds(through, way):
+    sent, may_go_on = [], threading.Event()
+
+    def hold(method, path):
+        if method == "PUT" and "/draft_files/" in path:
+            sent.append(path)
+            if path.partition("?")[0].endswith(("/2", "/3")):
+                may_go_on.wait(60)
+                return 503
+        return None
+
+    way.refuse = hold
+    broken = subprocess.Popen(
+        [CLIENT, "-c", BROKEN], cwd=through.folder, env=through.environment, start_new_session=True
+    )
+    wait_for("all three files being sent", lambda: len(sent) == 3)
+    wait_for("the first having been sent", lambda: [p for p in way.passed if p.status == 200])
+    os.killpg(broken.pid, signal.SIGKILL)
+    broken.wait(10)
+    may_go_on.set()
+    way.refuse = lambda method, path: None
+    wait_for("the others being refused", lambda: sum(p.status == 503 for p in way.passed) == 2)
+    seen = through.python(SEEN)
+    way.sent("")
+
+    version = through.python(BROKEN)
+
+    assert seen == [False, False, False, 0, 0]
+    assert version == "v0"
+    names = sorted(one.path.partition("?")[0][-1] for one in way.sent("/draft_files/"))
+    assert names == ["2", "3"]
+    assert through.python(SEEN) == [True, True, True, 1, 1]
