@@ -127,10 +127,17 @@ class Lab:
     """Agents that run made-up trials against an open store, on its clock."""
 
     def __init__(
-        self, store: Store, clock: Clock, account: Account, *, is_searching: bool = False
+        self,
+        store: Store,
+        clock: Clock,
+        account: Account,
+        *,
+        is_searching: bool = False,
+        project: str = PROJECT,
     ) -> None:
         self.store, self.clock, self.account = store, clock, account
         self.is_searching = is_searching
+        self.project = project
         self.mishaps = [
             _Mishap(5, 2, "oom", "CUDA out of memory: tried to allocate 2.4 GiB"),
             _Mishap(9, 1, "error", "ValueError: too many values to unpack"),
@@ -142,14 +149,14 @@ class Lab:
             sweeps.create_sweep,
             actor=self.account,
             entity=self.account.entity,
-            project=PROJECT,
+            project=self.project,
             definition=definition,
         )
         return view.name
 
     def agent(self, sweep: str, host: str) -> AgentView:
         return self.store.write_sync(
-            agents.register, actor=self.account, project=PROJECT, sweep=sweep, host=host
+            agents.register, actor=self.account, project=self.project, sweep=sweep, host=host
         )
 
     def ask(self, agent: AgentView, running: set[str]) -> Command | None:
@@ -168,7 +175,7 @@ class Lab:
         wrapped = {key: {"value": value} for key, value in command.config.items()}
         change = runs.RunChange(
             entity=self.account.entity,
-            project=PROJECT,
+            project=self.project,
             name=command.run,
             host=host,
             program="trainer/train.py",
@@ -184,7 +191,7 @@ class Lab:
             streams.append,
             actor=self.account,
             entity=self.account.entity,
-            project=PROJECT,
+            project=self.project,
             run=run,
             body=streams.parse_body(json.dumps(body)),
         )
@@ -220,7 +227,7 @@ class Lab:
             actor=self.account,
             need=Need.READ,
             entity=self.account.entity,
-            project=PROJECT,
+            project=self.project,
             name=name,
         )
 
@@ -444,7 +451,7 @@ def _fail(lab: Lab, command: Command, mishap: _Mishap, seeded: Seeded) -> bool:
     lab.store.write_sync(
         outcomes.report,
         actor=lab.account,
-        run=(lab.account.entity, PROJECT, run),
+        run=(lab.account.entity, lab.project, run),
         attempt=command.attempt,
         token=command.token,
         reason=mishap.reason,

@@ -7,7 +7,7 @@ import struct
 import wave
 from typing import Any
 
-from browser_seed import PROJECT, Lab, png
+from browser_seed import Lab, png
 
 from sweepd.engine import runs
 
@@ -70,7 +70,7 @@ class _Run:
         self.summary: dict[str, Any] = {}
         change = runs.RunChange(
             entity=lab.account.entity,
-            project=PROJECT,
+            project=lab.project,
             name=name,
             host="gpu-node-1",
             display_name=title,

@@ -12,13 +12,20 @@ from sweepd.engine import sessions
 
 
 @pytest.fixture(scope="module")
-def run_url(seeded: Seeded, lab: Lab) -> str:
-    return f"{seeded.project_url}/runs/{seed_media(lab)}"
+def media_lab(seeded: Seeded) -> Lab:
+    """A project of its own, so that the others stay as their tests count them."""
+    return Lab(seeded.store, seeded.clock, seeded.account, project="media")
 
 
 @pytest.fixture(scope="module")
-def hostile_url(seeded: Seeded, lab: Lab) -> str:
-    return f"{seeded.project_url}/runs/{seed_hostile_page(lab)}#media"
+def run_url(media_lab: Lab) -> str:
+    return f"/{media_lab.account.entity}/{media_lab.project}/runs/{seed_media(media_lab)}"
+
+
+@pytest.fixture(scope="module")
+def hostile_url(media_lab: Lab) -> str:
+    run = seed_hostile_page(media_lab)
+    return f"/{media_lab.account.entity}/{media_lab.project}/runs/{run}#media"
 
 
 @pytest.fixture

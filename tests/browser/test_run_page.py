@@ -3,7 +3,7 @@
 import pytest
 from browser_seed import Lab, Seeded
 from conftest import Tab
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 
 @pytest.fixture
@@ -133,3 +133,15 @@ def test_run_can_be_asked_to_stop(tab: Tab, lab: Lab, seeded: Seeded) -> None:
 
     expect(page.get_by_role("button", name="Stopping")).to_be_disabled()
     assert lab.stream(seeded.stoppable, {}) is True
+
+
+def test_tab_that_is_clicked_before_the_page_is_ready_counts(tab: Tab, seeded: Seeded) -> None:
+    held: list[Route] = []
+    tab.page.route("**/js/run.js", lambda route: held.append(route))
+    tab.page.goto(f"{tab.url}{seeded.project_url}/runs/{seeded.best}", wait_until="commit")
+
+    tab.page.get_by_role("tab", name="Overview").click()
+    assert held, "the page came without its script"
+    held[0].continue_()
+
+    expect(tab.page.locator("#config")).to_contain_text("learning_rate")

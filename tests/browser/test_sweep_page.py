@@ -265,7 +265,7 @@ def test_text_is_readable_in_both_schemes(tab: Tab, seeded: Seeded, scheme: str)
             const own = getComputedStyle(e).backgroundColor;
             return own !== 'rgba(0, 0, 0, 0)' || !e.parentElement ? own : behind(e.parentElement);
           };
-          return ['#sentence', '#facts', '.sub', 'th', 'td .state', '.note', '.btn', '.tabs button']
+          return ['#sentence', '#facts', '.sub', 'th', 'td .state', '.note', '.btn', '.tabs a']
             .flatMap((q) => [...document.querySelectorAll(q)].slice(0, 40))
             .filter((e) => e.textContent.trim() && e.offsetParent)
             .map((e) => {

@@ -187,8 +187,12 @@ class Api:
 
     def has_file(self, run: SweepPath, name: str) -> bool:
         """Return whether there is a run that has a file of this name."""
-        found = self._ask_run(run, "files(names: [$f], first: 1) { edges { node { name } } }", name)
-        return found is not None and bool(found["files"]["edges"])
+        fields = "files(names: [$f], first: 1) { edges { node { name md5 } } }"
+        found = self._ask_run(run, fields, name)
+        # Of a name that no file has, servers tell an entry whose digest is 0.
+        return found is not None and any(
+            edge["node"]["md5"] != "0" for edge in found["files"]["edges"]
+        )
 
     def delete_run(self, run: Mapping[str, Any]) -> None:
         """Delete a run with its rows and files."""

@@ -136,18 +136,17 @@ def test_a_run_is_stopped_deleted_and_marked_from_outside(real_client, query):
     found = real_client.python(
         textwrap.dedent(
             """
-            import json, time, wandb
+            import json, signal, time, wandb
+            asked = []
+            signal.signal(signal.SIGINT, lambda *_: asked.append(True))
             api = wandb.Api()
             run = wandb.init(project="outside", id="r1", config={"lr": 1}, group="g",
                              job_type="train")
             got = api.run("outside/r1")
             got.stop()
-            try:
-                while True:
-                    run.log({"x": 1})
-                    time.sleep(0.05)
-            except KeyboardInterrupt:
-                pass
+            while not asked:
+                run.log({"x": 1})
+                time.sleep(0.05)
             run.finish(exit_code=1)
             made = wandb.apis.public.Run.create(api=wandb.Api(), run_id="made",
                                                 project="outside", state="pending")

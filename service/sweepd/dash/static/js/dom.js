@@ -94,32 +94,37 @@ export function onWidth(element, draw) {
   }).observe(element);
 }
 
-/** Make a row of buttons act as tabs over the elements that they name; the address's hash keeps it. */
+/**
+ * Make a row of links act as tabs over the elements that they name; the address's hash keeps it. Being links,
+ * they count even when they are clicked before this runs.
+ */
 export function tabs(bar, onShow = () => {}) {
-  const buttons = [...bar.querySelectorAll("[role=tab]")];
+  const links = [...bar.querySelectorAll("[role=tab]")];
   const show = (name) => {
-    for (const button of buttons) {
-      const isOn = button.dataset.tab === name;
-      button.setAttribute("aria-selected", String(isOn));
-      button.tabIndex = isOn ? 0 : -1;
-      document.getElementById(`tab-${button.dataset.tab}`).hidden = !isOn;
+    for (const link of links) {
+      const isOn = link.dataset.tab === name;
+      link.setAttribute("aria-selected", String(isOn));
+      link.tabIndex = isOn ? 0 : -1;
+      document.getElementById(`tab-${link.dataset.tab}`).hidden = !isOn;
     }
     onShow(name);
   };
   const fromHash = () => {
     const wanted = location.hash.slice(1);
-    show(buttons.some((b) => b.dataset.tab === wanted) ? wanted : buttons[0].dataset.tab);
+    show(links.some((b) => b.dataset.tab === wanted) ? wanted : links[0].dataset.tab);
   };
   bar.addEventListener("click", (event) => {
-    const button = event.target.closest("[role=tab]");
-    if (!button) return;
-    history.replaceState(null, "", `${location.pathname}${location.search}#${button.dataset.tab}`);
-    show(button.dataset.tab);
+    const link = event.target.closest("[role=tab]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.replaceState(null, "", `${location.pathname}${location.search}#${link.dataset.tab}`);
+    show(link.dataset.tab);
   });
   bar.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    const step = { ArrowRight: 1, ArrowLeft: -1, " ": 0 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    const next = links[(links.indexOf(document.activeElement) + step + links.length) % links.length];
     next.focus();
     next.click();
   });
