@@ -45,6 +45,11 @@ def evil(fortress):
     client.data(ALERT, t=SCRIPT)
     definition = f"# {SCRIPT}\nmethod: random\nname: {json.dumps(SCRIPT)}\nparameters:\n"
     definition += f"  x: {{values: [{json.dumps(SCRIPT)}]}}\n"
+    client.data('mutation { createTeam(input: {teamName: "crew"}) { entity { id } } }')
+    for kind in ('createServiceAccount(input: {entityName: "crew", ', "generateApiKey(input: {"):
+        client.data(
+            f"mutation($d: String!) {{ {kind}description: $d}}) {{ __typename }} }}", d=SCRIPT
+        )
     made = client.data(SWEEP, c=definition, n=SCRIPT)
     return made["upsertSweep"]["sweep"]["name"]
 
@@ -59,6 +64,9 @@ def evil(fortress):
         "/alice/toy/compare?runs=evil,r1",
         "/alice/toy/sweeps/{sweep}",
         "/authorize",
+        "/-/admin",
+        "/-/teams/crew",
+        f"/-/teams/{quote(SCRIPT, safe='')}",
         f"/alice/{quote(SCRIPT, safe='')}",
         f"/alice/toy/runs/{quote(SCRIPT, safe='')}",
         f"/alice/toy/compare?runs={quote(SCRIPT, safe='')}",

@@ -13,6 +13,8 @@ from walls import World
 
 #: Addresses whose parts name nothing of anybody's, or that have a key or a signature of their own.
 OTHERS = ("/-/static/", "/login/", "/storage/", "/artifactsV2/", "/files/", "/{path:path}")
+#: What a viewer may do: go.
+OWN = ("/-/settings/teams/{team}/leave",)
 #: What a stranger may read of an open project is no wall.
 QUERY = {"compare": "?runs={run},{run2}", "series": "?key=loss", "media": "?key=loss"}
 
@@ -101,7 +103,7 @@ def test_viewer_reads_every_page_and_does_nothing_by_them(world, cookie):
     real = {"entity": "red", "project": "toy", "run": "r1", "sweep": world.ids["sweep"]}
     headers, wrong = cookie("vic"), []
     for method, path in addresses(world.service.app):
-        if "feed" in path or "compare" in path:
+        if "feed" in path or "compare" in path or path in OWN:
             continue  # the one never ends; the other needs two runs
         answer = world.vic.request(method, filled(path, **real), headers=headers)
         expected = (403, 404) if method == "POST" else (200, 303)
@@ -109,6 +111,15 @@ def test_viewer_reads_every_page_and_does_nothing_by_them(world, cookie):
             wrong.append((method, path, answer.status_code, answer.text[:500]))
 
     assert wrong == []
+
+
+def test_walls_are_tried_at_every_page_that_names_users_teams_or_keys(world):
+    found = {path for _, path in addresses(world.service.app)}
+
+    assert set(OWN) < found
+    for named in ("/-/teams/{team}", "/-/teams/{team}/services/{user}/keys/{key}/revoke"):
+        assert named in found
+    assert sum(path.startswith(("/-/teams/", "/-/admin/", "/-/settings/")) for path in found) >= 13
 
 
 def test_address_that_is_spelt_in_other_ways_leads_to_the_same_wall(world, cookie):

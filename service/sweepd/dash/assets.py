@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,15 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["day"] = _day
     environment.globals["static"] = f"/-/static/{_version()}"
     environment.globals["modules"] = _modules
     return environment
+
+
+def _day(at: float) -> str:
+    """Return a moment as browsers without scripts show it; those with put it in their words."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def render(name: str, *, data: Any = None, **values: Any) -> str:

@@ -1,6 +1,7 @@
 """The list of projects, and a project's sweeps and runs."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,18 +9,20 @@ from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash import queries
 from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.forms import Attempt, submit
 from sweepd.dash.plain import digest, dump, parse, summary_number
 from sweepd.dash.runshape import listed_run
 from sweepd.dash.sweepshape import address, controls, progress
 from sweepd.dash.visit import Visit, html, json_text
 from sweepd.dash.words import sweep_badge, sweep_sentence
-from sweepd.engine import projects, runs, sweeps
+from sweepd.engine import access, entities, projects, runs, sweeps, teams
 from sweepd.engine.access import Need
-from sweepd.engine.views import Account, RunView, SweepView
+from sweepd.engine.views import Access, Account, RunView, SweepView
+from sweepd.errors import InvalidInput
 from sweepd.spec import signed
 from sweepd.store import Tx
 
-__all__ = ["entity_data", "entity_page", "home", "project_data", "project_page"]
+__all__ = ["entity_data", "entity_page", "home", "project_data", "project_page", "set_access"]
 
 _MOST_PROJECTS = 500
 _MOST_SWEEPS = 200
@@ -67,7 +70,21 @@ async def entity_page(visit: Visit) -> Response:
         "data": address("-", "data", "entity", entity),
         "feed": address("-", "feed", "entity", entity),
     }
-    return html(render("projects.html", data=data, account=visit.account, entity=entity))
+    homes = await visit.read(_homes, actor=visit.account, entity=entity)
+    return html(render("projects.html", data=data, account=visit.account, entity=entity, **homes))
+
+
+def _homes(tx: Tx, *, actor: Account, entity: str) -> dict[str, Any]:
+    """Return where else the actor is at home, and the page of the members if this is their team."""
+    names = [team.name for team in teams.list_teams(tx, actor=actor)]
+    own = [actor.name] if actor.own_id is not None else []
+    entity_id, _ = projects.resolve_entity(tx, actor=actor, entity=entity, need=Need.READ)
+    is_team = entities.is_team(tx, entity_id=entity_id)
+    is_member = is_team and (actor.is_admin or entity in names)
+    return {
+        "homes": [(name, f"/{name}") for name in own + names],
+        "members_url": address("-", "teams", entity) if is_member else None,
+    }
 
 
 async def entity_data(visit: Visit) -> Response:
@@ -142,6 +159,10 @@ def _sweep(view: SweepView, objectives: list[float]) -> dict[str, Any]:
 
 async def project_page(visit: Visit) -> Response:
     """Show a project's sweeps and runs."""
+    return await _show_project(visit, Attempt())
+
+
+async def _show_project(visit: Visit, attempt: Attempt) -> Response:
     entity, project = visit["entity"], visit["project"]
     data = await visit.read(list_project, actor=visit.account, entity=entity, project=project)
     data["address"] = {
@@ -153,12 +174,53 @@ async def project_page(visit: Visit) -> Response:
         "project.html",
         data=data,
         account=visit.account,
+        attempt=attempt,
         entity=entity,
         entity_url=f"/{entity}",
         project=project,
         artifacts_url=address(entity, project, "artifacts"),
+        access_url=address("-", "access", entity, project),
+        **await visit.read(_access, actor=visit.account, entity=entity, project=project),
     )
-    return html(page)
+    return html(page, attempt.status)
+
+
+def _access(tx: Tx, *, actor: Account, entity: str, project: str) -> dict[str, Any]:
+    """Return who may read a project, and whether the actor may change that."""
+    view = projects.get_project(tx, actor=actor, need=Need.READ, entity=entity, name=project)
+    has = access.level(tx, actor=actor, entity_id=view.entity_id, access=view.access)
+    is_team = entities.is_team(tx, entity_id=view.entity_id)
+    return {
+        "access": view.access,
+        "may_open": has is Need.ADMIN,
+        "insiders": f"members of {entity}" if is_team else entity,
+    }
+
+
+async def set_access(visit: Visit) -> Response:
+    """Open a project to everybody with a key, or close it again."""
+
+    async def change(fields: Mapping[str, str]) -> str:
+        entity, project = visit["entity"], visit["project"]
+        await visit.write(
+            _set_access,
+            actor=visit.account,
+            entity=entity,
+            project=project,
+            choice=fields.get("access", ""),
+        )
+        return address(entity, project)
+
+    return await submit(
+        "access", visit.request, change, lambda attempt: _show_project(visit, attempt)
+    )
+
+
+def _set_access(tx: Tx, *, actor: Account, entity: str, project: str, choice: str) -> None:
+    view = projects.get_project(tx, actor=actor, need=Need.ADMIN, entity=entity, name=project)
+    if choice not in list(Access):
+        raise InvalidInput(f"access: must be {' or '.join(Access)}, not {choice!r:.40}")
+    projects.upsert_project(tx, actor=actor, project_id=view.id, access=Access(choice))
 
 
 async def project_data(visit: Visit) -> Response:

@@ -1,21 +1,21 @@
-"""Signing in by key or one-time link, signing out, and making keys."""
+"""Signing in by key or one-time link, and signing out."""
 
-from urllib.parse import parse_qs, urlsplit
+import time
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.forms import read_fields
 from sweepd.dash.visit import Visit, base_url, html, is_from_elsewhere, is_own, safe_path
-from sweepd.engine import accounts, keys, sessions
+from sweepd.engine import accounts, sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
-from sweepd.errors import Forbidden, InvalidInput
-from sweepd.store import Tx
+from sweepd.errors import Forbidden
 
-__all__ = ["form", "keys_page", "leave", "link", "new_key", "sign_in"]
+__all__ = ["form", "leave", "link", "sign_in"]
 
-_LONGEST_FORM = 8192  # bytes
 _USED = "This link was used already, or is too old. Sign in with a key."
 
 
@@ -32,9 +32,9 @@ async def sign_in(request: Request, services: Services) -> Response:
     """Sign a browser in with a key, or with a link whose page asked first."""
     if not is_own(request):
         raise Forbidden("only this service's own sign-in form may do this")
-    fields = await _fields(request)
+    fields = await read_fields(request)
     target = safe_path(fields.get("next", "/"))
-    token, key = fields.get("link", ""), fields.get("key", "").strip()
+    token, key = fields.get("link", ""), fields.get("key", "")
     if token:
         account = await services.store.write(sessions.redeem_login_link, token=token)
         problem = _USED
@@ -45,16 +45,6 @@ async def sign_in(request: Request, services: Services) -> Response:
         return _form(target, problem, 401)
     reply = RedirectResponse(target, 303, headers=HEADERS)
     return await _remember(reply, request, services, account)
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_FORM:
-            raise InvalidInput("this form is too long")
-    pairs = parse_qs(body.decode("utf-8", "replace"))
-    return {name: values[-1] for name, values in pairs.items()}
 
 
 async def link(request: Request, services: Services) -> Response:
@@ -91,7 +81,10 @@ async def _is_another(request: Request, services: Services, owner: Account) -> b
 async def _remember(
     reply: Response, request: Request, services: Services, account: Account
 ) -> Response:
-    token = await services.store.write(sessions.open_session, account=account)
+    if account.key_id is not None:
+        services.key_uses.note(account.key_id, at=time.time())
+    browser = request.headers.get("user-agent", "")
+    token = await services.store.write(sessions.open_session, account=account, browser=browser)
     reply.set_cookie(
         sessions.SESSION_COOKIE,
         token,
@@ -117,31 +110,3 @@ async def leave(visit: Visit) -> Response:
     reply = RedirectResponse("/login", 303, headers=HEADERS)
     reply.delete_cookie(sessions.SESSION_COOKIE, path="/")
     return reply
-
-
-async def keys_page(visit: Visit) -> Response:
-    """Show a user's keys and offer to make one; the client's login prompt points here."""
-    return await _keys(visit, None)
-
-
-async def new_key(visit: Visit) -> Response:
-    """Make a key and show it, once."""
-    return await _keys(visit, await visit.write(_add_key, account=visit.account))
-
-
-def _add_key(tx: Tx, *, account: Account) -> str:
-    _, key = keys.add_key(tx, account=account, description="browser")
-    return key
-
-
-async def _keys(visit: Visit, key: str | None) -> Response:
-    known = await visit.read(keys.keys_of, account=visit.account)
-    return html(
-        render(
-            "authorize.html",
-            account=visit.account,
-            keys=known,
-            key=key,
-            base_url=visit.base_url,
-        )
-    )

@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from sweepd.dash import (
+    adminpage,
     artifactpage,
     assets,
     comparepage,
@@ -15,7 +16,9 @@ from sweepd.dash import (
     login,
     mediapage,
     runpage,
+    settingspage,
     sweeppage,
+    teampage,
 )
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Guard, Visit
@@ -28,7 +31,7 @@ __all__ = ["routes"]
 def routes(services: Services) -> Sequence[BaseRoute]:
     """Return the pages' routes for an open store; mount them after the protocol's."""
     guard = Guard(services)
-    return [*_open(guard), *_data(guard), *_actions(guard), *_pages(guard)]
+    return [*_open(guard), *_data(guard), *_actions(guard), *_forms(guard), *_pages(guard)]
 
 
 def _open(guard: Guard) -> list[BaseRoute]:
@@ -75,15 +78,42 @@ def _actions(guard: Guard) -> list[BaseRoute]:
         Route(sweep, guard.action(sweeppage.control), methods=["POST"]),
         Route(f"{run}/stop", guard.action(runpage.stop), methods=["POST"]),
         Route(f"{run}/finish", guard.action(runpage.finish), methods=["POST"]),
-        Route("/authorize", guard.form(login.new_key), methods=["POST"]),
         Route("/logout", guard.form(login.leave), methods=["POST"]),
     ]
+
+
+def _forms(guard: Guard) -> list[BaseRoute]:
+    team, user = "/-/teams/{team}", "/-/admin/users/{user}"
+    member, service = f"{team}/members/{{user}}", f"{team}/services/{{user}}"
+    table = {
+        "/authorize": settingspage.add_key,
+        "/-/settings/keys/{key}/revoke": settingspage.revoke_key,
+        "/-/settings/browsers/{session}/end": settingspage.end_session,
+        "/-/settings/default": settingspage.set_default,
+        "/-/settings/teams/{team}/leave": settingspage.leave_team,
+        f"{team}/members": teampage.add_member,
+        f"{member}/role": teampage.set_role,
+        f"{member}/remove": teampage.remove_member,
+        f"{team}/services": teampage.add_service,
+        f"{service}/keys": teampage.add_key,
+        f"{service}/keys/{{key}}/revoke": teampage.revoke_key,
+        "/-/admin/users": adminpage.add_user,
+        f"{user}/admin": adminpage.set_admin,
+        f"{user}/remove": adminpage.remove_user,
+        "/-/admin/teams": adminpage.add_team,
+        "/-/admin/teams/{team}/remove": adminpage.remove_team,
+        "/-/access/{entity}/{project}": listings.set_access,
+    }
+    return [Route(path, guard.form(handler), methods=["POST"]) for path, handler in table.items()]
 
 
 def _pages(guard: Guard) -> list[BaseRoute]:
     project = "/{entity}/{project}"
     table = {
-        "/authorize": login.keys_page,
+        "/authorize": settingspage.page,
+        "/-/settings": settingspage.page,
+        "/-/teams/{team}": teampage.page,
+        "/-/admin": adminpage.page,
         "/": listings.home,
         "/{entity}": listings.entity_page,
         project: listings.project_page,

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
@@ -122,7 +123,11 @@ class Guard:
         if not token:
             return None
         account = await self._services.store.read(sessions.account_by_session, token=token)
-        return Visit(request, self._services, account) if account is not None else None
+        if account is None:
+            return None
+        if account.key_id is not None:  # a browser works by the key that signed it in
+            self._services.key_uses.note(account.key_id, at=time.time())
+        return Visit(request, self._services, account)
 
     def page(self, handler: Handler) -> Endpoint:
         """Serve a page; a stranger is sent to the sign-in form and back."""

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 
 from sweepd.engine import events
 from sweepd.engine.keys import add_key, digest, is_live
-from sweepd.engine.views import Account
+from sweepd.engine.views import Account, Role
 from sweepd.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
@@ -29,6 +29,7 @@ __all__ = [
     "set_admin",
 ]
 
+_EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 #: The service's own addresses, which pages of an entity of such a name would hide behind.
 _RESERVED = frozenset(
@@ -197,10 +198,12 @@ def create_user(
         by: who does it.
 
     Raises:
-        InvalidInput: if the name cannot be one.
+        InvalidInput: if the name or the address cannot be one.
         AlreadyExists: if the name is taken.
     """
     check_free(tx, name=name, kind="user")
+    if email and not _EMAIL.fullmatch(email):
+        raise InvalidInput(f"email: must be an address such as ana@example.org, not {email!r:.100}")
     entity_id = tx.insert(t.entity, name=name) if team_id is None else team_id
     user_id = tx.insert(
         t.user,
@@ -246,17 +249,24 @@ def remove_user(tx: Tx, *, name: str, by: str = events.SERVICE) -> str | None:
 
     Raises:
         NotFound: if there is no such user.
-        Conflict: if they are the last administrator.
+        Conflict: if they are the last administrator, of the service or of a team.
     """
     account = account_by_name(tx, name=name)
     _keep_an_admin(tx, account)
+    alone = _administered_alone(tx, account)
+    if alone:
+        teams = ", ".join(map(repr, alone))
+        raise Conflict(
+            f"{name!r} is the last administrator of {teams}: name another one there, or remove the "
+            "team, first"
+        )
     kept = retire_entity(tx, entity_id=account.own_id) if account.own_id is not None else None
     tx.conn.execute(delete(t.user).where(t.user.c.id == account.id))
     events.record(tx, actor=by, kind="user.removed", data={"name": name, "kept_as": kept})
     return kept
 
 
-def set_admin(tx: Tx, *, name: str, is_admin: bool) -> Account:
+def set_admin(tx: Tx, *, name: str, is_admin: bool, by: str = events.SERVICE) -> Account:
     """Make a user an administrator of the service, or one no more.
 
     Raises:
@@ -271,7 +281,7 @@ def set_admin(tx: Tx, *, name: str, is_admin: bool) -> Account:
         _keep_an_admin(tx, account)
     tx.conn.execute(update(t.user).where(t.user.c.id == account.id).values(is_admin=int(is_admin)))
     data = {"name": name, "is_admin": is_admin}
-    events.record(tx, actor=events.SERVICE, kind="user.changed", data=data)
+    events.record(tx, actor=by, kind="user.changed", data=data)
     return account_by_name(tx, name=name)
 
 
@@ -279,6 +289,27 @@ def _keep_an_admin(tx: Tx, account: Account) -> None:
     admins = tx.conn.scalar(select(func.count()).where(t.user.c.is_admin == 1))
     if account.is_admin and admins == 1:
         raise Conflict(f"{account.name!r} is the last administrator and must stay one")
+
+
+def _administered_alone(tx: Tx, account: Account) -> list[str]:
+    """Return the teams that have this account as their only administrator."""
+    mine, others = t.membership.alias("mine"), t.membership.alias("others")
+    other = (
+        select(others.c.user_id)
+        .where(
+            others.c.entity_id == mine.c.entity_id,
+            others.c.role == Role.ADMIN,
+            others.c.user_id != account.id,
+        )
+        .exists()
+    )
+    query = (
+        select(t.entity.c.name)
+        .join(mine, mine.c.entity_id == t.entity.c.id)
+        .where(mine.c.user_id == account.id, mine.c.role == Role.ADMIN, ~other)
+        .order_by(t.entity.c.name)
+    )
+    return list(tx.conn.scalars(query))
 
 
 def retire_entity(tx: Tx, *, entity_id: int) -> str | None:

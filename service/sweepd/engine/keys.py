@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
 
 from sweepd.engine import events
+from sweepd.engine.texts import clean
 from sweepd.engine.views import Account
 from sweepd.errors import AlreadyExists, InvalidInput, NotFound
 from sweepd.store import Prepared, Tx
@@ -20,8 +21,10 @@ __all__ = [
     "add_key",
     "check_key_form",
     "digest",
+    "end_key",
     "is_live",
     "keys_of",
+    "last_uses",
     "list_keys",
     "note_uses",
     "revoke_key",
@@ -108,6 +111,7 @@ def add_key(
     if key is None:
         key = tx.new_token(_ID_LENGTH + _SECRET_LENGTH)
     check_key_form(key)
+    description = clean(description)
     if len(description) > _MAX_DESCRIPTION:
         raise InvalidInput(f"a key's description has at most {_MAX_DESCRIPTION} characters")
     if expires_at is not None and not tx.now < expires_at < math.inf:
@@ -141,6 +145,16 @@ def list_keys(tx: Tx, *, user: str | None = None) -> list[ApiKey]:
     return _read(tx, *([t.user.c.name == user] if user is not None else []))
 
 
+def last_uses(tx: Tx) -> dict[int, float]:
+    """Return when users last used a key, by their ids, of those who did; for administrators."""
+    query = (
+        select(t.api_key.c.user_id, func.max(t.api_key.c.last_used_at))
+        .where(t.api_key.c.last_used_at.is_not(None))
+        .group_by(t.api_key.c.user_id)
+    )
+    return {user_id: at for user_id, at in tx.conn.execute(query)}
+
+
 def revoke_key(tx: Tx, *, key_id: str, actor: Account | None) -> bool:
     """End a key for good; return whether it was live.
 
@@ -161,12 +175,17 @@ def revoke_key(tx: Tx, *, key_id: str, actor: Account | None) -> bool:
     found = _read(tx, where)
     if not found:
         raise NotFound(f"there is no key {key_id!r}")
-    if found[0].revoked_at is not None:
+    return end_key(tx, key=found[0], by=actor.name if actor is not None else events.SERVICE)
+
+
+def end_key(tx: Tx, *, key: ApiKey, by: str) -> bool:
+    """End a key for good, whoever asks; return whether it was live."""
+    if key.revoked_at is not None:
         return False
-    tx.conn.execute(update(t.api_key).where(where).values(revoked_at=tx.now))
-    by = actor.name if actor is not None else events.SERVICE
-    _record(tx, by, "key.revoked", key_id, found[0].user)
-    return not found[0].is_over(tx.now)
+    is_it = t.api_key.c.id == key.id
+    tx.conn.execute(update(t.api_key).where(is_it).values(revoked_at=tx.now))
+    _record(tx, by, "key.revoked", key.id, key.user)
+    return not key.is_over(tx.now)
 
 
 _BY_DIGEST = Prepared(

@@ -48,13 +48,14 @@ def create_team(tx: Tx, *, actor: Account, name: str, admin: str | None = None) 
 
     Raises:
         Forbidden: if the actor does not administer the service.
-        InvalidInput, AlreadyExists: for the name, as `accounts.check_free`.
+        InvalidInput, AlreadyExists: for the name, as `accounts.check_free`; for a service account.
         NotFound: if there is no such user.
     """
     if not actor.is_admin:
         raise Forbidden("teams are made by administrators of the service: `sweep team create NAME`")
     accounts.check_free(tx, name=name, kind="team")
     first = accounts.account_by_name(tx, name=admin) if admin is not None else actor
+    _check_may_administer(first)
     team_id = tx.insert(t.entity, name=name, kind="team")
     _write(tx, team_id, first, Role.ADMIN)
     events.record(tx, actor=actor.name, kind="team.created", data={"team": name})
@@ -151,12 +152,15 @@ def set_role(tx: Tx, *, actor: Account, team: str, user: str, role: Role) -> Mem
     Raises:
         NotFound: if there is no such team, or no such user.
         Forbidden: if the actor does not administer the team.
+        InvalidInput: if a service account would administer it.
         Conflict: if it would leave the team without an administrator.
     """
     found = get_team(tx, actor=actor, name=team, need=Need.ADMIN)
     account = accounts.account_by_name(tx, name=user)
-    if role != Role.ADMIN:
-        _keep_an_admin(tx, found, account.id, actor)
+    if role is Role.ADMIN:
+        _check_may_administer(account)
+    else:
+        _keep_an_admin(tx, found, account.id)
     _write(tx, found.id, account, role)
     data = {"team": team, "user": user, "role": role}
     events.record(tx, actor=actor.name, kind="team.role", data=data)
@@ -175,7 +179,7 @@ def remove_member(tx: Tx, *, actor: Account, team: str, user_id: int) -> bool:
     """
     need = Need.READ if user_id == actor.id else Need.ADMIN
     found = get_team(tx, actor=actor, name=team, need=need)
-    _keep_an_admin(tx, found, user_id, actor)
+    _keep_an_admin(tx, found, user_id)
     is_it = (t.membership.c.entity_id == found.id) & (t.membership.c.user_id == user_id)
     if not tx.conn.execute(delete(t.membership).where(is_it)).rowcount:
         return False
@@ -273,8 +277,14 @@ def _write(tx: Tx, team_id: int, account: Account, role: Role) -> None:
     )
 
 
-def _keep_an_admin(tx: Tx, team: TeamView, user_id: int, actor: Account) -> None:
-    """Refuse that a team's last administrator goes, save to who administers the service."""
+def _check_may_administer(account: Account) -> None:
+    """Refuse machines: whoever got hold of one of their keys would say who is in the team."""
+    if account.is_service:
+        raise InvalidInput(f"{account.name!r} is a service account, which administers nothing")
+
+
+def _keep_an_admin(tx: Tx, team: TeamView, user_id: int) -> None:
+    """Refuse that a team's last administrator goes."""
     admins = {member.user_id for member in _members(tx, team.id) if member.role == Role.ADMIN}
-    if admins == {user_id} and not actor.is_admin:
+    if admins == {user_id}:
         raise Conflict(f"team {team.name!r} must keep an administrator: name another one first")

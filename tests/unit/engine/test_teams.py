@@ -73,13 +73,30 @@ def test_stranger_finds_no_team_though_a_project_of_it_is_open(store, lab, alice
     assert store.read_sync(teams.list_teams, actor=bob) == []
 
 
-def test_last_administrator_of_a_team_stays_unless_the_services_acts(store, lab, alice, root):
-    with pytest.raises(Conflict, match="must keep an administrator"):
-        store.write_sync(teams.remove_member, actor=alice, team="lab", user_id=alice.id)
-    with pytest.raises(Conflict, match="must keep an administrator"):
-        store.write_sync(teams.set_role, actor=alice, team="lab", user="alice", role=Role.VIEWER)
+def test_last_administrator_of_a_team_stays_whoever_acts(store, lab, alice, bob, root):
+    for actor in (alice, root):
+        with pytest.raises(Conflict, match="must keep an administrator"):
+            store.write_sync(teams.remove_member, actor=actor, team="lab", user_id=alice.id)
+        with pytest.raises(Conflict, match="must keep an administrator"):
+            store.write_sync(
+                teams.set_role, actor=actor, team="lab", user="alice", role=Role.VIEWER
+            )
+    with pytest.raises(Conflict, match="'alice' is the last administrator of 'lab'"):
+        store.write_sync(accounts.remove_user, name="alice")
 
+    store.write_sync(teams.set_role, actor=root, team="lab", user="bob", role=Role.ADMIN)
     assert store.write_sync(teams.remove_member, actor=root, team="lab", user_id=alice.id)
+    store.write_sync(teams.remove_team, actor=root, name="lab")
+    assert store.write_sync(accounts.remove_user, name="bob") is None
+
+
+def test_machine_administers_no_team(store, lab, alice, root):
+    store.write_sync(teams.add_service_account, actor=alice, team="lab", name="ci")
+
+    with pytest.raises(InvalidInput, match="'ci' is a service account"):
+        store.write_sync(teams.set_role, actor=alice, team="lab", user="ci", role=Role.ADMIN)
+    with pytest.raises(InvalidInput, match="'ci' is a service account"):
+        store.write_sync(teams.create_team, actor=root, name="new", admin="ci")
 
 
 def test_role_that_is_none_is_refused_with_those_there_are():
@@ -101,7 +118,8 @@ def test_default_team_is_where_runs_go_that_name_no_entity(store, lab, alice):
         store.write_sync(teams.set_default, account=alice, team="nope")
 
 
-def test_default_team_ends_with_the_membership(store, lab, alice, root):
+def test_default_team_ends_with_the_membership(store, lab, alice, bob, root):
+    store.write_sync(teams.set_role, actor=root, team="lab", user="bob", role=Role.ADMIN)
     store.write_sync(teams.set_default, account=alice, team="lab")
     store.write_sync(teams.remove_member, actor=root, team="lab", user_id=alice.id)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweepd import __version__
-from sweepd.engine import accounts, keys, teams
+from sweepd.engine import accounts, keys, service_keys, teams
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden, InvalidInput
 from sweepd.store import Tx
@@ -78,7 +78,9 @@ async def _generate_key(root: None, info: Info, input: Mapping[str, Any]) -> Map
     """Make a key for the caller. Its `name` is the key itself: it is shown this once."""
     context = info.context
     record, key = await context.write(
-        keys.add_key, account=context.account, description=input.get("description") or ""
+        service_keys.add_own_key,
+        actor=context.account,
+        description=input.get("description") or "",
     )
     node = {"id": wire_id("ApiKey", record.id), "name": key, "description": record.description}
     return {"apiKey": node}
