@@ -126,6 +126,35 @@ def test_listings_in_listings_end(client):
     assert "use smaller pages" in messages[0]
 
 
+def test_a_large_request_reads_a_few_things_at_a_time_and_each_project_once(
+    client, service, monkeypatch
+):
+    for n in range(20):
+        client.data(RUN, i={"name": f"n{n}", "modelName": "toy"})
+    abreast, most, asked = 0, 0, []
+    original = service.store.read
+
+    async def counted(use_case, **arguments):
+        nonlocal abreast, most
+        asked.append(use_case.__name__)
+        abreast += 1
+        most = max(most, abreast)
+        try:
+            return await original(use_case, **arguments)
+        finally:
+            abreast -= 1
+
+    monkeypatch.setattr(service.store, "read", counted)
+
+    client.data(
+        '{ project(name: "toy") { runs { edges { node { project { id } user { id } again: '
+        "project { runCount } } } } } }"
+    )
+
+    assert 2 <= most <= 4
+    assert asked.count("project_by_id") == 1
+
+
 @pytest.mark.parametrize("step", ["NaN", "1e999", "-Infinity"])
 def test_a_step_that_is_no_number_is_refused(client, step):
     query = """query($s: [JSONString!]!) { project(name: "toy") { run(name: "r1") {

@@ -24,6 +24,7 @@ __all__ = [
     "Lease",
     "Resolvers",
     "base_url",
+    "overspent",
     "read_lease",
     "read_writer",
 ]
@@ -35,6 +36,8 @@ T = TypeVar("T")
 #: Reads and listed things that one request may ask for. The client's largest, a thousand runs
 #: with what hangs on each, needs a quarter; listings nested in each other would go on for ever.
 _MAX_READS = 20_000
+#: Reads of one request at the same time; more would only keep those of others waiting.
+_MAX_ABREAST = 4
 
 #: In the table of an interface or a union: the resolver that tells which type a value is of.
 TYPE_OF = "__typename"
@@ -73,11 +76,14 @@ class Context:
     spent: Counter[str] = field(default_factory=Counter)
     allowance: Allowance = field(default_factory=Allowance)
     kept: dict[object, asyncio.Future[Any]] = field(default_factory=dict)
+    is_overspent: asyncio.Event = field(default_factory=asyncio.Event)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_ABREAST))
 
     async def read(self, use_case: Callable[..., T], **arguments: Any) -> T:
         """Run a use case that only reads."""
         self._spend(1)
-        found = await self.services.store.read(use_case, **arguments)
+        async with self.turns:
+            found = await self.services.store.read(use_case, **arguments)
         if isinstance(found, Page):
             self._spend(len(found.items))
         return found
@@ -90,9 +96,8 @@ class Context:
     def _spend(self, n_reads: int) -> None:
         self.spent["reads"] += n_reads
         if self.spent["reads"] > _MAX_READS:
-            raise ProtocolError(
-                f"the request asks for more than {_MAX_READS} things at once; use smaller pages"
-            )
+            self.is_overspent.set()
+            raise overspent()
 
     async def read_or_none(self, use_case: Callable[..., T], **arguments: Any) -> T | None:
         """Run a use case that only reads; what does not exist is None, as the client expects."""
@@ -121,6 +126,13 @@ class Context:
     def lease_of(self, run: str | None) -> Lease | None:
         """Return the request's lease if it is for this run: one process may log to several."""
         return self.lease if self.lease is not None and self.lease.run == run else None
+
+
+def overspent() -> ProtocolError:
+    """Return the refusal of a request that asks for too much."""
+    return ProtocolError(
+        f"the request asks for more than {_MAX_READS} things at once; use smaller pages"
+    )
 
 
 #: What a resolver is given beside its source: `info.context` is the request's `Context`.

@@ -1,5 +1,6 @@
 """The schema with its resolvers, and what becomes of one GraphQL request."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from graphql import (
 
 from sweepd.engine.texts import clean
 from sweepd.errors import ProtocolError, SweepdError
-from sweepd.wire.context import TYPE_OF, Context, Resolvers
+from sweepd.wire.context import TYPE_OF, Context, Resolvers, overspent
 from sweepd.wire.documents import Documents, InvalidDocument
 from sweepd.wire.scalars import bind_scalars
 
@@ -106,11 +107,33 @@ class Api:
             operation_name=operation,
         )
         if isawaitable(result):
-            result = await result
+            try:
+                result = await _unless_overspent(asyncio.ensure_future(result), context)
+            except ProtocolError as error:
+                return _refusal(error.http_status, [str(error)])
         assert isinstance(result, ExecutionResult)
         if result.errors:
             return _failed(result.errors, variables, context)
         return Reply(200, {"data": result.data}, {})
+
+
+async def _unless_overspent(task: "asyncio.Future[ExecutionResult]", ctx: Context) -> Any:
+    """Wait for an execution; give it up at once when it asks for too much.
+
+    Left alone it would go on, and collect a failure for each of the thousands of things left.
+
+    Raises:
+        ProtocolError: it asked for too much.
+    """
+    watch = asyncio.ensure_future(ctx.is_overspent.wait())
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise overspent()
+        return task.result()
+    finally:
+        watch.cancel()
+        task.cancel()
 
 
 def _parts(request: Any) -> tuple[str, dict[str, Any], str | None]:

@@ -6,7 +6,7 @@ from typing import Any
 from sweepd.engine import projects, run_values, runs, sweeps
 from sweepd.engine.access import Need, level
 from sweepd.engine.views import Access, Page, ProjectView, RunView, SweepView
-from sweepd.errors import ProtocolError
+from sweepd.errors import NotFound, ProtocolError
 from sweepd.wire.context import Context, Info, Resolvers
 from sweepd.wire.ids import read_int_id
 from sweepd.wire.resolvers.accounts import user_of
@@ -27,9 +27,12 @@ __all__ = ["FIELDS", "project_of"]
 async def project_of(source: RunView | SweepView, info: Info) -> ProjectView:
     """Return the project of a run or a sweep."""
     context = info.context
-    return await context.read(
+    found = await context.once(
         projects.project_by_id, actor=context.account, need=Need.READ, project_id=source.project_id
     )
+    if found is None:
+        raise NotFound("the project is gone")
+    return found
 
 
 async def _project(
