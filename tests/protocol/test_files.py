@@ -381,7 +381,7 @@ def test_files_are_listed_by_page_name_and_pattern(put, listed, client):
 def test_a_name_that_no_file_has_is_told_by_its_digest(put, listed, client, stranger):
     put("a.txt", b"x")
 
-    there, absent = listed(fileNames=["./a.txt", "./missing", "../x"])
+    there, absent = listed(fileNames=["./a.txt", "./missing", "/x"])
 
     assert there["name"] == "a.txt"
     shown = {key: absent[key] for key in ("name", "md5", "sizeBytes", "updatedAt")}
@@ -390,6 +390,16 @@ def test_a_name_that_no_file_has_is_told_by_its_digest(put, listed, client, stra
     (gone,) = listed(fileNames=["missing"], upload=True)
     assert stranger.request("PUT", gone["url"], content=b"new").status_code == 200
     assert [file["name"] for file in listed()] == ["a.txt", "missing"]
+
+
+def test_a_file_from_outside_its_folder_is_found_by_the_path_it_was_given(put, listed):
+    put("__/late.txt", b"late")
+
+    (found,) = listed(fileNames=["../late.txt"])
+    (absent,) = listed(fileNames=["../../late.txt"])
+
+    assert (found["name"], found["sizeBytes"]) == ("__/late.txt", 4)
+    assert (absent["name"], absent["md5"]) == ("__/__/late.txt", "0")
 
 
 def test_deleting_files_frees_their_bytes(put, listed, client, stranger):

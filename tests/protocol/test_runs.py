@@ -305,16 +305,19 @@ def test_deleting_a_run_twice_is_fine(client, upsert):
     assert found["project"]["run"] is None
 
 
-def test_a_run_is_marked_failed_by_hand(client, upsert, read):
+def test_a_run_is_marked_failed_by_hand_once(client, upsert, read):
     run_id = upsert()["bucket"]["id"]
     mutation = (
         "mutation($input: UpdateRunStateInput!) { updateRunState(input: $input) { success } }"
     )
 
     answer = client.data(mutation, input={"id": run_id, "state": "failed"})
+    status, (refusal,) = client.errors(mutation, input={"id": run_id, "state": "failed"})
 
     assert answer["updateRunState"]["success"] is True
     assert read()["state"] == "failed"
+    assert status < 500
+    assert refusal == "invalid state transition: run r1 is failed already"
 
 
 def test_an_alert_is_kept_once_with_the_run(client, upsert):

@@ -501,8 +501,9 @@ def test_the_server_tells_what_it_can_do(client):
 
 def test_entities_and_users_are_read(client):
     answer = client.data(
-        """{ entity(name: "alice") { id name isTeam members { id } organization {
-        coreWeaveOrganizationId } user { username organizations { name } } xxhashDigestsEnabled }
+        """{ entity(name: "alice") { id name isTeam members { name email accountType admin }
+        organization { coreWeaveOrganizationId } user { username organizations { name } }
+        xxhashDigestsEnabled }
         other: entity(name: "nobody") { id }
         users(query: "alice") { edges { node { username email admin teams { edges { node { name }
         } } apiKeys { edges { node { name } } } } } }
@@ -510,6 +511,8 @@ def test_entities_and_users_are_read(client):
     )
 
     assert answer["entity"]["organization"] is None
+    (member,) = answer["entity"]["members"]
+    assert (member["name"], member["accountType"], member["admin"]) == ("alice", "USER", True)
     assert answer["entity"]["user"]["username"] == "alice"
     assert answer["other"] is None
     assert answer["users"]["edges"][0]["node"]["admin"] is True

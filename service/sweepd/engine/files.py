@@ -28,6 +28,7 @@ __all__ = [
     "prune_checkpoints",
     "pruned_notice",
     "register",
+    "uploaded_name",
 ]
 
 _MAX_NAME = 1_024  # characters
@@ -239,6 +240,14 @@ def _select() -> Select[Any]:
     """Return a query for the columns of a FileView, in its order."""
     c = t.run_file.c
     return select(c.id, c.run_id, c.name, c.size, c.md5, c.mimetype, c.blob, c.updated_at)
+
+
+def uploaded_name(name: str) -> str:
+    """Return the name under which the client uploads a file from outside its folder.
+
+    It calls `../a.txt` `__/a.txt` then, but asks for it by the path that it was given.
+    """
+    return "/".join("__" if part == ".." else part for part in name.split("/"))
 
 
 def _name_or_none(name: str) -> str | None:

@@ -10,7 +10,7 @@ from sweepd.engine.run_views import allowed_run, find_run, load_run
 from sweepd.engine.services import Limits
 from sweepd.engine.upserts import RunChange, upsert_run
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import Conflict, NotFound, ProtocolError
+from sweepd.errors import Conflict, IllegalMove, NotFound, ProtocolError
 from sweepd.states import RunState, is_terminal
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -122,13 +122,16 @@ def set_run_state(tx: Tx, *, actor: Account, run_id: int, state: str) -> RunView
         NotFound, Forbidden: as `run_by_id`.
         ProtocolError: for any other state.
         Conflict: if it is a sweep's run, whose states are the sweep's affair.
-        IllegalMove: if its present state does not allow it.
+        IllegalMove: if its present state does not allow it, or is that state: a second request
+            is refused, as W&B does, so that of two who requeue a run one learns of the other.
     """
     run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
     if state not in (RunState.PENDING, RunState.FAILED):
         raise ProtocolError(f"state: a run can be set to pending or failed, not {state!r}")
     if run.sweep_id is not None:
         raise Conflict(f"run {run.name} belongs to sweep {run.sweep}, which keeps its state")
+    if run.state == state:
+        raise IllegalMove(f"invalid state transition: run {run.name} is {state} already")
     change_state(tx, run=run, to=RunState(state), actor=actor.name, why="set by a user")
     return run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
 

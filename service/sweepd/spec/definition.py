@@ -24,12 +24,6 @@ def _off(value: Any) -> Any:
     return "false" if value is False else value
 
 
-def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value:
-        raise refuse("must have at least one item")
-    return value
-
-
 def _rule(value: str) -> str:
     try:
         return check_rule(value)
@@ -77,7 +71,7 @@ class Definition(_Model):
     parameters: dict[str, Any] = Field(default_factory=dict)
     metric: Metric | None = None
     program: Annotated[Text, at_least(1)] | None = None
-    command: Annotated[tuple[Argument, ...], AfterValidator(_not_empty)] | None = None
+    command: tuple[Argument, ...] | None = None  # empty means the default too
     early_terminate: EarlyTerminate | None = None
     run_cap: Annotated[Whole, at_least(1), at_most(2**31 - 1)] | None = None
     name: Text | None = None

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import insert, update
 
-from sweepd.engine import access, projects, runs, sweeps
+from sweepd.engine import access, entities, projects, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.errors import Forbidden, NotFound
 from sweepd.store import tables as t
@@ -152,3 +152,18 @@ def test_role_that_is_taken_away_counts_at_once(store, alice, team, project, joi
 
     with pytest.raises(NotFound):
         store.read_sync(projects.project_by_id, actor=alice, project_id=project.id, need=Need.READ)
+
+
+def test_entity_of_ones_own_has_one_member_and_others_do_not_learn_their_address(
+    store, alice, bob, open_up
+):
+    mine = store.write_sync(
+        projects.ensure_project, actor=alice, entity="alice", name="open", need=Need.WRITE
+    )
+    open_up(mine)
+
+    (member,) = store.read_sync(entities.list_members, actor=alice, name="alice")
+
+    assert (member.name, member.email, member.is_service) == ("alice", alice.email, False)
+    with pytest.raises(NotFound, match="no team 'alice'"):
+        store.read_sync(entities.list_members, actor=bob, name="alice")

@@ -56,6 +56,10 @@ def test_what_is_left_out_has_wandbs_default(parsed):
     assert definition.uses_own_keys is False
 
 
+def test_an_empty_command_is_wandbs_default_one(parsed):
+    assert not parsed(command=[], program="train.py").definition.command
+
+
 def test_all_problems_of_a_file_come_at_once_with_their_lines(refusal):
     text = """\
 method: baies
@@ -118,7 +122,6 @@ def test_an_error_names_the_file_and_counts_its_problems():
         ({"run_cap": True}, "run_cap", "must be a number, not true"),
         ({"command": "python train.py"}, "command", "must be a list"),
         ({"command": [["a"]]}, "command[0]", "must be text, not a list"),
-        ({"command": []}, "command", "at least one item"),
         ({"command": ["python", "${program}"]}, "command[1]", "program, which is not given"),
         ({"program": ["a"]}, "program", "must be text, not a list"),
         ({"controller": {"type": "remote"}}, "controller.type", "local or cloud, not remote"),

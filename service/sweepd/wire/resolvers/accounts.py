@@ -132,7 +132,7 @@ def _name(user: Account | Named, info: Info) -> str:
 
 
 def _account_type(user: Account | Named, info: Info) -> str:
-    return "SERVICE" if isinstance(user, Account) and user.is_service else "MEMBER"
+    return "SERVICE" if isinstance(user, Account) and user.is_service else "USER"
 
 
 def _may_look_into(user: Account | Named, info: Info) -> bool:

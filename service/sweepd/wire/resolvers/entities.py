@@ -66,7 +66,7 @@ async def _members(entity: Named, info: Info) -> Sequence[MemberView]:
     """List a team's members to its members; nobody else learns who they are."""
     context = info.context
     found = await context.read_or_none(
-        teams.list_members, actor=context.account, team=entity.name, need=Need.READ
+        entities.list_members, actor=context.account, name=entity.name
     )
     return found or ()
 
@@ -141,7 +141,7 @@ def _is_admin(member: MemberView, info: Info) -> bool:
 
 
 def _member_type(member: MemberView, info: Info) -> str:
-    return "SERVICE" if member.is_service else "MEMBER"
+    return "SERVICE" if member.is_service else "USER"
 
 
 FIELDS: Resolvers = {

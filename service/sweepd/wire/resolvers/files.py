@@ -108,7 +108,7 @@ async def _files(
     first: int | None = None,
     pattern: str | None = None,
 ) -> Mapping[str, Any]:
-    wanted = [name for name in names or () if name]
+    wanted = [files.uploaded_name(name) for name in names or () if name]
     page = await info.context.read(
         files.list_files,
         run_id=run.id,
