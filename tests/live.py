@@ -68,6 +68,26 @@ class Service:
         self._process.send_signal(number)
         return self._process
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def fails_to_start(self) -> str:
+        """Start it where it cannot; return all that it said before it ended."""
+        done = subprocess.run(
+            [*SWEEP, "serve", "--port", str(self.port), "--data", str(self.data)],
+            env=self._environment(self._settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode != 0, done.stdout
+        return done.stdout
+
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)

@@ -20,10 +20,11 @@ from sweepd.edge.listen import is_loopback, listen, local_address
 from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Limits, Services
 from sweepd.engine.views import Account
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, StoreError
 from sweepd.exporter import Exporter
 from sweepd.settings import Settings
 from sweepd.store import Store
+from sweepd.store.words import in_words
 from sweepd.worker import Worker
 
 __all__ = ["Ready", "build", "serve"]
@@ -87,7 +88,10 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             worker.stop()
-            await opened.write(keys.note_uses, uses=services.key_uses.take())
+            try:
+                await opened.write(keys.note_uses, uses=services.key_uses.take())
+            except StoreError as error:  # of a full disk: no reason not to end well
+                _log.warning("when keys were last used was not written: %s", error)
             await exporter.close()
             if store is None:
                 opened.close()
@@ -216,9 +220,13 @@ def _another_key(store: Store) -> tuple[Account, str]:
 def _write_private(place: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file that only its owner can read, whole or not at all."""
     draft = place.with_name(f".{place.name}.{os.getpid()}")
-    with suppress(FileNotFoundError):
-        draft.unlink()
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-    draft.replace(place)
+    with in_words(place):
+        draft.unlink(missing_ok=True)
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=2)
+            draft.replace(place)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise

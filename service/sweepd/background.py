@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sweepd.engine import blobs, files, keys, leftovers, suggest, watchdog
 from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
-from sweepd.errors import ProcessDied
+from sweepd.errors import ProcessDied, StoreError
 from sweepd.settings import Settings
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -35,6 +35,7 @@ def background_tasks(
     loops = {
         "suggester": _forever(lambda: _suggest(services, worker, timeout_s=settings.suggest_s)),
         "watchdog": _forever(lambda: _watch(services)),
+        "health": _forever(lambda: _look_after(services)),
         "artifacts": _forever(lambda: _expire(services)),
         "key uses": _forever(lambda: _note_key_uses(services)),
         "leftovers": _forever(lambda: _sweep_up(services)),
@@ -48,6 +49,9 @@ async def _forever(turn: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await turn()
+        except StoreError as error:  # a full disk, mostly: it says all there is to know
+            _log.warning("a background task failed; it goes on: %s", error)
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
         except Exception:  # an edge: nobody above could do more
             _log.exception("a background task failed; it goes on")
             await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
@@ -87,6 +91,11 @@ async def _watch(services: Services) -> None:
     await asyncio.sleep(services.limits.tick_s)
 
 
+async def _look_after(services: Services) -> None:
+    await services.health.glance()
+    await asyncio.sleep(services.limits.tick_s)
+
+
 async def _expire(services: Services) -> None:
     """Delete artifacts past their time and drafts that were given up."""
     store = services.store
@@ -110,7 +119,11 @@ async def _note_key_uses(services: Services) -> None:
     await asyncio.sleep(services.limits.key_use_s)
     uses = services.key_uses.take()
     if uses:
-        await services.store.write(keys.note_uses, uses=uses)
+        try:
+            await services.store.write(keys.note_uses, uses=uses)
+        except BaseException:
+            services.key_uses.put_back(uses)
+            raise
 
 
 class _Pruner:

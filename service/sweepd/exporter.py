@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sweepd.engine import columns, exports, parquet
-from sweepd.errors import ProcessDied
+from sweepd.errors import ProcessDied, StoreError
 from sweepd.store import Store
 from sweepd.worker import Worker
 
@@ -57,6 +57,9 @@ class Exporter:
         while True:
             try:
                 is_idle = not await self._pack_one()
+            except StoreError as error:
+                _log.warning("packing failed; it goes on: %s", error)
+                is_idle = True
             except Exception:  # an edge: nobody above could do more
                 _log.exception("packing failed; it goes on")
                 is_idle = True

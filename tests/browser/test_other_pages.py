@@ -127,3 +127,17 @@ def test_hostile_names_stay_text(tab: Tab, seeded: Seeded, place: str) -> None:
     assert page.locator("a[href^='javascript']").count() == 0
     assert "owned" not in page.title().replace(HOSTILE, "")
     assert tab.problems == []
+
+
+def test_page_says_while_the_service_cannot_write(tab: Tab, seeded: Seeded) -> None:
+    words = "New data cannot be kept, or soon cannot: the disk is full."
+    feed = "**/-/feed/**"
+    told = {"content_type": "text/event-stream", "body": f"event: problem\ndata: {words}\n\n"}
+    tab.page.route(feed, lambda route: route.fulfill(**told))
+
+    page = tab.open(seeded.project_url)
+
+    expect(page.get_by_role("alert")).to_have_text(words)
+    page.unroute(feed)
+    expect(page.locator("#live")).to_have_text("Live")
+    expect(page.get_by_role("alert")).to_be_hidden()

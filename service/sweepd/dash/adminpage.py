@@ -6,10 +6,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash.assets import render
 from sweepd.dash.forms import Attempt, submit
 from sweepd.dash.sweepshape import address
-from sweepd.dash.visit import Visit, html
+from sweepd.dash.visit import Visit
 from sweepd.engine import accounts, keys, teams
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, NotFound
@@ -76,8 +75,7 @@ async def _show(visit: Visit, attempt: Attempt, **done: str) -> Response:
     """
     shown = await visit.read(_shown, visit)
     once = {"key": "", "whose": "", "gone": "", "kept": "", **done}
-    text = render("admin.html", account=visit.account, attempt=attempt, **once, **shown)
-    return html(text, attempt.status)
+    return visit.page("admin.html", status=attempt.status, attempt=attempt, **once, **shown)
 
 
 @_for_admins

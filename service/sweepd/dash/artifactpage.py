@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
-from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.assets import HEADERS
 from sweepd.dash.plain import flatten, parse
 from sweepd.dash.sweepshape import address
-from sweepd.dash.visit import Visit, html
+from sweepd.dash.visit import Visit
 from sweepd.engine import links, projects, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import find, listing
@@ -202,9 +202,8 @@ async def version_page(visit: Visit) -> Response:
 
 def _page(visit: Visit, template: str, **shown: Any) -> Response:
     entity, project = visit["entity"], visit["project"]
-    text = render(
+    return visit.page(
         template,
-        account=visit.account,
         entity=entity,
         entity_url=f"/{entity}",
         project=project,
@@ -212,7 +211,6 @@ def _page(visit: Visit, template: str, **shown: Any) -> Response:
         artifacts_url=address(entity, project, "artifacts"),
         **shown,
     )
-    return html(text)
 
 
 def of_run(tx: Tx, visit: Visit, run: RunView) -> Mapping[str, list[dict[str, Any]]]:

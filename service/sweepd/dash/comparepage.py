@@ -5,13 +5,12 @@ from typing import Any
 from starlette.responses import Response
 
 from sweepd.dash import queries
-from sweepd.dash.assets import render
 from sweepd.dash.compare import config_rows, metric_rows
 from sweepd.dash.plain import config_values, digest, dump, parse
 from sweepd.dash.runpage import series_data
 from sweepd.dash.runshape import listed_run
 from sweepd.dash.sweepshape import address, trial_value
-from sweepd.dash.visit import Visit, html, json_text
+from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import history, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
@@ -102,17 +101,14 @@ async def page(visit: Visit) -> Response:
         "feed": address("-", "feed", "runs", entity, project, names),
         "page": address(entity, project, "compare"),
     }
-    return html(
-        render(
-            "compare.html",
-            data=shown,
-            account=visit.account,
-            entity=entity,
-            entity_url=f"/{entity}",
-            project=project,
-            project_url=address(entity, project),
-            n=len(shown["runs"]),
-        )
+    return visit.page(
+        "compare.html",
+        data=shown,
+        entity=entity,
+        entity_url=f"/{entity}",
+        project=project,
+        project_url=address(entity, project),
+        n=len(shown["runs"]),
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash import queries
-from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.assets import HEADERS
 from sweepd.dash.forms import Attempt, submit
 from sweepd.dash.plain import digest, dump, parse, summary_number
 from sweepd.dash.runshape import listed_run
 from sweepd.dash.sweepshape import address, controls, progress
-from sweepd.dash.visit import Visit, html, json_text
+from sweepd.dash.visit import Visit, json_text
 from sweepd.dash.words import sweep_badge, sweep_sentence
 from sweepd.engine import access, entities, projects, runs, sweeps, teams
 from sweepd.engine.access import Need
@@ -71,7 +71,7 @@ async def entity_page(visit: Visit) -> Response:
         "feed": address("-", "feed", "entity", entity),
     }
     homes = await visit.read(_homes, actor=visit.account, entity=entity)
-    return html(render("projects.html", data=data, account=visit.account, entity=entity, **homes))
+    return visit.page("projects.html", data=data, entity=entity, **homes)
 
 
 def _homes(tx: Tx, *, actor: Account, entity: str) -> dict[str, Any]:
@@ -170,10 +170,10 @@ async def _show_project(visit: Visit, attempt: Attempt) -> Response:
         "feed": address("-", "feed", "project", entity, project),
         "compare": address(entity, project, "compare"),
     }
-    page = render(
+    return visit.page(
         "project.html",
         data=data,
-        account=visit.account,
+        status=attempt.status,
         attempt=attempt,
         entity=entity,
         entity_url=f"/{entity}",
@@ -182,7 +182,6 @@ async def _show_project(visit: Visit, attempt: Attempt) -> Response:
         access_url=address("-", "access", entity, project),
         **await visit.read(_access, actor=visit.account, entity=entity, project=project),
     )
-    return html(page, attempt.status)
 
 
 def _access(tx: Tx, *, actor: Account, entity: str, project: str) -> dict[str, Any]:

@@ -91,20 +91,31 @@ async def entity_feed(visit: Visit) -> Response:
 async def _feed(visit: Visit, find: Callable[..., Stamp]) -> Response:
     stamp = await visit.read(find, actor=visit.account)
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
-    messages = changes(visit.services.store, stamp)
+    messages = changes(visit.services.store, stamp, problem=lambda: visit.problem)
     return StreamingResponse(messages, headers=headers, media_type="text/event-stream")
 
 
-async def changes(store: Store, stamp: Stamp, *, look_s: float = _LOOK_S) -> AsyncIterator[str]:
+async def changes(
+    store: Store,
+    stamp: Stamp,
+    *,
+    look_s: float = _LOOK_S,
+    problem: Callable[[], str | None] | None = None,
+) -> AsyncIterator[str]:
     """Yield a message now and whenever `stamp` reads differently, until the store closes.
 
     Args:
         store: is asked what `stamp` reads after each commit that pages may want to show.
         stamp: what the page shows, in short.
         look_s: seconds after which it is asked anyway.
+        problem: returns what is wrong with the service; told now and whenever it changes.
     """
     last, spoke_at = "", 0.0
+    told: str | None = None
     while True:
+        if problem is not None and (wrong := problem() or "") != told:
+            told = wrong
+            yield f"event: problem\ndata: {told}\n\n"
         seen = store.activity
         now = digest(await store.read(stamp))
         if now != last:

@@ -7,14 +7,14 @@ from typing import Any
 from starlette.responses import Response
 
 from sweepd.dash import artifactpage, queries
-from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.assets import HEADERS
 from sweepd.dash.filelinks import add_links, file_link
 from sweepd.dash.mediashape import charts
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.runshape import attempt_data, files_data, run_data
 from sweepd.dash.sweepshape import address
 from sweepd.dash.vegalite import as_preset
-from sweepd.dash.visit import Visit, html, json_text
+from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import alerts, files, history, presets, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
@@ -116,19 +116,16 @@ async def page(visit: Visit) -> Response:
         "stop": address("-", "run", entity, project, name, "stop"),
         "finish": address("-", "run", entity, project, name, "finish"),
     }
-    return html(
-        render(
-            "run.html",
-            data=shown,
-            account=visit.account,
-            entity=entity,
-            entity_url=f"/{entity}",
-            project=project,
-            project_url=address(entity, project),
-            sweep=run["sweep"],
-            sweep_url=run["sweep_url"],
-            title=run["title"],
-        )
+    return visit.page(
+        "run.html",
+        data=shown,
+        entity=entity,
+        entity_url=f"/{entity}",
+        project=project,
+        project_url=address(entity, project),
+        sweep=run["sweep"],
+        sweep_url=run["sweep_url"],
+        title=run["title"],
     )
 
 

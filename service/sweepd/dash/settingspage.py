@@ -5,10 +5,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash.assets import render
 from sweepd.dash.forms import Attempt, expiry, submit
 from sweepd.dash.sweepshape import address
-from sweepd.dash.visit import Visit, html
+from sweepd.dash.visit import Visit
 from sweepd.engine import keys, service_keys, sessions, teams
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, NotFound
@@ -45,15 +44,14 @@ async def page(visit: Visit) -> Response:
 
 async def _show(visit: Visit, attempt: Attempt, *, key: str | None = None) -> Response:
     shown = await visit.read(_shown, visit)
-    text = render(
+    return visit.page(
         "settings.html",
-        account=visit.account,
+        status=attempt.status,
         attempt=attempt,
         key=key,
         base_url=visit.base_url,
         **shown,
     )
-    return html(text, attempt.status)
 
 
 async def add_key(visit: Visit) -> Response:

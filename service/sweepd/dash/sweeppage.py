@@ -5,10 +5,9 @@ from typing import Any
 from starlette.responses import Response
 
 from sweepd.dash import queries
-from sweepd.dash.assets import render
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
-from sweepd.dash.visit import Visit, html, json_text
+from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import agents, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
@@ -70,19 +69,16 @@ async def page(visit: Visit) -> Response:
         "control": address("-", "sweep", *place),
         "compare": address(view.entity, view.project, "compare"),
     }
-    return html(
-        render(
-            "sweep.html",
-            data=shown,
-            account=visit.account,
-            entity=view.entity,
-            entity_url=f"/{view.entity}",
-            project=view.project,
-            project_url=address(view.entity, view.project),
-            title=shown["sweep"]["title"],
-            sentence=shown["sweep"]["sentence"],
-            yaml=view.definition,
-        )
+    return visit.page(
+        "sweep.html",
+        data=shown,
+        entity=view.entity,
+        entity_url=f"/{view.entity}",
+        project=view.project,
+        project_url=address(view.entity, view.project),
+        title=shown["sweep"]["title"],
+        sentence=shown["sweep"]["sentence"],
+        yaml=view.definition,
     )
 
 

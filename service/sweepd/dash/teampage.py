@@ -5,10 +5,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash.assets import render
 from sweepd.dash.forms import Attempt, expiry, submit
 from sweepd.dash.sweepshape import address
-from sweepd.dash.visit import Visit, html
+from sweepd.dash.visit import Visit
 from sweepd.engine import access, service_keys, teams
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, Role
@@ -55,9 +54,9 @@ async def _show(
     visit: Visit, attempt: Attempt, *, key: str | None = None, whose: str = ""
 ) -> Response:
     shown = await visit.read(_shown, visit)
-    text = render(
+    return visit.page(
         "team.html",
-        account=visit.account,
+        status=attempt.status,
         attempt=attempt,
         here=_here(visit),
         roles=list(Role),
@@ -65,7 +64,6 @@ async def _show(
         whose=whose,
         **shown,
     )
-    return html(text, attempt.status)
 
 
 async def add_member(visit: Visit) -> Response:

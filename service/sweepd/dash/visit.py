@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from anyio import to_thread
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS, render
+from sweepd.dash.words import trouble
 from sweepd.engine import sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
@@ -71,6 +72,16 @@ class Visit:
     ) -> T:
         """Run a use case that writes; it is durable when this returns."""
         return await self.services.store.write(use_case, *args, **kwargs)
+
+    @property
+    def problem(self) -> str | None:
+        """Return what the page says above all if the service cannot write, or soon cannot."""
+        return trouble(self.services.health.problem)
+
+    def page(self, name: str, *, data: Any = None, status: int = 200, **values: Any) -> Response:
+        """Return a page with what every page shows."""
+        shown = {"account": self.account, "problem": self.problem, **values}
+        return html(render(name, data=data, **shown), status)
 
     @property
     def base_url(self) -> str:

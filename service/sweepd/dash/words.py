@@ -15,6 +15,7 @@ __all__ = [
     "run_badge",
     "sweep_badge",
     "sweep_sentence",
+    "trouble",
 ]
 
 
@@ -167,3 +168,11 @@ def direction_of(key: str, *, metric: str | None, goal: str) -> int:
     if any(word in parts for word in _HIGHER):
         return 1
     return 0
+
+
+def trouble(problem: str | None) -> str | None:
+    """Return the line above a page of a service that cannot write, or soon cannot."""
+    if problem is None:
+        return None
+    words = " ".join(problem.split())
+    return f"New data cannot be kept, or soon cannot: {words}. Clients send it again meanwhile."

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, func, select
 
 from sweepd.states import AgentState, RunState, SweepState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["Census", "take", "touch"]
+__all__ = ["Census", "take"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,6 @@ def take(tx: Tx) -> Census:
         n_files=n_files,
         file_bytes=file_bytes,
     )
-
-
-def touch(tx: Tx) -> None:
-    """Do nothing: that it is answered shows that the writer lives and holds its lock."""
-    tx.conn.execute(text("SELECT 1"))
 
 
 def _by_state(tx: Tx, column: ColumnElement[str], states: type[StrEnum]) -> dict[str, int]:

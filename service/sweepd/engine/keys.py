@@ -219,6 +219,10 @@ class KeyUses:
         taken, self._at = self._at, {}
         return taken
 
+    def put_back(self, taken: dict[str, float]) -> None:
+        """Remember again what could not be written; what came meanwhile is later."""
+        self._at = taken | self._at
+
 
 def note_uses(tx: Tx, *, uses: dict[str, float]) -> None:
     """Write when keys were last used, by their ids; what is there already stays if it is later."""

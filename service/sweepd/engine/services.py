@@ -1,9 +1,11 @@
 """What the parts above the engine are given, and every timing in one place."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 from sweepd.engine.beats import Beats
+from sweepd.engine.health import Health
 from sweepd.engine.keys import KeyUses
 from sweepd.engine.parquet import ExportJob
 from sweepd.store import Store
@@ -58,3 +60,8 @@ class Services:
     key_uses: KeyUses = field(default_factory=KeyUses)
     exporter: Exporting | None = None
     beats: Beats = field(default_factory=Beats)
+
+    @cached_property
+    def health(self) -> Health:
+        """Return what knows whether the store can be written to."""
+        return Health(self.store)

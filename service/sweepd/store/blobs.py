@@ -27,6 +27,7 @@ import hashlib
 import os
 from base64 import b64encode
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -165,8 +166,10 @@ class BlobWriter:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # what it still holds does not fit on a full disk
+                self._file.close()
+            with in_words(self._path):
+                self._path.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
         """Append bytes.
@@ -191,7 +194,11 @@ class BlobWriter:
             self._file.close()
             target.parent.mkdir(exist_ok=True)
             self._path.rename(target)
-            _sync_folder(target.parent)
+            try:
+                _sync_folder(target.parent)
+            except OSError:
+                target.unlink(missing_ok=True)
+                raise
         self._file = None
         md5 = b64encode(self._md5.digest()).decode()
         return Written(self._key, self._size, md5, self._sha256.hexdigest())

@@ -175,6 +175,11 @@ class Store:
         return await self._changes.wait(lambda changes: changes.activity, after)
 
     @property
+    def trouble(self) -> str | None:
+        """Return why nothing can be written at present, in words; None if the last write did."""
+        return self._writer.trouble
+
+    @property
     def n_waiting(self) -> int:
         """Return about how many use cases wait for the writer."""
         return self._writer.n_waiting

@@ -74,6 +74,8 @@ class Writer:
             whether a use case announced something beside events.
 
     Attributes:
+        trouble: why the last transaction that would have changed something failed, in words; None
+            if it did not.
         on_batch: called there too, with the number of use cases and the seconds that they took.
     """
 
@@ -89,6 +91,7 @@ class Writer:
         self._place = place
         self._clock = clock
         self._on_commit = on_commit
+        self.trouble: str | None = None
         self.on_batch: Callable[[int, float], None] | None = None
         self._memory: dict[str, Any] = {}
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -169,10 +172,16 @@ class Writer:
         try:
             with in_words(self._place), self._engine.connect() as conn, conn.begin():
                 raw = Tx(conn, 0.0).raw
+                n_changes = raw.total_changes
                 outcomes = self._attempt_all(conn, batch, announced)
                 newest = raw.execute(_NEWEST_EVENT).fetchone()[0] or 0
+                has_changed = raw.total_changes != n_changes
         except BaseException as error:  # the whole batch failed: each caller is told
+            if isinstance(error, StoreError):
+                self.trouble = str(error)
             return [_Outcome(job, None, error) for job in batch]
+        if has_changed:
+            self.trouble = None
         self._on_commit(newest, bool(announced))
         return outcomes
 

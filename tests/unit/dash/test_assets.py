@@ -53,9 +53,8 @@ def test_templates_have_no_inline_style_or_handler(path: Path) -> None:
 def test_page_names_all_its_scripts_so_that_they_are_fetched_at_once() -> None:
     account = Account(1, "ada", "ada@localhost", True, 1, "ada", own_id=1)
 
-    page = render(
-        "projects.html", data={}, account=account, entity="ada", homes=[], members_url=None
-    )
+    shown = {"homes": [], "members_url": None, "problem": None}
+    page = render("projects.html", data={}, account=account, entity="ada", **shown)
 
     named = set(re.findall(r'modulepreload" href="[^"]*/([\w-]+\.js)"', page))
     assert {"dom.js", "format.js", "live.js"} <= named

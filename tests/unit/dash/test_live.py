@@ -61,3 +61,28 @@ def test_page_is_told_of_rows_that_make_no_event(store: Store) -> None:
 
     with ThreadPoolExecutor(1) as thread:
         assert len(thread.submit(asyncio.run, watch()).result()) == 2
+
+
+def test_page_is_told_now_and_whenever_it_changes_that_the_service_cannot_write(
+    store: Store,
+) -> None:
+    found: list[str | None] = ["the disk is full"]
+
+    async def watch() -> list[str]:
+        told: list[str] = []
+        async with asyncio.timeout(20):
+            messages = changes(store, lambda tx: 1, look_s=0.01, problem=lambda: found[0])
+            async for message in messages:
+                told.append(message)
+                if len(told) == 2:
+                    found[0] = None
+                if len(told) == 3:
+                    break
+        return told
+
+    with ThreadPoolExecutor(1) as thread:
+        told = thread.submit(asyncio.run, watch()).result()
+
+    assert told[0] == "event: problem\ndata: the disk is full\n\n"
+    assert told[1].startswith("event: change")
+    assert told[2] == "event: problem\ndata: \n\n"

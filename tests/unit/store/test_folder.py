@@ -179,7 +179,9 @@ def test_full_disk_fails_the_write_in_words_and_heals(folder):
     with pytest.raises(StoreError, match=r"disk that holds .* is full"):
         store.write_sync(fill)
     store.write_sync(lambda tx: tx.conn.execute(text("PRAGMA max_page_count = 1000000")) and None)
+    assert "is full" in store.trouble  # what was answered since needed no space
     store.write_sync(lambda tx: tx.insert(t.event, at=1.0, actor="a", kind="k"))
+    assert store.trouble is None
 
     assert store.read_sync(lambda tx: tx.conn.scalar(select(func.count(t.event.c.id)))) == 1
     store.close()

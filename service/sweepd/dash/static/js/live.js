@@ -68,6 +68,11 @@ export function live({ feed, data, stamp, onData }) {
     source = new EventSource(feed);
     source.addEventListener("open", () => { isLive = true; wait = 1000; show(); });
     source.addEventListener("change", (event) => { if (event.data !== stamp) schedule(); else freshAt = Date.now(); });
+    source.addEventListener("problem", (event) => {
+      const banner = document.getElementById("problem");
+      banner.textContent = event.data;
+      banner.hidden = event.data === "";
+    });
     source.addEventListener("error", () => {
       source.close();
       isLive = false;
