@@ -4,9 +4,11 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from anyio import to_thread
+from graphql import GraphQLSchema
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -88,6 +90,12 @@ def routes(
     ]
 
 
+@cache
+def _schema() -> GraphQLSchema:
+    """Return the schema with all resolvers; made once, since nothing changes it."""
+    return make_schema(TABLES)
+
+
 class _Protocol:
     """The handlers, with what they share."""
 
@@ -95,7 +103,7 @@ class _Protocol:
         self._services = services
         self._also_at = also_at
         self._sizes = sizes
-        self._api = Api(make_schema(TABLES))
+        self._api = Api(_schema())
         self.artifacts = Bytes(services)
         self._jobs = Jobs()
         self._acquaintances = Acquaintances()
