@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CLIENT", "LiveService", "RealClient", "started"]
+import trustme
+
+__all__ = ["CLIENT", "LiveService", "RealClient", "certified", "started"]
 
 #: The interpreter whose `wandb` the tests use.
 CLIENT = Path(os.environ.get("SWEEPD_CLIENT", sys.executable))
@@ -44,7 +46,7 @@ def started(data: Path, *options: str) -> Iterator[LiveService]:
             env={**environment, "HOME": str(data.parent)},
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (data / "server.json").exists():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -56,6 +58,24 @@ def started(data: Path, *options: str) -> Iterator[LiveService]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(10)
+
+
+def certified(folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Make an authority and a certificate in a folder.
+
+    Returns the options with which a service serves HTTPS, and the variables by which a client
+    trusts it: the first is for wandb-core, the second for what the client asks from Python.
+    """
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    key, cert, ca = (folder / name for name in ("key.pem", "cert.pem", "ca.pem"))
+    issued.private_key_pem.write_to_path(key)
+    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    authority.cert_pem.write_to_path(ca)
+    return (
+        (f"--tls-cert={cert}", f"--tls-key={key}"),
+        {"SSL_CERT_FILE": str(ca), "REQUESTS_CA_BUNDLE": str(ca)},
+    )
 
 
 class RealClient:
@@ -104,7 +124,10 @@ class RealClient:
         output = self.run(str(CLIENT), "-c", program, timeout_s=timeout_s, **environment)
         return json.loads(output.strip().splitlines()[-1])
 
-    def wandb(self, *arguments: str, is_good: bool = True, **environment: str) -> str:
+    def wandb(
+        self, *arguments: str, is_good: bool = True, timeout_s: float = 60, **environment: str
+    ) -> str:
         """Run the `wandb` command."""
+        command = (str(CLIENT), "-m", "wandb", *arguments)
         environment = {"WANDB_SILENT": "false", **environment}
-        return self.run(str(CLIENT), "-m", "wandb", *arguments, is_good=is_good, **environment)
+        return self.run(*command, is_good=is_good, timeout_s=timeout_s, **environment)

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import inspect
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_error_tree_is_drawn_as_it_is() -> None:
     ]
 
     assert sorted(drawn) == sorted(classes)
+
+
+def test_table_of_clients_names_the_versions_that_are_tested() -> None:
+    table = (ROOT / "docs" / "compatibility.md").read_text().split("\n|---", 1)[0]
+    source = (ROOT / "tests" / "e2e" / "client_versions.py").read_text()
+    older = re.search(r"^VERSIONS = (.+)$", source, re.MULTILINE)
+    assert older is not None
+
+    tested = (metadata.version("wandb"), *ast.literal_eval(older[1]))
+
+    assert re.findall(r"\| wandb (\S+)", table) == list(tested)
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

@@ -1,12 +1,16 @@
 """Run the tests of the real client with the older versions that docs/compatibility.md names.
 
-    python tests/e2e/client_versions.py [VERSION …] [-- pytest arguments]
+    python tests/e2e/client_versions.py [VERSION …] [--python PYTHON] [-- pytest arguments]
 
 Each version gets an environment of its own below the system's temporary folder, made once. The
-versions run side by side; what each printed comes when all are done. The version that is installed
-here is tested by `pytest tests/e2e` itself.
+versions run side by side; what each printed comes when all are done, its result last. The version
+that is installed here is tested by `pytest tests/e2e` itself. With `--python` (a path, or 3.13) the
+clients run under another Python than the service.
 """
 
+import argparse
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,51 +19,55 @@ import tempfile
 import time
 from pathlib import Path
 
-#: The two minor versions before the one that we develop with.
+#: The newest of each of the two minor versions before the one that we develop with.
 VERSIONS = ("0.30.0", "0.29.0")
 #: What the tests' programs use beside the client.
-BESIDE = ("numpy", "pandas", "pillow", "pyarrow")
+BESIDE = (
+    *("matplotlib", "numpy", "pandas", "pillow", "plotly", "pyarrow"),
+    *("scikit-learn", "soundfile", "sweeps==0.2.0"),
+)
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path(tempfile.gettempdir()) / "sweepd-clients"
 
 
-def environment(version: str) -> Path:
+def environment(version: str, base: str) -> Path:
     """Return the interpreter of an environment with this version of the client; make it once."""
-    folder = CACHE / f"wandb-{version}-py{sys.version_info[0]}.{sys.version_info[1]}"
+    packages = (f"wandb=={version}", *BESIDE)
+    digest = hashlib.sha256(" ".join((base, *packages)).encode()).hexdigest()[:8]
+    folder = CACHE / f"wandb-{version}-{digest}"
     python = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return python
     uv = shutil.which("uv")
     if uv is None:
         raise SystemExit("uv is needed to make the clients' environments")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _call(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-    packages = (f"wandb=={version}", *BESIDE)
-    _call(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages)
-    (folder / "complete").touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _call(uv, "venv", "--quiet", "--python", base, str(folder))
+            install = (uv, "pip", "install", "--quiet", "--compile-bytecode")
+            _call(*install, "--python", str(python), *packages)
+            (folder / "complete").touch()
     return python
 
 
-def speaks(version: str) -> bool:
+def speaks(version: str, client: Path) -> bool:
     """Say which operations of a version our schema refuses; return whether there are none."""
     print(f"== documents of wandb {version}", flush=True)
     script = ROOT / "tests" / "protocol" / "documents.py"
-    client = environment(version)
-    return (
-        subprocess.run([sys.executable, script, f"--client={client}"], check=False).returncode == 0
-    )
+    command = [sys.executable, str(script), f"--client={client}"]
+    return subprocess.run(command, check=False).returncode == 0
 
 
-def run(version: str, arguments: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start the tests of the client's tier with one version, their output going into `log`."""
+def run(client: Path, arguments: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start the tests of the client's tier with one client, their output going into `log`."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     with log.open("wb") as output:
         return subprocess.Popen(
             [*command, *(arguments or ["tests/e2e/client"])],
             cwd=ROOT,
-            env={**os.environ, "SWEEPD_CLIENT": str(environment(version))},
+            env={**os.environ, "SWEEPD_CLIENT": str(client)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -69,19 +77,30 @@ def run(version: str, arguments: list[str], log: Path) -> "subprocess.Popen[byte
 def main(arguments: list[str]) -> int:
     """Run every version; return 1 if a test of one failed."""
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    versions, rest = arguments[:split] or list(VERSIONS), arguments[split + 1 :]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("versions", nargs="*", default=VERSIONS, metavar="VERSION")
+    parser.add_argument("--python", default=sys.executable, help="for the clients")
+    given, rest = parser.parse_args(arguments[:split]), arguments[split + 1 :]
     began = time.monotonic()
     logs = Path(tempfile.mkdtemp(prefix="sweepd-clients-"))
-    started = {one: run(one, rest, logs / f"{one}.log") for one in versions}
-    failed = [one for one in versions if not speaks(one)]
+    clients = {version: environment(version, given.python) for version in given.versions}
+    started = {one: run(client, rest, logs / f"{one}.log") for one, client in clients.items()}
+    failed = [one for one, client in clients.items() if not speaks(one, client)]
+    results = []
     for version, process in started.items():
         code = process.wait()
-        print(f"== wandb {version}", flush=True)
-        print((logs / f"{version}.log").read_text(errors="replace"), flush=True)
+        output = (logs / f"{version}.log").read_text(errors="replace").rstrip()
+        print(f"== wandb {version}\n{output}", flush=True)
+        results.append(f"wandb {version}: {output.splitlines()[-1].strip('= ')}")
         failed += [version] if code and version not in failed else []
     shutil.rmtree(logs)
     print(
-        f"{len(versions)} versions in {time.monotonic() - began:.0f} s; failed: {failed or 'none'}"
+        f"== {len(clients)} versions in {time.monotonic() - began:.0f} s;"
+        f" failed: {', '.join(failed) or 'none'}",
+        *results,
+        sep="\n",
     )
     return 1 if failed else 0
 

@@ -3,6 +3,8 @@
 import re
 import sys
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from documents import collect, is_in_scope, package_of, problems
@@ -44,3 +46,10 @@ def test_a_document_that_is_out_of_scope_is_refused_by_name(schema, name):
 
         assert messages, f"{name} is valid: take it off the list"
         assert any(re.search(r"Cannot query field|Unknown type", m) for m in messages), messages
+
+
+def test_the_page_counts_the_operations_that_the_installed_client_has_and_that_are_taken():
+    page = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()
+    n_all, n_taken = len(_documents()), sum(map(is_in_scope, _documents()))
+
+    assert f"| {version('wandb')} | {n_all} | {n_taken} |" in page

@@ -176,5 +176,8 @@ def _reason(error: OSError) -> str:
 
 def _advice(error: OSError) -> str:
     if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
-        return "export SSL_CERT_FILE=/path/to/ca.pem if an authority of your own signed it"
+        return (
+            "export SSL_CERT_FILE=/path/to/ca.pem if an authority of your own signed it,"
+            " and REQUESTS_CA_BUNDLE likewise for wandb"
+        )
     return "is it running, is the address right, does a firewall or proxy stand between?"

@@ -3,12 +3,24 @@
 import base64
 import json
 import re
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from real import CLIENT, LiveService, RealClient, started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Take SIGINT again: what a script starts behind its back ignores it, and so do its children.
+
+    The client interrupts its own program by it when somebody stops the run.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
