@@ -1,4 +1,4 @@
-"""Stands between a client and a service: counts what passes, and fails, holds or ends it if told.
+"""Stands between a client and a service: counts what passes, refuses requests, loses answers.
 
 The service answers with links to the address that a request came to, so bytes pass here as well.
 """
@@ -6,7 +6,7 @@ The service answers with links to the address that a request came to, so bytes p
 import contextlib
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -29,11 +29,16 @@ class Passed:
 
 @dataclass
 class Between:
-    """What passed, and `refuse`: returns a status to answer a request with, None to let it pass."""
+    """What passed, and what is not to pass.
+
+    `refuse` and `lose` are given method, path and size; a status that they return answers the
+    request in the service's place: before it has heard of it, or after it has done what was asked.
+    """
 
     url: str
     passed: list[Passed] = field(default_factory=list)
-    refuse: Callable[[str, str], int | None] = lambda method, path: None
+    refuse: Callable[[str, str, int], int | None] = lambda method, path, size: None
+    lose: Callable[[str, str, int], int | None] = lambda method, path, size: None
 
     def sent(self, part_of_path: str) -> list[Passed]:
         """Return the PUTs that passed with this in their path, and empty what is counted."""
@@ -52,12 +57,10 @@ def _handler(target: str, state: Between) -> type[BaseHTTPRequestHandler]:
 
         def _pass(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
-            status = state.refuse(self.command, self.path)
+            status = state.refuse(self.command, self.path, size)
             if status is not None:
                 self._drain(size)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self._answer(status, b"")
             else:
                 status = self._forward(size)
             state.passed.append(Passed(self.command, self.path, size, status))
@@ -66,7 +69,8 @@ def _handler(target: str, state: Between) -> type[BaseHTTPRequestHandler]:
             while left:
                 left -= len(self.rfile.read(min(left, _CHUNK)))
 
-        def _forward(self, left: int) -> int:
+        def _forward(self, size: int) -> int:
+            left = size
             upstream = http.client.HTTPConnection(host, port, timeout=120)
             with contextlib.closing(upstream):
                 upstream.putrequest(
@@ -85,15 +89,24 @@ def _handler(target: str, state: Between) -> type[BaseHTTPRequestHandler]:
                     upstream.send(chunk)
                 answer = upstream.getresponse()
                 body = answer.read()
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in _OF_ONE_HOP | {"content-length", "date", "server"}:
-                        self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
+                lost = state.lose(self.command, self.path, size)
+                if lost is not None:
+                    self._answer(lost, b"")
+                    return lost
+                self._answer(answer.status, body, answer.getheaders())
                 return answer.status
+
+        def _answer(
+            self, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()
+        ) -> None:
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in _OF_ONE_HOP | {"content-length", "date", "server"}:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         do_GET = do_HEAD = do_POST = do_PUT = _pass
 
@@ -103,12 +116,16 @@ def _handler(target: str, state: Between) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the client sends the parts of a large file all at once
+
+
 @contextlib.contextmanager
 def between(target: str) -> Iterator[Between]:
     """Listen on a free port and pass everything on to `target`, a service's address."""
     state = Between("")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(target, state))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(target, state))
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

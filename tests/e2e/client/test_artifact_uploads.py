@@ -82,7 +82,7 @@ print(json.dumps([api.artifact_exists(f"broken/data:{name}") for name in ("v0", 
 def test_a_client_killed_while_it_sends_leaves_nothing_and_the_next_try_succeeds(through, way):
     sent, may_go_on = [], threading.Event()
 
-    def hold(method, path):
+    def hold(method, path, size):
         if method == "PUT" and "/draft_files/" in path:
             sent.append(path)
             if path.partition("?")[0].endswith(("/2", "/3")):
@@ -99,7 +99,7 @@ def test_a_client_killed_while_it_sends_leaves_nothing_and_the_next_try_succeeds
     os.killpg(broken.pid, signal.SIGKILL)
     broken.wait(10)
     may_go_on.set()
-    way.refuse = lambda method, path: None
+    way.refuse = lambda method, path, size: None
     wait_for("the others being refused", lambda: sum(p.status == 503 for p in way.passed) == 2)
     seen = through.python(SEEN)
     way.sent("")
@@ -111,3 +111,89 @@ def test_a_client_killed_while_it_sends_leaves_nothing_and_the_next_try_succeeds
     names = sorted(one.path.partition("?")[0][-1] for one in way.sent("/draft_files/"))
     assert names == ["2", "3"]
     assert through.python(SEEN) == [True, True, True, 1, 1]
+
+
+FLAKY = """
+import json, pathlib, wandb
+with wandb.init(project="flaky", id="maker") as run:
+    for n in range(2):
+        artifact = wandb.Artifact("data", "data")
+        for name in ("a", "b"):
+            with artifact.new_file(name) as file:
+                file.write(f"{name}{n}")
+        run.log_artifact(artifact, aliases=[f"n{n}"], tags=["t"]).wait()
+    linked = run.link_artifact(artifact, "shelf", aliases=["top"])
+    used = run.use_artifact("data:n0")
+api = wandb.Api()
+run = api.run("flaky/maker")
+files = pathlib.Path(api.artifact("flaky/data:v1").download("back"))
+print(json.dumps([
+    {one.version: sorted(one.aliases) for one in api.artifacts("data", "flaky/data")},
+    [one.name for one in api.artifacts("data", "flaky/shelf")],
+    sorted(one.name for one in run.logged_artifacts()),
+    [one.name for one in run.used_artifacts()],
+    {path.name: path.read_text() for path in files.iterdir()},
+]))
+"""
+
+
+def test_answers_that_are_lost_change_nothing(through, way):
+    seen = set()
+
+    def lose(method, path, size):
+        """Lose the first answer to each request that changes something."""
+        is_change = method == "PUT" or (method == "POST" and path == "/graphql")
+        request = (path.partition("?")[0], size)
+        if not is_change or request in seen:
+            return None
+        seen.add(request)
+        return 502
+
+    way.lose = lose
+    for kind in ("GRAPHQL", "FILE_TRANSFER"):
+        through.environment[f"WANDB_X_{kind}_RETRY_WAIT_MIN_SECONDS"] = "0.1"
+        through.environment[f"WANDB_X_{kind}_RETRY_WAIT_MAX_SECONDS"] = "0.2"
+
+    versions, shelf, logged, used, files = through.python(FLAKY, timeout_s=110)
+
+    assert sum(one.status == 502 for one in way.passed) > 10
+    assert versions == {"v0": ["n0"], "v1": ["latest", "n1"]}
+    assert shelf == ["shelf:v0"]
+    assert logged == ["data:v0", "data:v1"]
+    assert used == ["data:v0"]
+    assert files == {"a": "a1", "b": "b1"}
+
+
+EXPIRED = """
+import json, pathlib, wandb
+with wandb.init(project="expired") as run:
+    artifact = wandb.Artifact("data", "data")
+    for name in ("a", "b/c"):
+        with artifact.new_file(name) as file:
+            file.write(name)
+    run.log_artifact(artifact).wait()
+artifact = wandb.Api().artifact("expired/data:v0")
+found = []
+for multipart in (False, True):
+    place = pathlib.Path(artifact.download(f"to{multipart}", skip_cache=True, multipart=multipart))
+    found.append([(place / name).read_text() for name in ("a", "b/c")])
+print(json.dumps(found))
+"""
+
+
+def test_a_link_that_has_expired_is_asked_for_anew(through, way):
+    expired = set()
+
+    def refuse(method, path, size):
+        """Answer the first request for each link as the service does when it has expired."""
+        if "/storage/wandb_artifacts/" in path and path not in expired:
+            expired.add(path)
+            return 403
+        return None
+
+    way.refuse = refuse
+
+    whole, parts = through.python(EXPIRED)
+
+    assert whole == parts == ["a", "b/c"]
+    assert len(expired) >= 4
