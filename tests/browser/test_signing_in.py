@@ -130,3 +130,13 @@ def test_unknown_page_is_a_page_in_words(tab: Tab) -> None:
 
     expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     expect(page.get_by_text("nothing0")).to_be_visible()
+
+
+def test_open_page_leads_to_the_form_once_its_session_is_ended(tab: Tab, seeded: Seeded) -> None:
+    page = tab.open(seeded.project_url)
+    expect(page.locator("#live")).to_have_text("Live")
+    (cookie,) = tab.context.cookies()
+
+    seeded.store.write_sync(sessions.close_session, token=str(cookie.get("value")))
+
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()

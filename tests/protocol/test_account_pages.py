@@ -1,6 +1,8 @@
 """Settings, a team's members and the administration, as forms: who may do what, and in words."""
 
+import asyncio
 import re
+import threading
 from urllib.parse import urlencode
 
 import pytest
@@ -606,3 +608,142 @@ def test_form_longer_than_any_of_ours_is_refused(walls, unchanged):
 
     assert (long.status_code, many.status_code) == (400, 400)
     assert walls.keys("bea") == []
+
+
+# What is open while somebody loses what they had
+
+
+class Feed:
+    """A live feed that a browser listens to; `told` is what came, whole once it has ended."""
+
+    def __init__(self, service, path, cookie):
+        self.told, self.begun = [], threading.Event()
+        self._service, self._path, self._cookie = service, path, cookie
+        self._task = service.portal.start_task_soon(self._listen)
+        assert self.begun.wait(20)
+
+    async def _listen(self):
+        headers = {"host": "sweeps.test", "cookie": self._cookie, "sec-fetch-site": "same-origin"}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": self._path,
+            "raw_path": self._path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("sweeps.test", 80),
+        }
+
+        async def send(message):
+            if message.get("body"):
+                self.told.append(message["body"].decode().partition("\n")[0])
+                self.begun.set()
+
+        await self._service.app(scope, asyncio.Event().wait, send)
+
+    def end(self):
+        self._task.result(20)
+        return self.told
+
+
+@pytest.mark.parametrize("how", ["the key is revoked", "signed out elsewhere", "left the team"])
+def test_open_page_is_told_that_it_is_over(site, service, project, how):
+    bea = site.account("bea")
+    made, key = site.store.write_sync(keys.add_key, account=bea)
+    site.sign_in("bea", key)
+    (session,) = site.store.read_sync(sessions.sessions_of, account=bea)
+    feed = Feed(service, f"/-/feed/project{project}", site._cookies["bea"])
+
+    if how == "the key is revoked":
+        site.post("bea", f"/-/settings/keys/{made.id}/revoke")
+    elif how == "signed out elsewhere":
+        site.sign_in("bea")
+        site.post("bea", f"/-/settings/browsers/{session.id}/end")
+    else:
+        site.post("ann", f"{TEAM}/members/bea/remove")
+
+    assert feed.end()[-2:] == ["event: change", "event: over"]
+
+
+# Whom a machine works for
+
+MAKE = """mutation($n: String!, $e: String) { upsertBucket(input: {name: $n, modelName: "toy",
+  entityName: $e}) { bucket { user { username } project { entity { name } } } } }"""
+
+
+def made_by(site, service, key, named, *, run, entity=None, email=""):
+    """Make a run with a key, as `WANDB_USERNAME` and `WANDB_USER_EMAIL` are sent along.
+
+    Returns:
+        Who made it, and where.
+    """
+    answer = service.client(key).request(
+        "POST",
+        "/graphql",
+        json={"query": MAKE, "variables": {"n": run, "e": entity}},
+        headers={"X-WANDB-USERNAME": named, "X-WANDB-USER-EMAIL": email},
+    )
+    bucket = answer.json()["data"]["upsertBucket"]["bucket"]
+    return bucket["user"]["username"], bucket["project"]["entity"]["name"]
+
+
+def test_machine_works_for_a_member_whom_it_names_and_for_nobody_else(site, service):
+    _, key = site.store.write_sync(keys.add_key, account=site.account("ci"))
+    names = {"bea": "bea", "ann": "ann", "mal": "ci", "alice": "ci", "ci": "ci", "%00": "ci"}
+
+    for number, (named, author) in enumerate(names.items()):
+        assert made_by(site, service, key, named, run=f"r{number}") == (author, "red")
+
+
+def test_machine_names_whom_it_works_for_by_their_address_too(site, service):
+    _, key = site.store.write_sync(keys.add_key, account=site.account("ci"))
+    for name in ("eve", "eva"):  # who share an address
+        site.store.write_sync(accounts.create_user, name=name, email="e@example.org")
+        site.post("ann", f"{TEAM}/members", user=name, role="member")
+    emails = {
+        "bea@localhost": "bea",
+        "mal@localhost": "ci",
+        "ci@service": "ci",
+        "e@example.org": "ci",
+        "%": "ci",
+    }
+
+    for number, (email, author) in enumerate(emails.items()):
+        made = made_by(site, service, key, "", email=email, run=f"r{number}")
+        assert made == (author, "red")
+    made = made_by(site, service, key, "mal", email="bea@localhost", run="r9")
+    assert made == ("ci", "red")
+
+
+def test_name_that_a_persons_own_key_sends_along_means_nothing(site, service):
+    _, key = site.store.write_sync(keys.add_key, account=site.account("bea"))
+
+    assert made_by(site, service, key, "ann", run="r1") == ("bea", "bea")
+    assert made_by(site, service, key, "ann", run="r1", entity="red") == ("bea", "red")
+
+
+def test_machine_gets_no_rights_of_whom_it_works_for(site, service):
+    _, key = site.store.write_sync(keys.add_key, account=site.account("ci"))
+    client = service.client(key)
+    named = {"X-WANDB-USERNAME": "ann"}  # who administers the team, and has projects of her own
+    asked = {
+        "own": 'upsertBucket(input: {name: "x", modelName: "toy", entityName: "ann"}) { inserted }',
+        "team": 'createInvite(input: {entityName: "red", username: "mal"}) { invite { id } }',
+        "open": 'upsertModel(input: {name: "toy", entityName: "red", access: "USER_READ"})'
+        " { inserted }",
+        "key": 'generateApiKey(input: {description: "x"}) { apiKey { id } }',
+    }
+
+    answers = {
+        name: client.request(
+            "POST", "/graphql", json={"query": f"mutation {{ {text} }}"}, headers=named
+        ).status_code
+        for name, text in asked.items()
+    }
+
+    assert answers == {"own": 404, "team": 403, "open": 403, "key": 403}
+    assert "mal" not in site.roles()
+    assert site.keys("ann") == []

@@ -11,7 +11,7 @@ from sweepd.dash.assets import HEADERS
 from sweepd.dash.plain import flatten, parse
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit
-from sweepd.engine import links, projects, runs
+from sweepd.engine import link_holders, links, projects, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import find, listing
 from sweepd.engine.artifacts.listing import Sorted
@@ -161,6 +161,7 @@ def _files(tx: Tx, visit: Visit, page: Page[ArtifactFile]) -> list[dict[str, Any
                 f"/storage/wandb_artifacts/{file.artifact_id}/{file.path}",
                 expires_at=expires_at,
                 method="GET",
+                holder=link_holders.holder_of(visit.account),
             ),
         }
         for file in page.items

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from sweepd.dash.visit import Visit
-from sweepd.engine import files, links
+from sweepd.engine import files, link_holders, links
 from sweepd.engine.views import FileView
 from sweepd.store import Tx
 
@@ -18,7 +18,13 @@ def file_link(visit: Visit, tx: Tx, run_id: int, name: str) -> str:
     secret = visit.services.store.secret
     # To the whole hour, so that a page's data only change when something did.
     expires_at = tx.now // 3600 * 3600 + _LINK_S
-    return links.sign(secret, f"/storage/{run_id}/{name}", expires_at=expires_at, method="GET")
+    return links.sign(
+        secret,
+        f"/storage/{run_id}/{name}",
+        expires_at=expires_at,
+        method="GET",
+        holder=link_holders.holder_of(visit.account),
+    )
 
 
 def add_links(tx: Tx, visit: Visit, run_id: int, shown: Sequence[MutableMapping[str, Any]]) -> None:

@@ -1,4 +1,8 @@
-"""Server-sent events: a page is told that it has something new to fetch, never what."""
+"""Server-sent events: a page is told that it has something new to fetch, never what.
+
+At every look it is asked anew whether the browser is still signed in, and may still see it: who was
+signed out, or taken out of a team, is told that it is over.
+"""
 
 import asyncio
 import time
@@ -12,9 +16,10 @@ from sweepd.dash import queries
 from sweepd.dash.assets import HEADERS
 from sweepd.dash.plain import digest
 from sweepd.dash.visit import Visit
-from sweepd.engine import projects, runs, sweeps
+from sweepd.engine import projects, runs, sessions, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account
+from sweepd.errors import Forbidden, NotFound, Unauthorized
 from sweepd.store import Store, Tx
 
 __all__ = ["entity_feed", "project_feed", "run_feed", "sweep_feed"]
@@ -85,13 +90,31 @@ async def entity_feed(visit: Visit) -> Response:
         )
         return partial(queries.project_counts, project_ids=[view.id for view in page.items])
 
-    return await _feed(visit, find)
+    def wall(tx: Tx, *, actor: Account) -> None:
+        projects.resolve_entity(tx, actor=actor, entity=visit["entity"], need=Need.READ)
+
+    return await _feed(visit, find, wall)
 
 
-async def _feed(visit: Visit, find: Callable[..., Stamp]) -> Response:
+async def _feed(
+    visit: Visit, find: Callable[..., Stamp], wall: Callable[..., None] | None = None
+) -> Response:
     stamp = await visit.read(find, actor=visit.account)
+
+    def project(tx: Tx, *, actor: Account) -> None:
+        entity, name = visit["entity"], visit["project"]
+        projects.get_project(tx, actor=actor, need=Need.READ, entity=entity, name=name)
+
+    def look(tx: Tx) -> Any:
+        token = visit.request.cookies[sessions.SESSION_COOKIE]
+        actor = sessions.account_by_session(tx, token=token)
+        if actor is None:
+            raise Unauthorized("your sign-in has ended")
+        (wall or project)(tx, actor=actor)
+        return stamp(tx)
+
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
-    messages = changes(visit.services.store, stamp, problem=lambda: visit.problem)
+    messages = changes(visit.services.store, look, problem=lambda: visit.problem)
     return StreamingResponse(messages, headers=headers, media_type="text/event-stream")
 
 
@@ -104,9 +127,11 @@ async def changes(
 ) -> AsyncIterator[str]:
     """Yield a message now and whenever `stamp` reads differently, until the store closes.
 
+    The last one says that it is over if who listens is signed out, or may see it no more.
+
     Args:
         store: is asked what `stamp` reads after each commit that pages may want to show.
-        stamp: what the page shows, in short.
+        stamp: what the page shows, in short; raises if that is not to be seen any more.
         look_s: seconds after which it is asked anyway.
         problem: returns what is wrong with the service; told now and whenever it changes.
     """
@@ -117,7 +142,11 @@ async def changes(
             told = wrong
             yield f"event: problem\ndata: {told}\n\n"
         seen = store.activity
-        now = digest(await store.read(stamp))
+        try:
+            now = digest(await store.read(stamp))
+        except (Unauthorized, Forbidden, NotFound):
+            yield "event: over\ndata: over\n\n"
+            return
         if now != last:
             last, spoke_at = now, time.monotonic()
             yield f"event: change\ndata: {now}\n\n"

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 
 from sweepd.engine import events
 from sweepd.engine.keys import add_key, digest, is_live
@@ -102,7 +102,10 @@ def account_by_key(tx: Tx, *, key: str) -> Account | None:
 
 _PERSON = Prepared(
     select(t.user.c.id, t.user.c.name).where(
-        t.user.c.name == bindparam("name"),
+        or_(
+            t.user.c.name == bindparam("name"),
+            and_(bindparam("name") == "", t.user.c.email == bindparam("email")),
+        ),
         t.user.c.kind == "person",
         t.user.c.id.in_(
             select(t.membership.c.user_id).where(
@@ -117,16 +120,22 @@ _PERSON = Prepared(
 )
 
 
-def person_for(tx: Tx, *, account: Account, name: str) -> tuple[int, str] | None:
+def person_for(tx: Tx, *, account: Account, name: str, email: str = "") -> tuple[int, str] | None:
     """Return id and name of the person that a service account says it works for.
 
     None if there is no such person in one of its teams, or it is no service account: nobody else
     speaks for others.
+
+    Args:
+        tx: the transaction.
+        account: that asks.
+        name: the person's; "" leaves it to their address.
+        email: their address, if nobody else there has the same.
     """
-    if not account.is_service:
+    if not account.is_service or not (name or email):
         return None
-    found = _PERSON.row(tx, name=name, service_id=account.id)
-    return (found[0], found[1]) if found is not None else None
+    found = _PERSON.rows(tx, name=name, email=email, service_id=account.id)
+    return (found[0][0], found[0][1]) if len(found) == 1 else None
 
 
 def account_by_id(tx: Tx, user_id: int, *, key_id: str | None = None) -> Account | None:

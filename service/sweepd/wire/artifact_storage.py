@@ -5,7 +5,6 @@ client falls back on when a link has expired; it brings its key.
 """
 
 import mimetypes
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sweepd.engine import links
 from sweepd.engine.artifacts import drafts, fetching, uploads
 from sweepd.engine.artifacts.views import ArtifactFile, Kept, Upload
+from sweepd.engine.link_holders import Target
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import NotFound, ProtocolError
@@ -27,7 +26,7 @@ from sweepd.wire.context import Context
 from sweepd.wire.ids import read_int_id
 from sweepd.wire.looks import look_of
 from sweepd.wire.sending import send_file
-from sweepd.wire.storage import receive, sign
+from sweepd.wire.storage import check, receive, sign
 
 __all__ = [
     "FALLBACKS",
@@ -106,7 +105,7 @@ class Bytes:
 
     async def put_file(self, request: Request) -> Response:
         """Take a draft's file, if its bytes are those that were announced."""
-        upload_id, _ = self._checked(request)
+        upload_id, _ = self._checked(request, Target.UPLOAD)
         written = await self._receive(request, _from_hex(request.path_params["digest"]))
         received = uploads.Received(upload_id, written)
         await settle(
@@ -116,7 +115,7 @@ class Bytes:
 
     async def put_part(self, request: Request) -> Response:
         """Take a part of a draft's file; its ETag is what completes the upload later."""
-        upload_id, number = self._checked(request)
+        upload_id, number = self._checked(request, Target.UPLOAD)
         part = int(number) if number.isascii() and number.isdecimal() and len(number) < 9 else 0
         digest = await self._services.store.read(
             uploads.part_to_receive, upload_id=upload_id, number=part
@@ -127,7 +126,7 @@ class Bytes:
 
     async def put_manifest(self, request: Request) -> Response:
         """Take a draft's manifest."""
-        manifest_id, _ = self._checked(request)
+        manifest_id, _ = self._checked(request, Target.MANIFEST)
         manifest = await self._services.store.read(
             drafts.manifest_to_receive, manifest_id=manifest_id
         )
@@ -148,12 +147,12 @@ class Bytes:
 
     async def get_file(self, request: Request) -> Response:
         """Send a version's file by a signed link."""
-        artifact_id, path = self._checked(request)
+        artifact_id, path = self._checked(request, Target.ARTIFACT)
         return await self._send(request, fetching.file_of, artifact_id=artifact_id, path=path)
 
     async def get_manifest(self, request: Request) -> Response:
         """Send a version's manifest by a signed link."""
-        artifact_id, _ = self._checked(request)
+        artifact_id, _ = self._checked(request, Target.ARTIFACT)
         return await self._send(request, fetching.manifest_of, artifact_id=artifact_id)
 
     async def get_fallback(self, request: Request, account: Account) -> Response:
@@ -190,18 +189,18 @@ class Bytes:
             headers={**look.headers, "Content-Disposition": disposition},
         )
 
-    def _checked(self, request: Request) -> tuple[int, str]:
+    def _checked(self, request: Request, target: Target) -> tuple[int, str]:
         """Return number and name of a signed address; a GET link serves HEAD too."""
         number, name = str(request.path_params["number"]), str(request.path_params["name"])
         if not (number.isascii() and number.isdecimal() and len(number) <= 18):
             raise NotFound("there is no such file")
-        links.verify(
-            self._services.store.secret,
+        check(
+            request,
+            self._services,
             str(request.scope["path"]),
-            expires=request.query_params.get("expires"),
-            signature=request.query_params.get("signature"),
+            target=target,
+            number=int(number),
             method=request.method,
-            now=time.time(),
         )
         return int(number), name
 

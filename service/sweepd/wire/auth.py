@@ -50,10 +50,11 @@ async def account_of(request: Request, services: Services, *, url: str) -> Accou
 
 def _for_person(request: Request, services: Services, account: Account) -> Account:
     """Return a service account with the person that the client says it works for, if it may."""
-    name = request.headers.get("x-wandb-username", "")
-    if not account.is_service or not name:
+    if not account.is_service:
         return account
-    person = services.store.peek(accounts.person_for, account=account, name=name)
+    name = request.headers.get("x-wandb-username", "")
+    email = request.headers.get("x-wandb-user-email", "")
+    person = services.store.peek(accounts.person_for, account=account, name=name, email=email)
     return replace(account, person_id=person[0], person=person[1]) if person else account
 
 

@@ -10,7 +10,9 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sweepd.engine import exports, files, links
+from sweepd.engine import exports, files, link_holders, links
+from sweepd.engine.access import Need
+from sweepd.engine.link_holders import Target
 from sweepd.engine.services import Services
 from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
@@ -21,6 +23,7 @@ from sweepd.wire.looks import look_of
 from sweepd.wire.sending import send_file
 
 __all__ = [
+    "check",
     "download",
     "download_export",
     "export_link",
@@ -43,7 +46,8 @@ def link(context: Context, run_id: int, name: str, *, method: str) -> str:
 def sign(context: Context, path: str, *, method: str) -> str:
     """Return an absolute link that lets whoever holds it do `method` at a path for a day."""
     secret, expires_at = context.services.store.secret, time.time() + _LINK_S
-    signed = links.sign(secret, path, expires_at=expires_at, method=method)
+    holder = link_holders.holder_of(context.account)
+    signed = links.sign(secret, path, expires_at=expires_at, method=method, holder=holder)
     return f"{context.base_url}{signed}"
 
 
@@ -59,7 +63,8 @@ def _export_path(run_id: int, number: int) -> str:
 async def download_export(request: Request, services: Services) -> Response:
     """Send a file of a run's rows, whole or in part."""
     run_id, number = request.path_params["run_id"], request.path_params["number"]
-    _verify(request, services, _export_path(run_id, number), method="GET")
+    path = _export_path(run_id, number)
+    check(request, services, path, target=Target.RUN, number=run_id, method="GET")
     file = await services.store.read(exports.export_file, run_id=run_id, number=number)
     opened = await to_thread.run_sync(services.store.blobs.open, file.blob)
     if opened is None:
@@ -172,16 +177,41 @@ def _checked(request: Request, services: Services, *, method: str) -> tuple[int,
     if not (number.isascii() and number.isdecimal() and len(number) <= 18):
         raise NotFound("there is no such file")
     run_id = int(number)
-    _verify(request, services, _path(run_id, name), method=method)
+    path = _path(run_id, name)
+    check(request, services, path, target=Target.RUN, number=run_id, method=method)
     return run_id, name
 
 
-def _verify(request: Request, services: Services, path: str, *, method: str) -> None:
+def check(
+    request: Request, services: Services, path: str, *, target: Target, number: int, method: str
+) -> None:
+    """Check that a signed link was signed for this, and that its holder may still do it.
+
+    Args:
+        request: with the link's query.
+        services: with an open store.
+        path: that the link must be for.
+        target: what the link leads to.
+        number: its id.
+        method: PUT or GET, which serves HEAD too.
+
+    Raises:
+        Forbidden: as `links.verify` and `link_holders.check_holder`.
+    """
+    holder = request.query_params.get("for", "")
     links.verify(
         services.store.secret,
         path,
         expires=request.query_params.get("expires"),
         signature=request.query_params.get("signature"),
+        holder=holder,
         method=method,
         now=time.time(),
+    )
+    services.store.peek(
+        link_holders.check_holder,
+        holder=holder,
+        target=target,
+        number=number,
+        need=Need.WRITE if method == "PUT" else Need.READ,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from sweepd.dash.live import changes
 from sweepd.engine import events
+from sweepd.errors import NotFound
 from sweepd.store import Store, Tx
 
 
@@ -86,3 +87,26 @@ def test_page_is_told_now_and_whenever_it_changes_that_the_service_cannot_write(
     assert told[0] == "event: problem\ndata: the disk is full\n\n"
     assert told[1].startswith("event: change")
     assert told[2] == "event: problem\ndata: \n\n"
+
+
+def test_page_is_told_that_it_is_over_once_it_may_not_be_seen(store: Store) -> None:
+    seen: list[int] = []
+
+    def look(tx: Tx) -> int:
+        if seen:
+            raise NotFound("there is no such project")
+        return 0
+
+    async def watch() -> list[str]:
+        told = []
+        async with asyncio.timeout(20):
+            async for message in changes(store, look, look_s=60):
+                told.append(message.split("\n")[0])
+                seen.append(1)
+                await store.write(record)
+        return told
+
+    with ThreadPoolExecutor(1) as thread:
+        told = thread.submit(asyncio.run, watch()).result()
+
+    assert told == ["event: change", "event: over"]

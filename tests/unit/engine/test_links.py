@@ -13,12 +13,13 @@ NOW = 1_800_000_000.0
 def parts(url):
     """Return a link's query as what `verify` takes."""
     query = parse_qs(urlsplit(url).query)
-    return {"expires": query["expires"][0], "signature": query["signature"][0]}
+    names = {"expires": "expires", "signature": "signature", "holder": "for"}
+    return {name: query[part][0] for name, part in names.items()}
 
 
 @pytest.fixture
 def signed():
-    return parts(links.sign(SECRET, PATH, expires_at=NOW + 60, method="PUT"))
+    return parts(links.sign(SECRET, PATH, expires_at=NOW + 60, method="PUT", holder="7.kkk"))
 
 
 def test_link_serves_what_it_was_signed_for(signed):
@@ -32,7 +33,7 @@ def test_link_has_the_path_percent_encoded():
 
 
 def test_download_link_answers_head_too():
-    signed = parts(links.sign(SECRET, PATH, expires_at=NOW + 60, method="GET"))
+    signed = parts(links.sign(SECRET, PATH, expires_at=NOW + 60, method="GET", holder="7."))
 
     links.verify(SECRET, PATH, **signed, method="HEAD", now=NOW)
 
@@ -47,6 +48,9 @@ def test_download_link_answers_head_too():
         pytest.param({"signature": ""}, id="no signature"),
         pytest.param({"signature": None}, id="signature left out"),
         pytest.param({"signature": "é\ud800"}, id="signature not ascii"),
+        pytest.param({"holder": "8.kkk"}, id="somebody else"),
+        pytest.param({"holder": "7."}, id="without the key"),
+        pytest.param({"holder": None}, id="for nobody"),
         pytest.param({"expires": None}, id="expiry left out"),
         pytest.param({"expires": "٣"}, id="digits of another script"),
         pytest.param({"expires": "9" * 400}, id="endless number"),

@@ -73,6 +73,7 @@ export function live({ feed, data, stamp, onData }) {
       banner.textContent = event.data;
       banner.hidden = event.data === "";
     });
+    source.addEventListener("over", () => { source.close(); location.reload(); });  // signed out, or shut out
     source.addEventListener("error", () => {
       source.close();
       isLive = false;
