@@ -228,14 +228,47 @@ def test_rows_stay_put_under_the_pointer(page: Page, lab: Lab, seeded: Seeded) -
 
 
 def test_server_that_is_gone_leaves_the_data_with_their_age(
-    page: Page, server: Server, seeded: Seeded
+    page: Page, server: Server, lab: Lab, seeded: Seeded
 ) -> None:
+    run = lab.run(seeded.running)
     server.stop()
 
-    expect(page.locator("#live")).to_contain_text("No answer from the server", timeout=20_000)
+    gone = re.compile(r"No answer from the server · data of \d+ s ago")
+    expect(page.locator("#live")).to_have_text(gone, timeout=20_000)
     assert len(names(page)) == len(seeded.runs)
+    lab.log(seeded.running, run.history_lines, {"val_accuracy": 0.99972, "_step": 10**6 + 2})
     server.start()
     expect(page.locator("#live")).to_have_text("Live", timeout=30_000)
+    cell = page.locator(f'#runs tr[data-run="{seeded.running}"] td.metric')
+    expect(cell).to_have_text("0.9997")
+
+
+@pytest.mark.parametrize("place", ["", "/runs/{run}", "/compare?runs={run},{best}"])
+def test_every_live_page_keeps_its_data_without_a_server_and_reconnects(
+    tab: Tab, server: Server, seeded: Seeded, place: str
+) -> None:
+    page = tab.open(seeded.project_url + place.format(run=seeded.running, best=seeded.best))
+    expect(page.locator("#live")).to_have_text("Live")
+    shown = page.locator("main h1, main h2").all_inner_texts()
+    server.stop()
+
+    try:
+        expect(page.locator("#live")).to_contain_text("No answer from the server", timeout=20_000)
+        assert page.locator("main h1, main h2").all_inner_texts() == shown != []
+    finally:
+        server.start()
+    expect(page.locator("#live")).to_have_text("Live", timeout=30_000)
+
+
+def test_server_that_says_nothing_more_is_asked_again(tab: Tab, seeded: Seeded) -> None:
+    tab.page.clock.install()
+    page = tab.open(seeded.sweep_url)
+    expect(page.locator("#live")).to_have_text("Live")
+
+    with page.expect_request("**/-/feed/**"):
+        page.clock.fast_forward(45_000)
+
+    expect(page.locator("#live")).to_have_text("Live")
 
 
 def test_agents_and_definition_have_their_tabs(page: Page, tab: Tab, seeded: Seeded) -> None:

@@ -114,6 +114,18 @@ def test_another_port_is_taken_where_any_will_do(running):
     assert httpx.get(f"{ready.url}/healthz").status_code == 200
 
 
+def test_unless_told_otherwise_it_listens_where_only_this_machine_reaches_it(running, settings):
+    assert settings.host == "127.0.0.1"
+    default, everywhere = (
+        httpx.URL(ready.url).port
+        for ready in (running(), running(host="0.0.0.0", data=settings.data / "other"))
+    )
+
+    socket.create_connection(("127.0.0.2", everywhere), timeout=5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", default), timeout=5)
+
+
 def test_an_address_that_is_not_ours_is_refused(running):
     with pytest.raises(InvalidInput, match=r"cannot listen on port 0 on 192\.0\.2\.1"):
         running(host="192.0.2.1")

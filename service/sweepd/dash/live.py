@@ -26,7 +26,7 @@ __all__ = ["entity_feed", "project_feed", "run_feed", "sweep_feed"]
 
 _LOOK_S = 2.0  # what another process writes is announced to nobody, so look this often too
 _REST_S = 0.2  # at most five messages a second to one page
-_ALIVE_S = 15.0  # a comment this often keeps proxies from closing a silent stream
+_ALIVE_S = 15.0  # a word this often: proxies keep the stream, pages know that we are here
 
 Stamp = Callable[[Tx], Any]
 
@@ -152,7 +152,7 @@ async def changes(
             yield f"event: change\ndata: {now}\n\n"
         elif time.monotonic() - spoke_at > _ALIVE_S:
             spoke_at = time.monotonic()
-            yield ": still here\n\n"
+            yield "event: alive\ndata:\n\n"
         await asyncio.sleep(_REST_S)
         try:
             async with asyncio.timeout(look_s):

@@ -4,6 +4,8 @@
 import { setNow } from "./format.js";
 
 const SLOWEST = 15000;  // ms between two looks for a server that is gone
+const SILENCE = 40000;  // ms without a word, of which the server sends one every 15 s, that mean it is gone
+const PATIENCE = 60000;  // ms for an answer
 
 /**
  * Watch a page's data.
@@ -25,6 +27,7 @@ export function live({ feed, data, stamp, onData }) {
   let isDirty = false;
   let timer = null;
   let retry = null;
+  let heardAt = Date.now();
 
   const show = () => {
     const age = Math.round((Date.now() - freshAt) / 1000);
@@ -39,7 +42,7 @@ export function live({ feed, data, stamp, onData }) {
     isDirty = false;
     const began = performance.now();
     try {
-      const answer = await fetch(data, { credentials: "same-origin", headers: { Accept: "application/json" } });
+      const answer = await fetch(data, { credentials: "same-origin", headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE) });
       if (answer.status === 401) { location.reload(); return; }
       if (!answer.ok) throw new Error(String(answer.status));
       const fresh = await answer.json();
@@ -48,7 +51,7 @@ export function live({ feed, data, stamp, onData }) {
       setNow(fresh.now);
       onData(fresh);
     } catch (error) {
-      if (error instanceof TypeError) { isLive = false; } else console.warn("sweepd:", error.message);
+      if (error instanceof TypeError || error.name === "TimeoutError") { isLive = false; } else console.warn("sweepd:", error.message);
     } finally {
       isFetching = false;
       show();
@@ -66,6 +69,8 @@ export function live({ feed, data, stamp, onData }) {
     clearTimeout(retry);
     source?.close();
     source = new EventSource(feed);
+    heardAt = Date.now();
+    for (const word of ["open", "change", "problem", "alive"]) source.addEventListener(word, () => { heardAt = Date.now(); });
     source.addEventListener("open", () => { isLive = true; wait = 1000; show(); });
     source.addEventListener("change", (event) => { if (event.data !== stamp) schedule(); else freshAt = Date.now(); });
     source.addEventListener("problem", (event) => {
@@ -88,7 +93,10 @@ export function live({ feed, data, stamp, onData }) {
     else if (!source) connect();
   });
   window.addEventListener("pagehide", () => source?.close());
-  setInterval(show, 1000);
+  setInterval(() => {
+    if (source?.readyState === EventSource.OPEN && Date.now() - heardAt > SILENCE) { isLive = false; connect(); }
+    show();
+  }, 1000);
   connect();
   return fetchNow;
 }
