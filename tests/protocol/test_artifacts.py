@@ -314,6 +314,20 @@ def test_what_the_client_falls_back_on_takes_a_key(drafting, service, client):
     assert client.request("GET", with_id.replace(digest, "zz")).status_code == 404
 
 
+def test_a_file_that_was_cut_short_on_the_disk_is_not_sent_as_if_it_were_whole(
+    drafting, listed, service
+):
+    drafting.log({"a": FILE})
+    link = listed()["edges"][0]["node"]["directUrl"]
+    for path in (service.store.folder / "blobs").rglob("*"):
+        if path.is_file() and path.read_bytes() == FILE:
+            path.write_bytes(FILE[:-1])
+
+    answer = service.client(key=None).request("GET", link)
+
+    assert answer.status_code == 500
+
+
 def test_a_file_may_come_in_parts(drafting, listed, service, kept):
     data = bytes(range(256)) * 40
     chunks = [data[:4096], data[4096:8192], data[8192:]]

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import textwrap
 import threading
 
 import pytest
@@ -197,3 +198,48 @@ def test_a_link_that_has_expired_is_asked_for_anew(through, way):
 
     assert whole == parts == ["a", "b/c"]
     assert len(expired) >= 4
+
+
+LARGE = textwrap.dedent(
+    """
+    import json, os, wandb
+    size = (2 << 30) + 5
+    with open("large.bin", "wb") as file:
+        file.truncate(size)
+        file.seek(size - 5)
+        file.write(b"tail!")
+    with wandb.init(project="large") as run:
+        artifact = wandb.Artifact("large", "data")
+        artifact.add_file("large.bin", policy="immutable", skip_cache=True)
+        run.log_artifact(artifact).wait()
+    os.remove("large.bin")
+    path = wandb.Api().artifact("large/large:v0").download("back", skip_cache=True)
+    with open(os.path.join(path, "large.bin"), "rb") as file:
+        file.seek(size - 5)
+        found = [file.read(), os.path.getsize(file.name) - size]
+    os.remove(os.path.join(path, "large.bin"))
+    print(json.dumps([found[0].decode(), found[1], artifact.size - size]))
+    """
+)
+
+
+@pytest.mark.timeout(600)  # two gibibytes are sent, hashed, joined and read back
+def test_a_file_of_two_gibibytes_goes_in_parts_one_of_which_fails_once(through, way, needs_client):
+    needs_client("0.31.0", why="once is enough for what takes so long")
+    failed = []
+
+    def fail_once(method, path, size):
+        if method == "PUT" and path.partition("?")[0].endswith("/3") and not failed:
+            failed.append(path)
+            return 500
+        return None
+
+    way.refuse = fail_once
+
+    found = through.python(LARGE, timeout_s=550)
+
+    parts = way.sent("/draft_parts/")
+    assert found == ["tail!", 0, 0]
+    assert len(failed) == 1
+    assert [one.status for one in parts].count(200) == 21
+    assert len(parts) == 22
