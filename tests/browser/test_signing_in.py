@@ -25,7 +25,7 @@ def test_unknown_key_is_refused_in_words(stranger: Tab) -> None:
     page.get_by_placeholder("API key").fill("k" * 40)
     page.get_by_role("button", name="Sign in").click()
 
-    expect(page.get_by_role("alert")).to_contain_text("does not know that key")
+    expect(page.get_by_role("alert")).to_contain_text("does not know that API key")
 
 
 def test_one_time_link_signs_in_once(stranger: Tab, seeded: Seeded) -> None:

@@ -162,6 +162,44 @@ def test_browser_is_signed_out_with_the_key_that_signed_it_in(site):
     assert site.get("bea", "/-/settings").headers["location"].startswith("/login")
 
 
+def test_form_of_who_was_signed_out_leads_back_to_its_page(service):
+    nobody = service.client(key=None)
+    own, site = {"Sec-Fetch-Site": "same-origin"}, "http://sweeps.test"
+    led = {
+        referer: nobody.request(
+            "POST", "/-/teams/red/members", headers={**own, "Referer": referer}
+        ).headers["location"]
+        for referer in (f"{site}/-/teams/red?x=1#members", f"{site}/a%20b/c", "", "http://[")
+    }
+
+    assert [*led.values()] == [
+        "/login?next=/-/teams/red",
+        "/login?next=/a%2520b/c",
+        "/login?next=/",
+        "/login?next=/",
+    ]
+
+
+def test_key_that_has_ended_signs_nobody_in_and_is_told_why(site, service):
+    revoked, key = site.store.write_sync(keys.add_key, account=site.account("bea"))
+    site.store.write_sync(keys.revoke_key, key_id=revoked.id, actor=None)
+
+    for typed, words in (
+        (key, "That API key has been revoked."),
+        ("x" * 40, "This service does not know that API key."),
+        ("", "This service does not know that API key."),
+    ):
+        answer = service.client(key=None).request(
+            "POST",
+            "/login",
+            content=urlencode({"key": typed, "next": "/-/admin"}),
+            headers={"Sec-Fetch-Site": "same-origin"},
+        )
+        assert (answer.status_code, alert(answer)) == (401, words)
+        assert "set-cookie" not in answer.headers
+        assert typed == "" or typed not in answer.text
+
+
 def test_another_browser_is_signed_out_and_not_somebody_elses(site):
     site.sign_in("bea")
     gone = site._cookies["bea"]

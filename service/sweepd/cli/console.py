@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +11,18 @@ import click
 
 __all__ = ["echo_json", "format_duration", "format_number", "plain_json", "print_table", "say"]
 
+#: What a terminal takes for a command: names and words of others must not reach it as such.
+_COMMAND = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: The same, save our own colours.
+_COMMAND_SAID = re.compile(r"(?!\x1b\[[0-9;]{1,20}m)[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 _WIDE = 10_000  # into a pipe or a file, tables are as wide as they need to be
 
 
 def say(text: str, *, is_dim: bool = False) -> None:
     """Print a line at once; colours are left out where they cannot be seen."""
-    click.echo(click.style(text, dim=True) if is_dim else text)
+    shown = _COMMAND_SAID.sub("\ufffd", text)
+    click.echo(click.style(shown, dim=True) if is_dim else shown)
 
 
 def echo_json(value: Any) -> None:
@@ -46,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         justify: Any = "right" if is_number else "left"
         table.add_column(Text(column), justify=justify, overflow="fold")
     for row in rows:  # Text: names of people's runs are not markup
-        table.add_row(*(Text(_text(cell)) for cell in row))
+        table.add_row(*(Text(_COMMAND.sub("\ufffd", _text(cell))) for cell in row))
     Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from sweepd.dash.assets import HEADERS, render
 from sweepd.dash.forms import read_fields
 from sweepd.dash.visit import Visit, base_url, html, is_from_elsewhere, is_own, safe_path
-from sweepd.engine import accounts, sessions
+from sweepd.engine import accounts, keys, sessions
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account
 from sweepd.errors import Forbidden
@@ -40,7 +40,8 @@ async def sign_in(request: Request, services: Services) -> Response:
         problem = _USED
     else:
         account = await services.store.read(accounts.account_by_key, key=key) if key else None
-        problem = "This service does not know that key."
+        why = await services.store.read(keys.why_refused, key=key)
+        problem = f"{why[0].upper()}{why[1:]}."
     if account is None:
         return _form(target, problem, 401)
     reply = RedirectResponse(target, 303, headers=HEADERS)

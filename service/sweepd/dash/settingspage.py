@@ -9,7 +9,7 @@ from sweepd.dash.forms import Attempt, expiry, submit
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit
 from sweepd.engine import keys, service_keys, sessions, teams
-from sweepd.engine.views import Account
+from sweepd.engine.views import Account, Role
 from sweepd.errors import InvalidInput, NotFound
 from sweepd.store import Tx
 
@@ -31,6 +31,7 @@ def _shown(tx: Tx, visit: Visit) -> dict[str, Any]:
                 "url": address("-", "teams", team.name),
                 "projects_url": f"/{team.name}",
                 "is_default": team.id == account.entity_id,
+                "may_log": team.role is not Role.VIEWER,
             }
             for team in mine
         ],

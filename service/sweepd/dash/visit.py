@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -206,7 +207,14 @@ class Guard:
         # our own does. A real stranger lands on the form after it.
         if is_from_elsewhere(request):
             return html(render("opening.html", target=safe_path(target), words="Opening…"))
+        if request.method == "POST":  # a form: back to its page, since its own address shows none
+            target = _path_of(request.headers.get("referer", ""))
         return RedirectResponse(f"/login?next={quote(target)}", 303, headers=HEADERS)
+
+
+def _path_of(referer: str) -> str:
+    """Return the path of the page that a form is on, `/` if that is not told."""
+    return "/" + re.split("[?#]", referer.partition("://")[2].partition("/")[2])[0]
 
 
 async def _compressed(request: Request, reply: Response) -> Response:

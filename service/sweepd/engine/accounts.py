@@ -29,7 +29,7 @@ __all__ = [
     "set_admin",
 ]
 
-_EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f-\x9f]{1,64}@[^\s@\x00-\x1f\x7f-\x9f]{1,190}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 #: The service's own addresses, which pages of an entity of such a name would hide behind.
 _RESERVED = frozenset(
@@ -51,6 +51,7 @@ _RESERVED = frozenset(
 
 
 #: What an account is read with, in the order that `account_of` takes; `user` may be joined to.
+#: Where it works unless told otherwise is a team that it chose, unless it may only read there.
 SELECT = (
     select(
         t.user.c.id,
@@ -64,7 +65,10 @@ SELECT = (
     )
     .select_from(t.user)
     .outerjoin(
-        t.membership, (t.membership.c.user_id == t.user.c.id) & (t.membership.c.is_default == 1)
+        t.membership,
+        (t.membership.c.user_id == t.user.c.id)
+        & (t.membership.c.is_default == 1)
+        & (t.membership.c.role != Role.VIEWER),
     )
     .join(t.entity, t.entity.c.id == func.coalesce(t.membership.c.entity_id, t.user.c.entity_id))
 )

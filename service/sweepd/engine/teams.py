@@ -195,17 +195,21 @@ def set_default(tx: Tx, *, account: Account, team: str | None) -> Account:
 
     Raises:
         NotFound: if they are in no such team.
-        InvalidInput: if a service account would have none.
+        InvalidInput: if a service account would have none, or they may only read there.
     """
     if team is None and account.own_id is None:
         raise InvalidInput("a service account has no entity of its own; name one of its teams")
     mine = t.membership.c.user_id == account.id
-    teams = {view.name: view.id for view in list_teams(tx, actor=account)}
+    teams = {view.name: view for view in list_teams(tx, actor=account)}
     if team is not None and team not in teams:
         raise NotFound(f"{account.name} is in no team {team!r}")
+    if team is not None and teams[team].role is Role.VIEWER:
+        raise InvalidInput(
+            f"{account.name} is a viewer in {team!r}, where runs of theirs cannot go"
+        )
     tx.conn.execute(update(t.membership).where(mine).values(is_default=0))
     if team is not None:
-        is_it = mine & (t.membership.c.entity_id == teams[team])
+        is_it = mine & (t.membership.c.entity_id == teams[team].id)
         tx.conn.execute(update(t.membership).where(is_it).values(is_default=1))
     found = accounts.account_by_id(tx, account.id, key_id=account.key_id)
     assert found is not None, "it was there above"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweepd.cli.console import echo_json, format_duration, format_number, print_table
+from sweepd.cli.console import echo_json, format_duration, format_number, print_table, say
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,15 @@ def test_a_table_into_a_pipe_is_as_wide_as_it_needs_to_be(capsys):
     print_table(["a", "b"], [["x" * 300, "y" * 300]])
 
     assert f"{'x' * 300}  {'y' * 300}" in capsys.readouterr().out
+
+
+def test_names_of_others_give_the_terminal_no_commands(capsys):
+    hostile = "a\x1b]0;owned\x07\x1b[2J\x9b31mb\x00\x7f"
+
+    print_table(["name"], [[hostile]])
+    say(hostile)
+
+    out = capsys.readouterr().out
+    assert out.split("\n")[1].strip() == out.split("\n")[2]
+    assert not set(out) - {"\n"} & {chr(code) for code in (*range(32), *range(127, 160))}
+    assert "owned" in out

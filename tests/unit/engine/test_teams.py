@@ -118,6 +118,20 @@ def test_default_team_is_where_runs_go_that_name_no_entity(store, lab, alice):
         store.write_sync(teams.set_default, account=alice, team="nope")
 
 
+def test_default_team_is_none_where_one_may_only_read(store, lab, alice, bob):
+    def join(role):
+        store.write_sync(teams.set_role, actor=alice, team="lab", user="bob", role=role)
+        return store.read_sync(accounts.account_by_name, name="bob").entity
+
+    join(Role.VIEWER)
+    with pytest.raises(InvalidInput, match="bob is a viewer in 'lab'"):
+        store.write_sync(teams.set_default, account=bob, team="lab")
+    join(Role.MEMBER)
+    store.write_sync(teams.set_default, account=bob, team="lab")
+
+    assert [join(role) for role in (Role.MEMBER, Role.VIEWER, Role.ADMIN)] == ["lab", "bob", "lab"]
+
+
 def test_default_team_ends_with_the_membership(store, lab, alice, bob, root):
     store.write_sync(teams.set_role, actor=root, team="lab", user="bob", role=Role.ADMIN)
     store.write_sync(teams.set_default, account=alice, team="lab")
