@@ -70,7 +70,18 @@ class Lines:
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request and return the answer's status and body."""
-        line = self._free.pop() if self._free else await asyncio.open_connection(*self._address)
+        while self._free:
+            line = self._free.pop()
+            line[1].write(request)
+            try:
+                answer = await read_answer(line[0])
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                if getattr(error, "partial", b""):
+                    raise
+                continue  # it lay idle too long and was closed; every client takes another then
+            self._free.append(line)
+            return answer
+        line = await asyncio.open_connection(*self._address)
         line[1].write(request)
         answer = await read_answer(line[0])
         self._free.append(line)
@@ -109,18 +120,28 @@ async def load(
     *,
     n_logging: int,
     seconds: float,
+    beat_s: float = BEAT_S,
+    log_s: float = LOG_S,
 ) -> Found:
     """Heartbeat for every agent and log for some of the runs; return what was measured."""
     lines, found = Lines(served.url), Found()
     start = time.perf_counter() + 0.5
     tasks = [
-        beat(served, lines, found, pair, start=start + BEAT_S * n / len(pairs), seconds=seconds)
+        beat(
+            served,
+            lines,
+            found,
+            pair,
+            start=start + beat_s * n / len(pairs),
+            seconds=seconds,
+            every_s=beat_s,
+        )
         for n, pair in enumerate(pairs)
     ]
     for n, (_, run) in enumerate(pairs[:n_logging]):
         path = f"/files/{entity}/{PROJECT}/{run}/file_stream"
-        due = start + LOG_S * n / n_logging
-        tasks.append(log(served, lines, found, path, start=due, end=start + seconds))
+        due = start + log_s * n / n_logging
+        tasks.append(log(served, lines, found, path, start=due, end=start + seconds, every_s=log_s))
     await asyncio.gather(*tasks)
     return found
 
@@ -133,14 +154,15 @@ async def beat(
     *,
     start: float,
     seconds: float,
+    every_s: float,
 ) -> None:
-    """Heartbeat every five seconds; the first round, which is written at once, is not measured."""
+    """Heartbeat in turn; the first round, which is written at once, is not measured."""
     agent, run = pair
     variables = {"id": agent, "metrics": "{}", "runState": json.dumps({run: True})}
     body = {"query": HEARTBEAT, "variables": variables, "operationName": "Heartbeat"}
     request = post(served, "/graphql", json.dumps(body).encode())
-    for number in range(1 + round(seconds / BEAT_S)):
-        due = start + number * BEAT_S
+    for number in range(1 + round(seconds / every_s)):
+        due = start + number * every_s
         await asyncio.sleep(due - time.perf_counter())
         status, answer = await lines.ask(request)
         if number:
@@ -150,11 +172,18 @@ async def beat(
 
 
 async def log(
-    served: Served, lines: Lines, found: Found, path: str, *, start: float, end: float
+    served: Served,
+    lines: Lines,
+    found: Found,
+    path: str,
+    *,
+    start: float,
+    end: float,
+    every_s: float,
 ) -> None:
-    """Send twenty rows every fifteen seconds."""
+    """Send twenty rows at a time."""
     number = 0
-    while (due := start + number * LOG_S) < end:
+    while (due := start + number * every_s) < end:
         await asyncio.sleep(due - time.perf_counter())
         first = number * N_ROWS
         rows = [

@@ -239,7 +239,8 @@ def main() -> int:
         "bar_ms": BAR_MS,
     }
     print(json.dumps(result) if options.json else table(result))
-    return 0 if asked["filter and order by metrics"]["median_ms"] < BAR_MS else 1
+    is_met = asked["filter and order by metrics"]["median_ms"] < BAR_MS
+    return 0 if is_met or options.smoke else 1
 
 
 def table(result: Mapping[str, Any]) -> str:

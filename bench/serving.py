@@ -7,6 +7,7 @@ service the most of two cores, or else a lean asyncio client. Each result says w
 
 import asyncio
 import base64
+import http.client
 import importlib.metadata
 import json
 import os
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import uvloop
 
@@ -89,6 +90,23 @@ class Served:
     def client(self) -> Client:
         """Return a GraphQL client of this service."""
         return Client(self.url, self.key)
+
+    def sign_in(self) -> str:
+        """Sign a browser in; return the cookie that it sends from then on."""
+        parts = urlsplit(self.url)
+        line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+        }
+        line.request("POST", "/login", urlencode({"key": self.key}), headers)
+        answer = line.getresponse()
+        cookie = answer.headers.get("set-cookie", "")
+        answer.read()
+        line.close()
+        if not cookie:
+            sys.exit(f"signing in failed: {answer.status}")
+        return cookie.partition(";")[0]
 
     def make_runs(self, project: str, n: int) -> tuple[str, list[str]]:
         """Make so many runs in a project; return the entity's name and theirs."""

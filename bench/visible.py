@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from serving import Served, conditions, percentile, service, verdict
 
@@ -67,7 +67,7 @@ class Page:
 
     def __init__(self, served: Served, entity: str, run: str, *, feed: str) -> None:
         self._served = served
-        self._cookie = self._sign_in()
+        self._cookie = served.sign_in()
         self._curve = f"/-/data/run/{entity}/{PROJECT}/{run}/series?key=value"
         self._feed = feed
         self.seen_at: dict[int, float] = {}
@@ -84,21 +84,6 @@ class Page:
     def _connect(self) -> http.client.HTTPConnection:
         parts = urlsplit(self._served.url)
         return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-
-    def _sign_in(self) -> str:
-        line = self._connect()
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Sec-Fetch-Site": "same-origin",
-        }
-        line.request("POST", "/login", urlencode({"key": self._served.key}), headers)
-        answer = line.getresponse()
-        cookie = answer.headers.get("set-cookie", "")
-        answer.read()
-        line.close()
-        if not cookie:
-            sys.exit(f"signing in failed: {answer.status}")
-        return cookie.partition(";")[0]
 
     def _listen(self) -> None:
         feed = self._connect()

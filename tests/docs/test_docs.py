@@ -72,6 +72,22 @@ def test_links_of_a_page_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_tests_and_benchmarks_that_a_page_names_are_there(path: Path) -> None:
+    named = re.findall(r"`(?:python )?((?:tests|bench)/[\w/]+\.py)(?:::(\w+))?", path.read_text())
+
+    for file, function in named:
+        assert (ROOT / file).exists(), file
+        assert f"def {function}" in (ROOT / file).read_text(), f"{file}::{function}"
+
+
+def test_every_benchmark_of_the_service_has_its_place_on_the_page() -> None:
+    page = (ROOT / "docs/bench.md").read_text()
+    scripts = [path for path in (ROOT / "bench").glob("*.py") if "def main" in path.read_text()]
+
+    assert [path.name for path in scripts if f"bench/{path.name}" not in page] == []
+
+
 def test_files_and_functions_stay_short() -> None:
     long = []
     for path in CODE:
