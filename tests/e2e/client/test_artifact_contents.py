@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # three clients share the cores
 
 
 class _Far(http.server.BaseHTTPRequestHandler):
@@ -308,7 +308,7 @@ ADDITIONS = program(
 
 
 def test_versions_are_added_to_and_filled_by_several_runs(real_client):
-    facts = real_client.python(ADDITIONS, timeout_s=120, WRITER=WRITER)
+    facts = real_client.python(ADDITIONS, timeout_s=280, WRITER=WRITER)
 
     assert facts["v0"] == {"a": 1, "b": 1}
     assert facts["v1"] == {"a": 1, "b": 2, "c": 1}

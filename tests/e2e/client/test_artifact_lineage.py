@@ -1,10 +1,11 @@
 """Which runs made and used artifacts, with the unmodified client: online, offline, by commands."""
 
+import json
 import textwrap
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # three clients share the cores
 
 HEAD = """
 import datetime, json, os, pathlib, wandb
@@ -55,9 +56,9 @@ MANY = program(
     facts["logged by"] = one.logged_by().id
     later = api.artifact("many/a002:v0")
     facts["manual"] = [api.run("users/also0").use_artifact(later).name,
-        maker.log_artifact(api.artifact("many/a003:v0"), aliases=["api"]).name]
+        maker.log_artifact(api.artifact("many/a003:v0"), **json.loads(os.environ["MORE"])).name]
     facts["manual used"] = sorted(r.id for r in api.artifact("many/a002:v0").used_by())
-    facts["api alias"] = api.artifact("many/a003:api").version
+    facts["alias"] = api.artifact_exists("many/a003:api")
     fresh = wandb.Artifact("draft", "data")
     facts["draft"] = [refused(lambda: maker.log_artifact(fresh)) is not None,
         refused(lambda: maker.use_artifact(fresh)) is not None,
@@ -68,8 +69,12 @@ MANY = program(
 )
 
 
-def test_what_a_run_logged_and_used_is_told_over_pages_and_projects(real_client):
-    facts = real_client.python(MANY, timeout_s=180)
+def test_what_a_run_logged_and_used_is_told_over_pages_and_projects(real_client, client_version):
+    # The public API of older clients sends aliases as bare texts, which no server takes.
+    takes_aliases = client_version >= (0, 30, 0)
+    more = {"aliases": ["api"]} if takes_aliases else {}
+
+    facts = real_client.python(MANY, timeout_s=280, MORE=json.dumps(more))
 
     assert facts["cross"] == ["admin/many/a000:latest", "many"]
     assert facts["counts"] == [120, 120, 120, 120]
@@ -79,7 +84,7 @@ def test_what_a_run_logged_and_used_is_told_over_pages_and_projects(real_client)
     assert facts["logged by"] == "maker"
     assert facts["manual"] == ["a002:v0", "a003:v0"]
     assert facts["manual used"] == ["also0", "user"]
-    assert facts["api alias"] == "v0"
+    assert facts["alias"] == takes_aliases
     assert facts["draft"] == [True] * 4
 
 
@@ -181,7 +186,7 @@ MODELS = program(
 
 
 def test_models_code_and_configs_lead_to_artifacts(real_client):
-    facts = real_client.python(MODELS, timeout_s=120)
+    facts = real_client.python(MODELS, timeout_s=280)
 
     assert facts["code"] == ["code", ["train.py"]]
     assert "top level keys" in facts["nested"]

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # three clients share the cores
 
 #: What the programs below begin with.
 HEAD = """
@@ -200,7 +200,7 @@ COLLECTIONS = program(
 
 
 def test_links_and_collections_are_made_changed_and_deleted(real_client):
-    facts = real_client.python(COLLECTIONS, timeout_s=90)
+    facts = real_client.python(COLLECTIONS, timeout_s=280)
 
     assert facts["links"] == [
         ["admin/places/shelf:v0", "admin/places/images:v2", True, False, ["latest", "top"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # three clients share the cores
 
 TABLES = """
 import json, os, pathlib, shutil, wandb
@@ -94,7 +94,7 @@ print(json.dumps(facts))
 
 
 def test_tables_and_media_in_artifacts_are_read_back_joined_and_linked(real_client):
-    facts = real_client.python(TABLES, timeout_s=120)
+    facts = real_client.python(TABLES, timeout_s=280)
 
     assert "ValueError" in facts["wrong join"]
     assert facts["equal"] == [True] * 8
