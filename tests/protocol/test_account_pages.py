@@ -3,6 +3,7 @@
 import asyncio
 import re
 import threading
+import time
 from urllib.parse import urlencode
 
 import pytest
@@ -160,6 +161,25 @@ def test_browser_is_signed_out_with_the_key_that_signed_it_in(site):
     site.post("bea", f"/-/settings/keys/{mine.id}/revoke")
 
     assert site.get("bea", "/-/settings").headers["location"].startswith("/login")
+
+
+def test_browser_is_signed_out_when_the_key_that_signed_it_in_expires(site):
+    later = time.time() + 3600
+    key = site.store.write_sync(keys.add_key, account=site.account("bea"), expires_at=later)[1]
+    site.sign_in("bea", key)
+    link = site.store.write_sync(
+        sessions.create_login_link,
+        account=site.store.read_sync(accounts.account_by_key, key=key),
+    )
+    assert site.get("bea", "/-/settings").status_code == 200
+
+    past = keys.t.api_key.update().values(expires_at=time.time())
+    site.store.write_sync(lambda tx: tx.conn.execute(past))
+
+    assert site.get("bea", "/-/settings").headers["location"].startswith("/login")
+    assert site.post("bea", "/authorize").headers["location"].startswith("/login")
+    assert site.get("bea", f"/login/{link}").status_code == 401
+    assert site.keys("bea") == []
 
 
 def test_form_of_who_was_signed_out_leads_back_to_its_page(service):
