@@ -54,12 +54,6 @@ class Beats:
         self._beats = {**taken, **self._beats}
 
 
-_HELD = t.attempt.join(
-    t.trial,
-    (t.trial.c.id == t.attempt.c.trial_id)
-    & (t.trial.c.attempt == t.attempt.c.number)
-    & (t.trial.c.state == TrialState.LEASED),
-).join(t.run, t.run.c.id == t.trial.c.run_id)
 _LOOK = Prepared(
     select(
         t.agent.c.state,
@@ -72,9 +66,20 @@ _LOOK = Prepared(
         t.attempt.c.number,
     )
     .select_from(
+        # Join by join: SQLite would make a table of everybody's attempts for a join in brackets.
         t.agent.join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
         .join(t.project, t.project.c.id == t.sweep.c.project_id)
-        .outerjoin(_HELD, (t.attempt.c.agent_id == t.agent.c.id) & t.attempt.c.ended_at.is_(None))
+        .outerjoin(
+            t.attempt,
+            (t.attempt.c.agent_id == t.agent.c.id) & t.attempt.c.ended_at.is_(None),
+        )
+        .outerjoin(
+            t.trial,
+            (t.trial.c.id == t.attempt.c.trial_id)
+            & (t.trial.c.attempt == t.attempt.c.number)
+            & (t.trial.c.state == TrialState.LEASED),
+        )
+        .outerjoin(t.run, t.run.c.id == t.trial.c.run_id)
     )
     .where(t.agent.c.id == bindparam("agent_id"))
 )
@@ -85,7 +90,8 @@ def quiet_beat(tx: Tx, *, actor: Account, agent_id: str, running: Collection[str
 
     None means: ask `agents.heartbeat`, which also has the words for who may not.
     """
-    rows = _LOOK.rows(tx, agent_id=agent_id)
+    found = _LOOK.rows(tx, agent_id=agent_id)
+    rows = [row for row in found if row[3] is not None]  # attempts that the agent holds
     if not running or len(rows) != len(running):
         return None
     state, entity_id, wall = rows[0][:3]

@@ -1,0 +1,48 @@
+"""Statements of the hot path find what they need by an index, however much there is beside it."""
+
+import re
+import sqlite3
+from contextlib import closing
+from importlib import import_module
+from pkgutil import walk_packages
+
+import pytest
+
+from sweepd import engine, wire
+from sweepd.store import Prepared, Store
+
+MODULES = [
+    import_module(found.name)
+    for package in (engine, wire)
+    for found in walk_packages(package.__path__, f"{package.__name__}.")
+]
+PREPARED = {
+    f"{module.__name__.removeprefix('sweepd.')}.{name}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if isinstance(value, Prepared)
+}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """A database with every table and nothing in it."""
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    Store.open(folder).close()
+    with closing(sqlite3.connect(folder / "sweepd.db")) as database:
+        yield database
+
+
+def test_there_are_such_statements():
+    assert {"engine.beats._LOOK", "engine.stream_runs._FIND"} <= PREPARED.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PREPARED))
+def test_statement_reads_no_table_from_end_to_end(database, name):
+    text, given = PREPARED[name]._text, PREPARED[name]._given
+    values = {key: given.get(key, 1) for key in re.findall(r":(\w+)", text)}
+
+    steps = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+    slow = [step for step in steps if re.search(r"SCAN|MATERIALIZE|AUTOMATIC", step)]
+    assert [step for step in slow if "VIRTUAL TABLE" not in step] == []
