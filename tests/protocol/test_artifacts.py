@@ -16,7 +16,7 @@ from drafting import COMMIT, COMPLETE, FILES, Drafting, digest_of, manifest_of, 
 
 NAMED = """query($name: String!) { project(name: "toy", entityName: "alice") {
   artifactCollectionMembership(name: $name) { versionIndex aliases { alias } artifact { id digest
-  state size fileCount versionIndex artifactSequence { name project { name } } } } } }"""
+  state size tags { name } fileCount versionIndex artifactSequence { name project { name } } } } } }"""
 LISTED = """query($alias: String!, $names: [String!], $after: String, $first: Int) {
   project(name: "toy", entityName: "alice") { artifactCollection(name: "data") { __typename
   artifactMembership(aliasName: $alias) { files(names: $names, after: $after, first: $first) {
@@ -91,14 +91,17 @@ def test_aliases_and_latest_move_to_the_newer_version(drafting, named):
     assert {alias["alias"] for alias in second["aliases"]} == {"best", "latest"}
 
 
-def test_the_same_contents_are_the_same_version_and_take_the_aliases(drafting, named):
-    first = drafting.log({"a": b"1"})
+def test_the_same_contents_are_the_same_version_and_take_aliases_and_tags(drafting, named):
+    first = drafting.log({"a": b"1"}, tags=[{"tagName": "old"}])
     drafting.log({"a": b"2"})
 
-    again = drafting.create(digest=digest_of({"a": b"1"}), aliases=["latest", "back"])
+    again = drafting.create(
+        digest=digest_of({"a": b"1"}), aliases=["latest", "back"], tags=[{"tagName": "new"}]
+    )
 
     assert (again["state"], again["id"]) == ("COMMITTED", first["id"])
     assert {alias["alias"] for alias in named("data:v0")["aliases"]} == {"latest", "back"}
+    assert [tag["name"] for tag in named("data:v0")["artifact"]["tags"]] == ["new", "old"]
     assert named("data:v2") is None
 
 

@@ -69,8 +69,8 @@ class Draft:
 def create(tx: Tx, *, actor: Account, draft: Draft) -> ArtifactView:
     """Return a new draft, or the committed version of the collection that has the same contents.
 
-    In the second case the draft's aliases move to that version and its run counts as having logged
-    it. A repeated request gets the draft that the first one made.
+    In the second case the draft's aliases move to that version, its tags are added, and its run
+    counts as having logged it. A repeated request gets the draft that the first one made.
 
     Raises:
         NotFound, Forbidden: for the project or the run.
@@ -94,9 +94,9 @@ def create(tx: Tx, *, actor: Account, draft: Draft) -> ArtifactView:
     artifact_id = known.id if known is not None else _insert(tx, actor, collection, draft, run_id)
     if known is None or not known.is_committed:
         _want(tx, artifact_id, wanted)
-        for tag in tags:
-            row = {"artifact_id": artifact_id, "name": tag}
-            tx.conn.execute(insert(a.artifact_tag).values(row).on_conflict_do_nothing())
+    for tag in tags:
+        row = {"artifact_id": artifact_id, "name": tag}
+        tx.conn.execute(insert(a.artifact_tag).values(row).on_conflict_do_nothing())
     if run_id is not None:
         note_run(tx, run_id=run_id, artifact_id=artifact_id, role="output")
     found = rows.load_artifact(tx, artifact_id)
