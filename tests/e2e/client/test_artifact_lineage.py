@@ -88,6 +88,26 @@ def test_what_a_run_logged_and_used_is_told_over_pages_and_projects(real_client,
     assert facts["draft"] == [True] * 4
 
 
+AFTERWARDS = program(
+    """
+    with wandb.init(project="afterwards", id="maker") as run:
+        run.log_artifact(file_of(wandb.Artifact("made", "data"), "n", "1"))
+    made = wandb.Api().artifact("afterwards/made:v0")
+    wandb.Api().run("afterwards/maker").log_artifact(made, aliases=["api"], tags=["late"])
+    named = wandb.Api().artifact("afterwards/made:api")
+    print(json.dumps([named.version, sorted(named.aliases), named.tags]))
+    """
+)
+
+
+def test_a_run_gives_a_version_aliases_and_tags_through_the_public_api(real_client, needs_client):
+    needs_client(
+        "0.30", why="0.29's Run.log_artifact sends aliases and tags in a form of no server"
+    )
+
+    assert real_client.python(AFTERWARDS) == ["v0", ["api", "latest"], ["late"]]
+
+
 OFFLINE = program(
     """
     with wandb.init(project="late", id="off") as run:
