@@ -16,7 +16,8 @@ from drafting import COMMIT, COMPLETE, FILES, Drafting, digest_of, manifest_of, 
 
 NAMED = """query($name: String!) { project(name: "toy", entityName: "alice") {
   artifactCollectionMembership(name: $name) { versionIndex aliases { alias } artifact { id digest
-  state size tags { name } fileCount versionIndex artifactSequence { name project { name } } } } } }"""
+  state size tags { name } fileCount versionIndex artifactSequence { name project { name } } } } }
+  }"""
 LISTED = """query($alias: String!, $names: [String!], $after: String, $first: Int) {
   project(name: "toy", entityName: "alice") { artifactCollection(name: "data") { __typename
   artifactMembership(aliasName: $alias) { files(names: $names, after: $after, first: $first) {
