@@ -322,3 +322,25 @@ def test_versions_are_added_to_and_filled_by_several_runs(real_client):
     assert facts["shared"] == {"from-w1.txt": "w1", "from-w2.txt": "w2", "end.txt": "end"}
     assert facts["loggers"] == {name: ["shared:v0"] for name in ("w1", "w2", "w3")}
     assert facts["of group"] == {"a": 1, "b": 1}
+
+
+MANY = program(
+    """
+    pathlib.Path("many").mkdir()
+    for n in range(1_100):
+        pathlib.Path("many", f"{n:04}").write_text(str(n))
+    with wandb.init(project="crowd") as run:
+        crowd = wandb.Artifact("crowd", "data")
+        crowd.add_dir("many")
+        run.log_artifact(crowd).wait()
+    drop_caches()
+    crowd = wandb.Api().artifact("crowd/crowd:v0")
+    back = texts(crowd.download("back"))
+    print(json.dumps([crowd.file_count, len(back), all(back[f"{n:04}"] == str(n)
+        for n in range(1_100)), len(crowd.files())]))
+    """
+)
+
+
+def test_an_artifact_of_more_files_than_a_page_lists_comes_back_whole(real_client):
+    assert real_client.python(MANY) == [1_100, 1_100, True, 1_100]
