@@ -165,7 +165,7 @@ def of_dan(service, lost):
     read = READ.replace('name: "toy"', 'name: "toy", entityName: "crew"')
     edges = client.data(read)["project"]["run"]["files"]["edges"]
     drafting = Drafting(client, nobody, entity="crew")
-    version = drafting.log({"a.txt": b"first"})
+    version = drafting.log({"a.txt": b"first"}, clientID="client-of-dan")
     files = client.data(
         f"""{{ artifact(id: "{version["id"]}") {{ currentManifest {{ file {{ directUrl }} }}
         files {{ edges {{ node {{ directUrl }} }} }} }} }}"""
@@ -209,6 +209,19 @@ def test_links_of_an_open_project_outlast_the_membership_but_not_the_key(service
     assert statuses(service, of_dan) == [403] * 2 + [200] * 3
 
     lost.revoked()
+
+    assert statuses(service, of_dan) == [403] * 5
+
+
+def test_links_end_though_the_version_is_linked_into_a_project_of_ones_own(service, lost, of_dan):
+    linked = """mutation { linkArtifact(input: {clientID: "client-of-dan", aliases: [],
+      artifactPortfolioName: "best", entityName: "dan", projectName: "own"}) { versionIndex } }"""
+    lost.client.data(
+        """mutation { upsertModel(input: {name: "own", entityName: "dan"}) { inserted } }"""
+    )
+    assert lost.client.data(linked)["linkArtifact"]["versionIndex"] == 0
+
+    lost.left()
 
     assert statuses(service, of_dan) == [403] * 5
 

@@ -48,7 +48,7 @@ _KEY = Prepared(
 
 
 def _walls(tables: FromClause, key: ColumnElement[Any]) -> Prepared:
-    """Return what finds the projects that a thing is in."""
+    """Return what finds whose project a thing is in, and who else may read there."""
     where = key == bindparam("number")
     return Prepared(
         select(t.project.c.entity_id, t.project.c.access).select_from(tables).where(where)
@@ -58,15 +58,9 @@ def _walls(tables: FromClause, key: ColumnElement[Any]) -> Prepared:
 _SEQUENCE = a.artifact.join(
     a.artifact_collection, a.artifact_collection.c.id == a.artifact.c.sequence_id
 ).join(t.project, t.project.c.id == a.artifact_collection.c.project_id)
-_IN_PROJECTS = {
+_PROJECTS = {
     Target.RUN: _walls(t.run.join(t.project, t.project.c.id == t.run.c.project_id), t.run.c.id),
-    # a version may be linked into collections of other projects, and is read there, too
-    Target.ARTIFACT: _walls(
-        a.artifact_member.join(a.artifact_collection).join(
-            t.project, t.project.c.id == a.artifact_collection.c.project_id
-        ),
-        a.artifact_member.c.artifact_id,
-    ),
+    Target.ARTIFACT: _walls(_SEQUENCE, a.artifact.c.id),  # wherever it is linked to, too
     Target.UPLOAD: _walls(
         _SEQUENCE.join(a.artifact_upload, a.artifact_upload.c.artifact_id == a.artifact.c.id),
         a.artifact_upload.c.id,
@@ -76,7 +70,6 @@ _IN_PROJECTS = {
         a.artifact_manifest.c.id,
     ),
 }
-_DRAFT = _walls(_SEQUENCE, a.artifact.c.id)
 
 
 def check_holder(tx: Tx, *, holder: str, target: Target, number: int, need: Need) -> None:
@@ -95,14 +88,12 @@ def check_holder(tx: Tx, *, holder: str, target: Target, number: int, need: Need
     account = _account(tx, holder)
     if account is None:
         raise Forbidden(_ENDED)
-    walls = _IN_PROJECTS[target].rows(tx, number=number)
-    if not walls and target is Target.ARTIFACT:  # not committed, so in no collection yet
-        walls = _DRAFT.rows(tx, number=number)
-    levels = [
-        access.level(tx, actor=account, entity_id=entity_id, access=wall)
-        for entity_id, wall in walls
-    ]
-    if walls and not any(has is not None and has >= need for has in levels):
+    found = _PROJECTS[target].row(tx, number=number)
+    if found is None:
+        return
+    entity_id, wall = found
+    has = access.level(tx, actor=account, entity_id=entity_id, access=wall)
+    if has is None or has < need:
         raise Forbidden(_ENDED)
 
 
