@@ -196,3 +196,37 @@ def test_console_lines_are_read_in_pages_and_from_the_end(outcome):
             "tail": True,
             "timed": True,
         }
+
+
+def test_the_rows_of_several_runs_are_read_together_and_scanned_the_older_way(outcome):
+    found = outcome(
+        """
+        for name in ("a", "b"):
+            with wandb.init(project="together", id=name) as run:
+                for step in range(30):
+                    run.log({"x": step, **({"odd": step} if step % 2 else {})})
+        runs = wandb.Api().runs("together", order="+name")
+        got = read(run)
+        rows = runs.histories(samples=100, keys=["odd"], format="default")
+        frame = runs.histories(samples=10, format="pandas")
+        found = {
+            "rows": [[row["run_id"], row["odd"]] for row in rows],
+            "frame": [len(frame), sorted(set(frame["run_id"]))],
+            "none": wandb.Api().runs("together", {"tags": "none"}).histories(format="default"),
+            "older": [row["odd"] for row in got.beta_scan_history(keys=["odd"], page_size=4)],
+            "part": [row["x"] for row in got.beta_scan_history(min_step=5, max_step=8)],
+        }
+        scan = got.scan_history(page_size=3)
+        found["begun"] = [next(scan)["x"], next(scan)["x"]]
+        found["again"] = [row["x"] for row in scan] == list(range(30))
+        """
+    )
+
+    odd = list(range(1, 30, 2))
+    assert found["rows"] == [[name, step] for name in "ab" for step in odd]
+    assert found["frame"] == [20, ["a", "b"]]
+    assert found["none"] == []
+    assert found["older"] == odd
+    assert found["part"] == [5, 6, 7]
+    assert found["begun"] == [0, 1]
+    assert found["again"]

@@ -38,6 +38,45 @@ def scheduled(real_client, needs_client):
     return real_client
 
 
+def test_a_scheduler_that_starts_late_knows_what_ran_and_what_runs(scheduled):
+    found = scheduled.python(
+        textwrap.dedent(
+            """
+            import json, signal, subprocess, sys, threading
+            import wandb
+
+            sweep = wandb.sweep({"method": "grid", "scheduler": {"engine": "wandb"},
+                "metric": {"name": "loss", "goal": "minimize"},
+                "parameters": {"x": {"values": [0.1, 0.2, 0.3]}}}, project="late")
+            of_sweep = {"project": "late", "settings": wandb.Settings(sweep_id=sweep)}
+            with wandb.init(**of_sweep, id="was0001", config={"x": 0.1}) as run:
+                run.log({"loss": 1.0})
+            runs = wandb.init(**of_sweep, id="is0002", config={"x": 0.2})
+            scheduler = subprocess.Popen([sys.executable, "-m", "wandb", "sweep-scheduler",
+                "--batch-size=1", "--poll-interval=5", f"admin/late/{sweep}"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            guard = threading.Timer(40, scheduler.kill)
+            guard.start()
+            seen = []
+            for line in scheduler.stdout:
+                seen.append(line)
+                if all(name in "".join(seen) for name in ("was0001", "is0002")):
+                    break
+            scheduler.send_signal(signal.SIGINT)
+            scheduler.communicate()
+            guard.cancel()
+            runs.finish()
+            print(json.dumps("".join(seen)))
+            """
+        ),
+        timeout_s=80,
+        WANDB_SILENT="false",
+    )
+
+    assert "was0001" in found
+    assert "is0002" in found
+
+
 def test_the_clients_scheduler_searches_and_agents_run_what_it_enqueues(scheduled):
     found = scheduled.python(
         textwrap.dedent(

@@ -177,6 +177,31 @@ def test_commit_remote_changes_and_code_are_kept_with_a_run(real_client, git):
     assert found["path"].startswith(found["named"])
 
 
+def test_an_alert_that_is_raised_again_soon_is_kept_once(real_client, query):
+    real_client.python(
+        textwrap.dedent(
+            """
+            import wandb
+            with wandb.init(project="alerts", id="r") as run:
+                run.alert("hot", "first", level=wandb.AlertLevel.WARN, wait_duration=300)
+                run.alert("hot", "again", wait_duration=300)
+                run.alert("cold", "other")
+            print("null")
+            """
+        )
+    )
+
+    run = query(
+        '{ project(name: "alerts") { run(name: "r") { sweepdAlerts { title text severity repeats'
+        " } } } }"
+    )["project"]["run"]
+    alerts = sorted(run["sweepdAlerts"], key=lambda alert: alert["title"])
+    assert alerts == [
+        {"title": "cold", "text": "other", "severity": "INFO", "repeats": 0},
+        {"title": "hot", "text": "first", "severity": "WARN", "repeats": 1},
+    ]
+
+
 def test_a_file_from_outside_its_folder_is_uploaded_and_found(real_client):
     found = real_client.python(
         textwrap.dedent(
