@@ -23,6 +23,8 @@ _SECRETS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+_LONGEST = 16_384  # characters of a message and of a traceback: what came in may be in them
+
 
 @contextmanager
 def request_id_in_logs(request_id: str) -> Iterator[None]:
@@ -50,6 +52,14 @@ def configure_logs(*, is_json: bool = False, level: str = "info") -> None:
         logger.propagate = False
 
 
+def _cut(text: str) -> str:
+    """Return a text without its middle, if it is too long for a log."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters left out … {text[-half:]}"
+
+
 def _without_secrets(text: str) -> str:
     return _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}***", text)
 
@@ -59,7 +69,7 @@ class _Human(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = _cut(super().format(record))
         request_id = _request_id.get()
         mark = f" [{request_id}]" if request_id and f"[{request_id}]" not in text else ""
         return _without_secrets(text + mark)
@@ -72,11 +82,11 @@ class _Json(logging.Formatter):
             "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _cut(record.getMessage()),
             "request": _request_id.get(),
         }
         line |= {name: getattr(record, name, None) for name in _FIELDS}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _cut(self.formatException(record.exc_info))
         kept = {name: value for name, value in line.items() if value is not None}
         return _without_secrets(json.dumps(kept, ensure_ascii=False, default=str))

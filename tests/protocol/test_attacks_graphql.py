@@ -126,6 +126,50 @@ def test_a_json_bomb_in_a_filter_does_no_harm(client, text):
     assert answer.status_code in (200, 400), answer.text[:300]
 
 
+def _each(filters):
+    return json.dumps({"$or": filters})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(_each([{}] * 20_000), id="empty alternatives"),
+        pytest.param(_each([{"state": f"s{n}"} for n in range(1_000)]), id="a deep chain"),
+        pytest.param(json.dumps({"tags": [f"t{n}" for n in range(2_000)]}), id="tags"),
+        pytest.param(json.dumps({"tags": {"$in": [["t"] * 2_000]}}), id="lists of tags"),
+        pytest.param(_each([{"config.a": {"$in": [*range(900)]}}] * 50), id="lists of numbers"),
+        pytest.param(json.dumps({"config." + ".".join("a" * 200): 1}), id="dots"),
+        pytest.param(json.dumps({"config." + "." * 200_000: 1}), id="a great many dots"),
+        pytest.param(_each([{f"summary_metrics.a{n}": 1} for n in range(100)]), id="keys"),
+        pytest.param(_each([{f"summary_metrics.a.b.c.d.e{n}": 1} for n in range(9)]), id="splits"),
+    ],
+)
+def test_a_bomb_of_terms_in_a_filter_is_refused_before_it_becomes_sql(client, text):
+    status, messages = client.errors(FILTER, f=text)
+
+    assert status == 400
+    assert messages[0].startswith("filters: ")
+
+
+@pytest.mark.parametrize("key", ["state", "config.a", "tags"])
+def test_a_long_list_in_a_filter_is_still_answered(client, key):
+    values = [*map(str, range(900))] if key != "config.a" else [*range(450), *map(str, range(450))]
+
+    client.data(FILTER, f=json.dumps({key: {"$in": values}}))
+    client.data(FILTER, f=_each([{"name": f"n{n}"} for n in range(890)]))
+
+
+@pytest.mark.parametrize("n", [33, 3_000])
+def test_a_bomb_of_orders_is_refused(client, n):
+    order = ",".join(f"+config.a{number}" for number in range(n))
+    query = 'query($o: String) { project(name: "toy") { runs(order: $o) { totalCount } } }'
+
+    status, messages = client.errors(query, o=order)
+
+    assert status == 400
+    assert "more than 32 fields" in messages[0]
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

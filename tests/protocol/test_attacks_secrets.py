@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import sys
 
 import pytest
 
@@ -212,3 +213,16 @@ def test_ssrf_no_module_of_the_service_can_fetch(request):
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize("formatter", [logs._Human(), logs._Json()])
+def test_a_failure_of_megabytes_fills_no_log(formatter):
+    try:
+        raise ValueError("x" * 2**22)
+    except ValueError:
+        record = logging.LogRecord("sweepd", 40, "", 0, "y" * 2**22, None, sys.exc_info())
+
+    line = formatter.format(record)
+
+    assert len(line) < 64 * 1024
+    assert "characters left out" in line

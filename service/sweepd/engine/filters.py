@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import (
     Boolean,
@@ -38,7 +38,10 @@ from sweepd.store.regexp import Regexp
 __all__ = ["Columns", "Ordering", "compile_filters", "compile_order", "compile_over"]
 
 _MAX_DEPTH = 20
-_MAX_TERMS = 1_000
+_MAX_TERMS = 900  # SQLite takes chains of conditions up to 1000
+_MAX_VALUES = 1_000  # of one `$in`
+_MAX_VALUES_IN_ALL = 10_000
+_MAX_ORDERS = 32
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ def compile_order(order: str | None, fields: Fields | None = None) -> list[Order
         ProtocolError: naming the unknown field.
     """
     fields = fields or Fields()
-    orderings = []
+    orderings: list[Ordering] = []
     for part in (order or "").split(","):
         name = part.strip()
         if not name:
             continue
+        if len(orderings) == _MAX_ORDERS:
+            raise ProtocolError(f"order: more than {_MAX_ORDERS} fields")
         is_descending = name.startswith("-")
         name = name.lstrip("+-")
         field = fields.sorted_by(name, is_descending=is_descending)
@@ -114,6 +119,7 @@ class _Compiler:
     def __init__(self, find: Callable[[str], Field]) -> None:
         self._find = find
         self._n_terms = 0
+        self._n_values = 0
 
     def document(self, filters: object, *, depth: int) -> Clause:
         """Compile `{…}`: all of its members must hold."""
@@ -121,12 +127,12 @@ class _Compiler:
             raise ProtocolError(f"filters: must be an object, not {_short(filters)}")
         if depth > _MAX_DEPTH:
             raise ProtocolError(f"filters: nested deeper than {_MAX_DEPTH}")
+        if not filters:
+            self._count()
         return _all(self._member(key, value, depth=depth) for key, value in filters.items())
 
     def _member(self, key: str, value: object, *, depth: int) -> Clause:
-        self._n_terms += 1
-        if self._n_terms > _MAX_TERMS:
-            raise ProtocolError(f"filters: more than {_MAX_TERMS} terms")
+        self._count()
         if key in ("$and", "$or", "$nor"):
             if not isinstance(value, Sequence) or isinstance(value, str):
                 raise ProtocolError(f"filters: {key} takes a list, not {_short(value)}")
@@ -144,13 +150,14 @@ class _Compiler:
         """Compile what stands at a field: operators, or a bare value that it must equal."""
         is_operators = isinstance(value, Mapping) and any(str(key).startswith("$") for key in value)
         if not is_operators:
+            self._count_values([value])
             return _equals(field, value)
         assert isinstance(value, Mapping)
         if depth > _MAX_DEPTH:
             raise ProtocolError(f"filters: nested deeper than {_MAX_DEPTH}")
         clauses = []
         for operator, operand in value.items():
-            self._n_terms += 1
+            self._count()
             if operator == "$not":
                 inner = operand if isinstance(operand, Mapping) else {"$eq": operand}
                 clauses.append(not_(self._condition(field, inner, depth=depth + 1)))
@@ -160,12 +167,27 @@ class _Compiler:
             elif operator == "$regex":
                 clauses.append(_matches(field, operand, value.get("$options", "")))
             elif operator in _OPERATORS:
+                self._count_values(operand if operator in ("$in", "$nin") else [operand])
                 clauses.append(_OPERATORS[operator](field, operand))
             else:
                 raise ProtocolError(
                     f"filters: unknown operator {operator!r}; known: {_known_operators()}"
                 )
         return _all(clauses)
+
+    def _count(self, n: int = 1) -> None:
+        self._n_terms += n
+        if self._n_terms > _MAX_TERMS:
+            raise ProtocolError(f"filters: more than {_MAX_TERMS} terms")
+
+    def _count_values(self, values: object) -> None:
+        """Count values to compare with; each member of one that is a list is a condition."""
+        if not isinstance(values, list):
+            return
+        self._n_values += len(values)
+        if self._n_values > _MAX_VALUES_IN_ALL:
+            raise ProtocolError(f"filters: more than {_MAX_VALUES_IN_ALL} values in all")
+        self._count(sum(len(inner) + 1 for inner in values if isinstance(inner, list)))
 
 
 def _known_operators() -> str:
@@ -235,12 +257,36 @@ def _compares(compare: Callable[[Value, object], Clause]) -> Callable[[Field, ob
 def _is_in(field: Field, values: object) -> Clause:
     if not isinstance(values, list):
         raise ProtocolError(f"filters: $in and $nin take a list, not {_short(values)}")
-    if len(values) > _MAX_TERMS:
-        raise ProtocolError(f"filters: more than {_MAX_TERMS} values in one $in")
-    texts = [_text(value) for value in values if isinstance(value, str)]
-    if texts and len(texts) == len(values) and not (field.is_list or field.is_time):
-        return _typed(field, ("text",), field.value.in_(texts))
-    return _any(_equals(field, value) for value in values)
+    if len(values) > _MAX_VALUES:
+        raise ProtocolError(f"filters: more than {_MAX_VALUES} values in one $in")
+    if field.is_list:
+        return _is_in_list(field, values)
+    if field.is_time:
+        moments = [_time(value) for value in values if value is not None]
+        alike = [and_(field.value.is_not(None), field.value.in_(moments))]
+    else:
+        texts = [_text(value) for value in values if isinstance(value, str)]
+        numbers = [_number(value) for value in values if _is_number(value)]
+        alike = [_typed(field, ("text",), field.value.in_(texts))] if texts else []
+        if numbers:
+            alike.append(_typed(field, ("integer", "real"), field.value.in_(numbers)))
+    others = [value for value in (None, True, False) if any(value is one for one in values)]
+    rest = [value for value in values if not (value is None or isinstance(value, _SINGLE))]
+    if not field.is_time:
+        alike += [_equals(field, value) for value in [*others, *rest[:1]]]
+    elif None in others:
+        alike.append(_equals(field, None))
+    return _any(alike)
+
+
+def _is_in_list(field: Field, values: list[object]) -> Clause:
+    """Return whether a list of texts has one of `values` in it, or all of one of their lists."""
+    texts = [_text(value) for value in values if value is not None and not isinstance(value, list)]
+    members = func.json_each(field.value).table_valued("value")
+    has_one = select(literal(1)).select_from(members).where(members.c.value.in_(texts)).exists()
+    rest = [value for value in values if isinstance(value, list)]
+    nothing = [None] if any(value is None for value in values) else []
+    return _any([has_one, *(_contains(field, value) for value in [*rest, *nothing])])
 
 
 def _exists(field: Field, value: object) -> Clause:
@@ -288,6 +334,12 @@ _OPERATORS: Mapping[str, Callable[[Field, object], Clause]] = {
 
 
 # Values from outside.
+
+_SINGLE = (str, int, float, bool)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: int | float) -> int | float:

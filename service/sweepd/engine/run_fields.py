@@ -26,6 +26,11 @@ Clause = ColumnElement[bool]
 Value = ColumnElement[Any]
 
 _MAX_PARTS = 4  # dots in a key up to which every way to split it is tried
+_MAX_DOTS = 32
+#: Looks into documents that one query may take: SQLite holds a copy of the document for each.
+_MAX_LOOKS = 256
+#: Of a key of the summary, for each way to split it at its dots: to compare it, and to sort by it.
+_LOOKS_TO_FILTER, _LOOKS_TO_SORT = 4, 12
 
 _TEXTS: Mapping[str, Value] = {
     "name": t.run.c.name,
@@ -101,12 +106,14 @@ class Fields:
         self._joined: dict[int, FromClause] = {}
         self.joins: list[tuple[FromClause, Clause]] = []
         self.wanted: dict[str, None] = {}
+        self._n_looks = 0
 
     def find(self, name: str) -> Field:
         """Return the field of that name; raise ProtocolError with the known ones."""
         plain = self._plain(name)
         if plain is not None:
             return plain
+        self._count(name, _LOOKS_TO_FILTER)
         field = document_field(name)
         return self._kept(name, field) if _is_kept(name) else field
 
@@ -115,6 +122,7 @@ class Fields:
         plain = self._plain(name)
         if plain is not None:
             return plain
+        self._count(name, _LOOKS_TO_SORT)
         value = sorted_value(name, is_descending=is_descending)
         field = Field(value, func.typeof(value))
         order = f"{'-' if is_descending else '+'}{name}"
@@ -125,6 +133,15 @@ class Fields:
         if other is not None and all(table is not other[0] for table, _ in self.joins):
             self.joins.append(other)
         return _plain_field(name)
+
+    def _count(self, name: str, of_summary: int) -> None:
+        """Refuse a query before it looks too often into the runs' documents."""
+        tail = name.removeprefix("config.").removeprefix("summary_metrics.")
+        n_cuts = min(tail.count("."), _MAX_DOTS)
+        n_splits = 2**n_cuts if n_cuts <= _MAX_PARTS else n_cuts + 2
+        self._n_looks += n_splits * (of_summary if name.startswith("summary_metrics.") else 1)
+        if self._n_looks > _MAX_LOOKS:
+            raise ProtocolError("filters: too many keys of config and summary_metrics in one query")
 
     def _kept(self, name: str, field: Field) -> Field:
         """Return a field where its values are kept, or as it is."""
@@ -197,6 +214,8 @@ def _document_field(document: str, tail: str, summaries: Sequence[str]) -> Field
 
 def _splits(tail: str) -> list[list[str]]:
     """Return the ways to read a dotted key, the whole as one key first."""
+    if tail.count(".") > _MAX_DOTS:
+        raise ProtocolError(f"filters: a key with more than {_MAX_DOTS} dots: {tail[:60]!r}")
     parts = tail.split(".")
     cuts = range(1, len(parts))
     n_cuts = [0, 1, len(cuts)] if len(cuts) > _MAX_PARTS else list(range(len(cuts) + 1))
