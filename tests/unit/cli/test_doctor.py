@@ -32,11 +32,15 @@ def folder_of_data(data):
 
 
 @pytest.fixture
-def doctor(sweep, folder_of_data, monkeypatch):
+def free_port(monkeypatch):
+    """The service's port is one that nothing on this machine has taken."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("SWEEPD_PORT", str(probe.getsockname()[1]))
 
+
+@pytest.fixture
+def doctor(sweep, folder_of_data, free_port):
     def doctor(**how):
         done = sweep("doctor", "--json", "--data", folder_of_data, **how)
         return {row["check"]: row for row in done.json}
@@ -55,6 +59,7 @@ def test_a_good_folder_has_no_problem_and_the_words_are_for_people(sweep, doctor
     assert "WANDB_BASE_URL is not set" in shown
 
 
+@pytest.mark.usefixtures("free_port")
 def test_a_folder_that_is_not_there_is_only_a_warning(sweep, tmp_path):
     rows = sweep("doctor", "--json", "--data", tmp_path / "none", code=0).json
 
