@@ -46,13 +46,35 @@ def test_project_lists_every_run(tab: Tab, seeded: Seeded) -> None:
     expect(page.locator("#runs th", has_text="val_accuracy")).to_be_visible()
 
 
-@pytest.mark.parametrize("tail", ["runs", "sweeps", "workspace"])
+@pytest.mark.parametrize("tail", ["runs", "sweeps", "workspace", "table"])
 def test_addresses_that_wandb_links_to_lead_to_the_project(
     tab: Tab, seeded: Seeded, tail: str
 ) -> None:
     page = tab.open(f"{seeded.project_url}/{tail}")
 
     expect(page).to_have_url(tab.url + seeded.project_url)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("logs", "logs"), ("code", "files"), ("workspace", "charts")]
+)
+def test_addresses_below_a_run_of_wandb_lead_to_its_tabs(
+    tab: Tab, seeded: Seeded, theirs: str, ours: str
+) -> None:
+    page = tab.open(f"{seeded.project_url}/runs/{seeded.best}/{theirs}")
+
+    expect(page).to_have_url(f"{tab.url}{seeded.project_url}/runs/{seeded.best}#{ours}")
+    expect(page.get_by_role("tab", selected=True)).to_have_text(re.compile(ours, re.IGNORECASE))
+
+
+def test_wandb_addresses_of_settings_and_artifacts_of_a_type_are_there(
+    tab: Tab, seeded: Seeded
+) -> None:
+    page = tab.open("/settings")
+    expect(page).to_have_title(re.compile("Settings"))
+
+    page = tab.open(f"{seeded.project_url}/artifacts/model")
+    expect(page).to_have_url(f"{tab.url}{seeded.project_url}/artifacts")
 
 
 def test_comparison_shows_differences_and_signed_deltas(tab: Tab, seeded: Seeded) -> None:

@@ -1,6 +1,6 @@
 """The addresses of the pages. `/-/` is ours: no entity's name begins with a dash."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -26,6 +26,17 @@ from sweepd.engine.services import Services
 from sweepd.errors import NotFound
 
 __all__ = ["routes"]
+
+#: W&B's addresses below a run's, and the tab of the run's page that each is here.
+_TABS = {
+    "artifacts": "overview",
+    "code": "files",
+    "files": "files",
+    "logs": "logs",
+    "overview": "overview",
+    "system": "system",
+    "workspace": "charts",
+}
 
 
 def routes(services: Services) -> Sequence[BaseRoute]:
@@ -111,6 +122,7 @@ def _pages(guard: Guard) -> list[BaseRoute]:
     project = "/{entity}/{project}"
     table = {
         "/authorize": settingspage.page,
+        "/settings": settingspage.page,
         "/-/settings": settingspage.page,
         "/-/teams/{team}": teampage.page,
         "/-/admin": adminpage.page,
@@ -130,8 +142,13 @@ def _pages(guard: Guard) -> list[BaseRoute]:
     # W&B's own listings live a level down; its links lead to the same place here.
     pages += [
         Route(f"{project}/{name}", _to_project, methods=["GET"])
-        for name in ("runs", "sweeps", "workspace", "overview")
+        for name in ("runs", "sweeps", "workspace", "overview", "table")
     ]
+    run = f"{project}/runs/{{name}}"
+    pages += [
+        Route(f"{run}/{theirs}", _to_tab(ours), methods=["GET"]) for theirs, ours in _TABS.items()
+    ]
+    pages.append(Route(f"{project}/artifacts/{{type}}", _to_artifacts, methods=["GET"]))
     return [*pages, Route("/{path:path}", guard.page(_nothing), methods=["GET"])]
 
 
@@ -140,5 +157,21 @@ async def _nothing(visit: Visit) -> Response:
 
 
 async def _to_project(request: Request) -> Response:
+    return _below_project(request)
+
+
+async def _to_artifacts(request: Request) -> Response:
+    return _below_project(request, "artifacts")
+
+
+def _to_tab(tab: str) -> Callable[[Request], Awaitable[Response]]:
+    async def to_tab(request: Request) -> Response:
+        return _below_project(request, "runs", request.path_params["name"], tab=tab)
+
+    return to_tab
+
+
+def _below_project(request: Request, *parts: str, tab: str | None = None) -> Response:
     params = request.path_params
-    return RedirectResponse(address(params["entity"], params["project"]), 303)
+    place = address(params["entity"], params["project"], *parts)
+    return RedirectResponse(f"{place}#{tab}" if tab else place, 303)

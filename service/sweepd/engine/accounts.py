@@ -45,6 +45,7 @@ _RESERVED = frozenset(
         "metrics",
         "readyz",
         "service",
+        "settings",
         "storage",
     }
 )
