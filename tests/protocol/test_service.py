@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from sweepd.app import serve
+from sweepd.edge.listen import listen
 from sweepd.errors import Conflict, InvalidInput, ProcessDied, StoreBusy
 from sweepd.settings import Settings
 from sweepd.worker import Worker
@@ -112,6 +113,19 @@ def test_another_port_is_taken_where_any_will_do(running):
 
     assert not ready.url.endswith(f":{port}")
     assert httpx.get(f"{ready.url}/healthz").status_code == 200
+
+
+def test_of_two_services_that_start_together_only_one_gets_the_port(settings):
+    with listen(settings) as first:
+        port = first.getsockname()[1]
+
+        with (
+            pytest.raises(Conflict, match="is taken by another program"),
+            listen(settings.model_copy(update={"port": port})),
+        ):
+            pass
+        with listen(settings.model_copy(update={"port": port, "any_port": True})) as other:
+            assert other.getsockname()[1] != port
 
 
 def test_unless_told_otherwise_it_listens_where_only_this_machine_reaches_it(running, settings):

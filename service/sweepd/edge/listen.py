@@ -4,12 +4,14 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sweepd.errors import Conflict, InvalidInput
 from sweepd.settings import Settings
 
 __all__ = ["is_loopback", "listen", "local_address"]
 
+_BACKLOG = 2048
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
@@ -27,16 +29,28 @@ def listen(settings: Settings) -> Iterator[socket.socket]:
         )
     except socket.gaierror as error:
         raise InvalidInput(f"host {settings.host!r} is not an address: {error.strerror}") from None
-    family, kind, protocol, _, address = found[0]
-    with socket.socket(family, kind, protocol) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not settings.any_port:
-                raise _refused(error, settings) from None
-            listener.bind((address[0], 0, *address[2:]))
+    family, _, _, _, address = found[0]
+    try:
+        listener = _listening(family, address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not settings.any_port:
+            raise _refused(error, settings) from None
+        listener = _listening(family, (address[0], 0, *address[2:]))
+    with listener:
         yield listener
+
+
+def _listening(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    # Bound alone, a port is not taken yet: others may bind it too until one of them listens.
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _refused(error: OSError, settings: Settings) -> Conflict | InvalidInput:
