@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from anyio import to_thread
 from graphql import GraphQLResolveInfo
+from starlette.datastructures import URL
 from starlette.requests import Request
 
 from sweepd.engine.allowance import Allowance
@@ -145,10 +147,19 @@ def base_url(request: Request, services: Services, *, also_at: Collection[str] =
     It is the configured one, save for clients that came by another address that is configured
     too; with none configured, it is the address that the request came to.
     """
-    came_to = str(request.base_url).rstrip("/")
+    scope = request.scope
+    came_to = _address(scope["scheme"], request.headers.get("host", ""), scope.get("server"))
     if not services.public_url or came_to in also_at:
         return came_to
     return services.public_url.rstrip("/")
+
+
+@lru_cache(maxsize=64)
+def _address(scheme: str, host: str, server: tuple[str, int] | None) -> str:
+    """Spell the address that a request came to, without a trailing slash."""
+    headers = [(b"host", host.encode("latin-1"))] if host else []
+    scope = {"scheme": scheme, "server": server, "path": "/", "headers": headers}
+    return str(URL(scope=scope)).rstrip("/")
 
 
 def read_writer(request: Request) -> str | None:
