@@ -1,10 +1,13 @@
 """What no client of ours sends: it is refused in words, never a 5xx, and costs little."""
 
+import asyncio
 import json
 
+import httpx
 import pytest
 
 from sweepd.engine import accounts, sessions
+from sweepd.errors import ProtocolError
 
 DEEP = '{"a": ' * 600 + "NaN" + "}" * 600
 RUN = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
@@ -193,3 +196,74 @@ def test_a_media_key_with_a_control_character_shows_nothing(service):
     )
 
     assert answer.json() == {"steps": [], "n_steps": 0, "step": None, "items": []}
+
+
+KEY = "protocoltest" + "k" * 40
+MARY = "mary" + "m" * 40
+USERS = '{ users(query: "mary") { edges { node { name } } } }'
+SLOW = json.dumps({"$or": [{"notes": {"$regex": f"a.*b.*c{n}"}} for n in range(400)]})
+
+
+@pytest.fixture
+def notes(client):
+    """A run whose notes keep a reader busy: a search in them takes far longer than it may."""
+    client.data(RUN, i={"name": "r1", "modelName": "toy", "notes": "ab " * 20_000})
+
+
+def test_a_slow_search_gives_its_reader_back(service, client, notes):
+    service.store.patience_s = 0.3
+
+    status, messages = client.errors(FILTER, f=SLOW)
+
+    assert status == 400
+    assert messages == ["the request takes longer than 0.3 s to read; ask for less"]
+
+
+def test_a_slow_query_without_any_search_is_interrupted_too(service):
+    rows = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1e10)"
+        " SELECT count(*) FROM n"
+    )
+    service.store.patience_s = 0.1
+
+    with pytest.raises(ProtocolError, match="takes longer than"):
+        service.portal.call(service.store.read, lambda tx: tx.conn.exec_driver_sql(rows).all())
+
+
+def test_slow_searches_of_one_account_keep_no_other_waiting(service, client, notes):
+    service.store.write_sync(accounts.add_user, name="mary", key=MARY)
+    service.store.patience_s = 2.0
+
+    async def race():
+        body = {"query": FILTER, "variables": {"f": SLOW}}
+        slow = [asyncio.ensure_future(_post(service, KEY, body)) for _ in range(12)]
+        await asyncio.sleep(0)
+        for _ in range(5):  # by the last of them, the slow ones are at work
+            quick = await _post(service, MARY, {"query": USERS})
+        n_done = sum(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+        return quick.status_code, n_done
+
+    status, n_done = service.portal.call(race)
+
+    assert status == 200
+    assert n_done <= 4  # all eight readers would have to be done with one first
+
+
+async def _post(service, key, body):
+    transport = httpx.ASGITransport(app=service.app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://sweeps.test", auth=("api", key), timeout=60
+    ) as http:
+        return await http.post("/graphql", json=body)
+
+
+def test_a_history_spec_of_a_great_many_keys_is_refused(client):
+    query = """query($s: [JSONString!]!) { project(name: "toy") { run(name: "r1") {
+      sampledHistory(specs: $s) } } }"""
+
+    status, messages = client.errors(query, s=[json.dumps({"keys": [*map(str, range(1_001))]})])
+
+    assert status == 400
+    assert messages == ["1001 keys in a history spec; at most 1000"]

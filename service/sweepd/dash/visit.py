@@ -66,7 +66,8 @@ class Visit:
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a use case that only reads."""
-        return await self.services.store.read(use_case, *args, **kwargs)
+        reading = self.services.store.read(use_case, *args, **kwargs)
+        return await self.services.turns.take(self.account.id, reading)
 
     async def write(
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs

@@ -8,6 +8,7 @@ from sweepd.engine.beats import Beats
 from sweepd.engine.health import Health
 from sweepd.engine.keys import KeyUses
 from sweepd.engine.parquet import ExportJob
+from sweepd.engine.turns import Turns
 from sweepd.store import Store
 
 __all__ = ["Exporting", "Limits", "Services"]
@@ -60,6 +61,7 @@ class Services:
     key_uses: KeyUses = field(default_factory=KeyUses)
     exporter: Exporting | None = None
     beats: Beats = field(default_factory=Beats)
+    turns: Turns = field(default_factory=Turns)
 
     @cached_property
     def health(self) -> Health:

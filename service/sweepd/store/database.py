@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from sweepd.store.deadlines import interrupt_late_reads
 from sweepd.store.functions import register_functions
 
 __all__ = ["BUSY_TIMEOUT_S", "reading_engine", "writing_engine"]
@@ -54,6 +55,7 @@ def _engine(
     @event.listens_for(engine, "connect")
     def _prepare(raw: sqlite3.Connection, _record: object) -> None:
         register_functions(raw)
+        interrupt_late_reads(raw)
         for pragma in pragmas:
             raw.execute(pragma)
 

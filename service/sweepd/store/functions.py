@@ -4,6 +4,7 @@ from functools import lru_cache
 from sqlite3 import Connection
 
 from sweepd.errors import ProtocolError
+from sweepd.store.deadlines import is_late
 from sweepd.store.regexp import Regexp
 
 __all__ = ["MATCHES", "register_functions"]
@@ -18,6 +19,8 @@ def register_functions(dbapi_connection: Connection) -> None:
 
 def _matches(pattern: str, value: object) -> bool:
     """Return whether a text value holds a match; any other value does not."""
+    if is_late():
+        raise TimeoutError  # which ends the statement
     return isinstance(value, str) and _compiled(pattern).search(value)
 
 

@@ -16,6 +16,7 @@ from typing import IO, Concatenate, NamedTuple, ParamSpec, TypeVar
 from sqlalchemy import Engine, func, select
 
 from sweepd.errors import StoreBusy, StoreError
+from sweepd.store import deadlines
 from sweepd.store import tables as t
 from sweepd.store.blobs import Blobs
 from sweepd.store.database import reading_engine, writing_engine
@@ -31,6 +32,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _N_READERS = 8
+_PATIENCE_S = 60.0  # of a reader with one request; the client gives up after 30
 
 
 class Store:
@@ -38,12 +40,14 @@ class Store:
 
     Attributes:
         folder: the data folder.
+        patience_s: how long `read` may take.
         blobs: bytes of files.
         secret: 32 random bytes of this folder, for signing.
     """
 
     def __init__(self, folder: Path, *, clock: Callable[[], float], lock: IO[str] | None) -> None:
         self.folder = folder
+        self.patience_s = _PATIENCE_S
         self._clock = clock
         self._lock = lock
         self._place = folder / "sweepd.db"
@@ -135,8 +139,12 @@ class Store:
     async def read(
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `use_case(tx, …)` on one consistent state of the data, in a reader's thread."""
-        call = partial(self.read_sync, use_case, *args, **kwargs)
+        """Run `use_case(tx, …)` on one consistent state of the data, in a reader's thread.
+
+        Raises:
+            ProtocolError: if it takes longer than a minute.
+        """
+        call = partial(self._read_in_time, use_case, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     def write_sync(
@@ -152,6 +160,12 @@ class Store:
         """Run `use_case(tx, …)` on one consistent state of the data, in this thread."""
         with in_words(self._place), self._reading.connect() as conn:
             return use_case(Tx(conn, self._clock()), *args, **kwargs)
+
+    def _read_in_time(
+        self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        with deadlines.within(self.patience_s):
+            return self.read_sync(use_case, *args, **kwargs)
 
     @property
     def newest_event(self) -> int:

@@ -85,7 +85,8 @@ class Context:
         """Run a use case that only reads."""
         self._spend(1)
         async with self.turns:
-            found = await self.services.store.read(use_case, **arguments)
+            reading = self.services.store.read(use_case, **arguments)
+            found = await self.services.turns.take(self.account.id, reading)
         if isinstance(found, Page):
             self._spend(len(found.items))
         return found

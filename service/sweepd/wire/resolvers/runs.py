@@ -29,6 +29,7 @@ from sweepd.wire.resolvers.projects import project_of
 __all__ = ["FIELDS"]
 
 _MAX_SPECS = 100
+_MAX_KEYS = 1_000  # of one spec
 
 
 async def _upsert_bucket(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,6 +183,8 @@ async def _sampled_history(
         keys = spec.get("keys") or []
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise ProtocolError(f"the keys of a history spec must be strings, not {text:.80}")
+        if len(keys) > _MAX_KEYS:
+            raise ProtocolError(f"{len(keys)} keys in a history spec; at most {_MAX_KEYS}")
         if not keys:
             answers.append([])
             continue
