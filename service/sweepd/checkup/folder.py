@@ -42,7 +42,9 @@ def check_folder(data: Path) -> Iterator[Finding]:
         yield warning("database", f"{place} is not there", "`sweep serve` makes it when it starts")
         return
     try:
-        with closing(sqlite3.connect(f"{place.as_uri()}?mode=ro", uri=True, timeout=5)) as rows:
+        with closing(
+            sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        ) as rows:
             yield _schema(rows)
             yield _integrity(rows, place)
             yield _log(place)

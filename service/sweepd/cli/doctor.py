@@ -42,8 +42,13 @@ def doctor(data: Path, as_json: bool) -> int:
         echo_json(rows)
     else:
         n_warnings = sum(finding.level == "warning" for finding in found)
-        say(f"{len(found)} looked at: {n_problems} problems, {n_warnings} warnings", is_dim=True)
+        told = f"{_counted(n_problems, 'problem')}, {_counted(n_warnings, 'warning')}"
+        say(f"{len(found)} looked at: {told}", is_dim=True)
     return 1 if n_problems else 0
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _look(data: Path) -> Iterator["Finding"]:

@@ -1,6 +1,7 @@
 """`sweep doctor`: every check is good on a good folder, and tells what is wrong with a bad one."""
 
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -55,8 +56,17 @@ def test_a_good_folder_has_no_problem_and_the_words_are_for_people(sweep, doctor
     assert [row["level"] for row in found.values() if row["level"] == "problem"] == []
     assert {"data folder", "disk", "schema", "database", "files", "clock", "wandb"} <= set(found)
     assert found["files"]["found"].startswith("all 1 are there")
-    assert "0 problems" in shown
+    assert re.search(r"looked at: 0 problems, (1 warning|(0|[2-9]) warnings)$", shown.strip())
     assert "WANDB_BASE_URL is not set" in shown
+
+
+@pytest.mark.usefixtures("free_port")
+def test_a_folder_named_from_where_one_is_is_looked_at_too(sweep, folder_of_data, monkeypatch):
+    monkeypatch.chdir(folder_of_data.parent)
+
+    rows = sweep("doctor", "--json", "--data", folder_of_data.name, code=0).json
+
+    assert {row["check"]: row["level"] for row in rows}["database"] == "fine"
 
 
 @pytest.mark.usefixtures("free_port")
