@@ -1,9 +1,13 @@
 """A run's page: Charts, Overview, System, Logs, Files."""
 
+import json
+
 import pytest
 from browser_seed import Lab, Seeded
 from conftest import Tab
 from playwright.sync_api import Page, Route, expect
+
+from sweepd.engine import runs, streams
 
 
 @pytest.fixture
@@ -57,6 +61,24 @@ def test_overview_says_config_summary_and_attempts(page: Page) -> None:
     expect(page.locator("#summary")).to_contain_text("val_accuracy")
     expect(page.locator("#attempts tbody tr")).to_have_count(1)
     expect(page.locator("#attempts")).to_contain_text("gpu-node")
+
+
+def test_notes_keep_their_lines_and_parts_of_the_summary_have_a_line_each(
+    tab: Tab, lab: Lab
+) -> None:
+    place = {"entity": lab.account.entity, "project": "noted"}
+    change = runs.RunChange(**place, name="r1", notes="first line\nsecond line")
+    lab.store.write_sync(runs.upsert_run, actor=lab.account, change=change)
+    summary = json.dumps({"acc": {"max": 0.75, "min": 0.25}})
+    body = {"files": {"wandb-summary.json": {"offset": 0, "content": [summary]}}}
+    told = streams.parse_body(json.dumps(body))
+    lab.store.write_sync(streams.append, actor=lab.account, **place, run="r1", body=told)
+
+    page = tab.open(f"/{lab.account.entity}/noted/runs/r1#overview")
+
+    expect(page.locator("#about .lines")).to_be_visible()
+    assert page.locator("#about .lines").inner_text() == "first line\nsecond line"
+    assert page.locator("#summary dt").all_inner_texts() == ["acc.max", "acc.min"]
 
 
 def test_system_tab_draws_gpu_and_cpu(page: Page) -> None:

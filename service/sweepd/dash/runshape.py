@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sweepd.dash.mediashape import media_keys
-from sweepd.dash.plain import config_values, parse
+from sweepd.dash.plain import config_values, flatten, parse
 from sweepd.dash.queries import AttemptRow
 from sweepd.dash.sweepshape import address
 from sweepd.dash.words import run_badge
@@ -49,7 +49,7 @@ def run_data(run: RunView, keys: Mapping[str, Sequence[str]], now: float) -> dic
         keys: its logged keys by kind, as `history.keys_by_kind` returns them.
         now: unix seconds.
     """
-    summary = {key: value for key, value in parse(run.summary).items() if key != "_wandb"}
+    summary = flatten({k: value for k, value in parse(run.summary).items() if k != "_wandb"})
     return {
         "now": now,
         "run": {

@@ -144,7 +144,7 @@ function about({ run }) {
     pair("Suggested by", { initial: "the definition's initial configurations", search: "the search", filler: "a space-filling point, since the search was not ready", enqueued: "a person" }[run.origin] ?? run.origin),
     pair("Started", run.started ? when(run.started) : null), pair("Duration", lasting(run.started, run.ended)),
     pair("Exit code", run.exit_code), pair("Host", run.host), pair("Program", run.program ? h("code", {}, run.program) : null),
-    pair("Group", run.group), pair("Job type", run.job_type), pair("Description", run.description), pair("Notes", run.notes),
+    pair("Group", run.group), pair("Job type", run.job_type), pair("Description", run.description), pair("Notes", run.notes ? h("span", { class: "lines" }, run.notes) : null),
     pair("Git", run.repo || run.commit ? h("code", {}, [run.repo, run.commit].filter(Boolean).join(" @ ")) : null),
     pair("Rows logged", run.history_lines.toLocaleString()), pair("User", run.user));
 }
