@@ -129,7 +129,7 @@ def test_failed_run_says_why(tab: Tab, seeded: Seeded) -> None:
     page = tab.open(f"{seeded.project_url}/runs/{seeded.failed}")
 
     expect(page.locator("#state")).to_have_text("Failed")
-    expect(page.locator(".banner")).to_contain_text("too many values to unpack")
+    expect(page.locator("#banners .banner")).to_contain_text("too many values to unpack")
     page.get_by_role("link", name="See the logs").click()
     expect(page.locator("#log-lines .err")).to_contain_text("ValueError")
 
