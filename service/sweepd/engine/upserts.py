@@ -35,6 +35,7 @@ _COLUMNS: Mapping[str, str] = {
     "repo": "repo",
     "commit": "git_commit",
 }
+_MAX_TAGS = 1_000
 FIRST_YEAR = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # earlier is a clock that was never set
 
 
@@ -314,7 +315,10 @@ def _plain_values(change: RunChange) -> dict[str, Any]:
     if values.get("display_name") == "":
         del values["display_name"]
     if change.tags is not None:
-        values["tags"] = strict_json(list(dict.fromkeys(change.tags)))
+        tags = list(dict.fromkeys(change.tags))
+        if len(tags) > _MAX_TAGS:
+            raise ProtocolError(f"tags: {len(tags)} of them; a run has at most {_MAX_TAGS}")
+        values["tags"] = strict_json(tags)
     if change.summary:
         values["summary"] = strict_json(read_object(change.summary, name="summaryMetrics"))
     return values
