@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -37,6 +38,7 @@ class Worker:
     def __init__(self) -> None:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._thread: ThreadPoolExecutor | None = None  # talks to it, whatever the event loop is
 
     async def call(self, function: Callable[[A], R], argument: A, *, timeout_s: float) -> R:
         """Return `function(argument)`; both must be picklable, and one call runs at a time.
@@ -44,11 +46,13 @@ class Worker:
         Raises:
             ProcessDied: in words, if the function raised, the process died, or time ran out.
         """
-        pipe = self._pipe if self._is_alive() and self._pipe is not None else self._start()
+        if not self._is_alive():
+            self._start()
+        assert self._thread is not None
+        assert self._pipe is not None
+        asked = self._thread.submit(_ask, self._pipe, function, argument)
         try:
-            pipe.send((function, argument))
-            await asyncio.wait_for(_readable(pipe), timeout_s)
-            is_answer, value = pipe.recv()
+            is_answer, value = await asyncio.wait_for(asyncio.wrap_future(asked), timeout_s)
         except TimeoutError:
             self.stop()
             raise ProcessDied(f"no answer within {timeout_s:g} s") from None
@@ -65,17 +69,19 @@ class Worker:
 
     def stop(self) -> None:
         """End the process at once; the next call starts another."""
-        if self._pipe is not None:
-            self._pipe.close()
         if self._process is not None:
             self._process.kill()
             self._process.join(1)
-        self._pipe = self._process = None
+        if self._thread is not None:
+            self._thread.shutdown()  # what it waits for has ended with the process
+        if self._pipe is not None:
+            self._pipe.close()
+        self._pipe = self._process = self._thread = None
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.is_alive()
 
-    def _start(self) -> Connection:
+    def _start(self) -> None:
         self.stop()
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
@@ -84,16 +90,14 @@ class Worker:
             process.start()
         there.close()
         self._process, self._pipe = process, here
-        return here
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweepd-worker")
 
 
-async def _readable(pipe: Connection) -> None:
-    loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(pipe.fileno(), arrived.set)
-    try:
-        await arrived.wait()
-    finally:
-        loop.remove_reader(pipe.fileno())
+def _ask(pipe: Connection, function: Callable[[Any], Any], argument: Any) -> tuple[bool, Any]:
+    """Send a call and wait for its answer; both may be larger than what a pipe holds."""
+    pipe.send((function, argument))
+    answer: tuple[bool, Any] = pipe.recv()
+    return answer
 
 
 def _compute(pipe: Connection) -> None:
