@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sweepd.errors import ProtocolError
+from sweepd.errors import ProtocolError, StoreError
 
 __all__ = ["interrupt_late_reads", "is_late", "within"]
 
@@ -16,6 +16,7 @@ _STEPS = 100_000  # of SQLite's machine, some milliseconds, between two looks at
 
 class _Deadline(threading.local):
     at = math.inf
+    ending: threading.Event | None = None
 
 
 _deadline = _Deadline()
@@ -23,7 +24,7 @@ _deadline = _Deadline()
 
 def is_late() -> bool:
     """Return whether what this thread reads has taken longer than it may."""
-    return time.monotonic() > _deadline.at
+    return time.monotonic() > _deadline.at or _is_ending()
 
 
 def interrupt_late_reads(raw: sqlite3.Connection) -> None:
@@ -32,20 +33,27 @@ def interrupt_late_reads(raw: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Give this thread so long.
+def within(seconds: float, *, ending: threading.Event) -> Iterator[None]:
+    """Give this thread so long, and no longer than until `ending` is set.
 
     Raises:
         ProtocolError: if it was interrupted, since it took longer.
+        StoreError: if it was interrupted by the end.
     """
-    _deadline.at = time.monotonic() + seconds
+    _deadline.at, _deadline.ending = time.monotonic() + seconds, ending
     try:
         yield
     except Exception as error:
+        if ending.is_set():
+            raise StoreError("the service is ending; repeat the request in a moment") from error
         if is_late():
             raise ProtocolError(
                 f"the request takes longer than {seconds:g} s to read; ask for less"
             ) from error
         raise
     finally:
-        _deadline.at = math.inf
+        _deadline.at, _deadline.ending = math.inf, None
+
+
+def _is_ending() -> bool:
+    return _deadline.ending is not None and _deadline.ending.is_set()

@@ -63,6 +63,7 @@ class Store:
         self._reading: Engine = reading_engine(self._place, n_connections=_N_READERS + 1)
         self._peek_conn = self._reading.connect()
         self._peeking = threading.Lock()
+        self._ending = threading.Event()
         self._readers = ThreadPoolExecutor(_N_READERS, thread_name_prefix="sweepd-reader")
         self._changes = _Changes()
         self._writer = Writer(
@@ -164,7 +165,7 @@ class Store:
     def _read_in_time(
         self, use_case: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        with deadlines.within(self.patience_s):
+        with deadlines.within(self.patience_s, ending=self._ending):
             return self.read_sync(use_case, *args, **kwargs)
 
     @property
@@ -203,9 +204,10 @@ class Store:
         self._writer.on_batch = watcher
 
     def close(self) -> None:
-        """Finish what was asked, close every file, give the lock back; harmless when repeated."""
+        """Finish what was written, end what is read, give the lock back; harmless when repeated."""
         self._writer.close()
-        self._readers.shutdown()
+        self._ending.set()
+        self._readers.shutdown(cancel_futures=True)
         self._peek_conn.close()
         self._changes.close()
         self._reading.dispose()

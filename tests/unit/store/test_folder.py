@@ -1,9 +1,11 @@
+import asyncio
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 from sqlalchemy import create_engine, func, inspect, select, text
@@ -216,3 +218,22 @@ def test_our_own_mistakes_are_not_dressed_up(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="syntax"), in_words(tmp_path):
         raw.execute("SELEKT")
     raw.close()
+
+
+def test_the_end_does_not_wait_for_what_reads_for_ever(folder):
+    store = Store.open(folder)
+    begun = threading.Event()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+
+    def read(tx):
+        begun.set()
+        return tx.conn.scalar(text(endless))
+
+    async def close_meanwhile():
+        reading = asyncio.ensure_future(store.read(read))
+        await asyncio.to_thread(begun.wait, 30)
+        store.close()
+        await reading
+
+    with pytest.raises(StoreError, match="the service is ending"):
+        asyncio.run(close_meanwhile())
