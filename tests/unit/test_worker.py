@@ -1,7 +1,7 @@
 """The process that computes: calls of any size, whatever the event loop, and none that hangs it."""
 
 import asyncio
-import os
+import signal
 import time
 
 import pytest
@@ -34,7 +34,7 @@ def test_a_call_that_dies_hangs_or_raises_is_told_in_words_and_the_next_one_runs
 
     async def ask():
         for function, argument, words in (
-            (os._exit, 3, "died"),
+            (signal.raise_signal, signal.SIGKILL, "died"),
             (time.sleep, 60, "no answer within 0.2 s"),
             (str.upper, None, "TypeError"),
         ):

