@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 from starlette.responses import RedirectResponse, Response
 
 from sweepd.dash.assets import HEADERS
+from sweepd.dash.filelinks import signed_link
 from sweepd.dash.plain import flatten, parse
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit
-from sweepd.engine import link_holders, links, projects, runs
+from sweepd.engine import projects, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import find, listing
 from sweepd.engine.artifacts.listing import Sorted
@@ -27,7 +28,6 @@ from sweepd.store import Tx
 
 __all__ = ["collection_page", "list_page", "of_run", "version_page"]
 
-_LINK_S = 24 * 3600.0
 _FILES = 500  # of a page
 _MOST_VERSIONS = 200
 _MOST_COLLECTIONS = 1_000
@@ -147,7 +147,6 @@ def _source(
 
 
 def _files(tx: Tx, visit: Visit, page: Page[ArtifactFile]) -> list[dict[str, Any]]:
-    secret, expires_at = visit.services.store.secret, tx.now // 3600 * 3600 + _LINK_S
     return [
         {
             "name": file.path,
@@ -156,13 +155,7 @@ def _files(tx: Tx, visit: Visit, page: Page[ArtifactFile]) -> list[dict[str, Any
             "ref": file.ref,
             "link": _web(file.ref)
             if file.ref is not None
-            else links.sign(
-                secret,
-                f"/storage/wandb_artifacts/{file.artifact_id}/{file.path}",
-                expires_at=expires_at,
-                method="GET",
-                holder=link_holders.holder_of(visit.account),
-            ),
+            else signed_link(visit, tx, f"/storage/wandb_artifacts/{file.artifact_id}/{file.path}"),
         }
         for file in page.items
     ]

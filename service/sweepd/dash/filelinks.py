@@ -8,23 +8,23 @@ from sweepd.engine import files, link_holders, links
 from sweepd.engine.views import FileView
 from sweepd.store import Tx
 
-__all__ = ["add_links", "file_link"]
+__all__ = ["add_links", "file_link", "signed_link"]
 
 _LINK_S = 24 * 3600.0
 
 
 def file_link(visit: Visit, tx: Tx, run_id: int, name: str) -> str:
     """Return a link to a file of a run that is good for a day."""
-    secret = visit.services.store.secret
+    return signed_link(visit, tx, f"/storage/{run_id}/{name}")
+
+
+def signed_link(visit: Visit, tx: Tx, path: str) -> str:
+    """Return a link to read what is stored at `path`, for whom the page is and for a day."""
     # To the whole hour, so that a page's data only change when something did.
     expires_at = tx.now // 3600 * 3600 + _LINK_S
-    return links.sign(
-        secret,
-        f"/storage/{run_id}/{name}",
-        expires_at=expires_at,
-        method="GET",
-        holder=link_holders.holder_of(visit.account),
-    )
+    holder = link_holders.holder_of(visit.account)
+    secret = visit.services.store.secret
+    return links.sign(secret, path, expires_at=expires_at, method="GET", holder=holder)
 
 
 def add_links(tx: Tx, visit: Visit, run_id: int, shown: Sequence[MutableMapping[str, Any]]) -> None:
