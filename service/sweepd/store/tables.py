@@ -300,6 +300,8 @@ trial = Table(
         "has_bad_value", Integer, nullable=False, server_default="0"
     ),  # latest is NaN or infinite
     Column("version", Integer, nullable=False, server_default="1"),  # of the definition
+    Column("basis_event", Integer),  # the event that its suggestion was computed from
+    Column("why", Text),  # JSON: what the search expected of it
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
     UniqueConstraint("sweep_id", "number"),
@@ -341,6 +343,7 @@ suggestion = Table(  # prepared ahead by the search, not yet handed out
     Column("config_key", Text, nullable=False),
     Column("origin", Text, nullable=False),
     Column("basis_event", Integer, nullable=False),  # the event it was computed from
+    Column("why", Text),  # JSON: what the search expected of it
 )
 Index("ix_suggestion_sweep_id", suggestion.c.sweep_id)
 
