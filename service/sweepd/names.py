@@ -14,6 +14,11 @@ METHODS: Mapping[str, str] = {
 #: Stop rules: each a `sweepd.search.StopRule`.
 STOP_RULES: Mapping[str, str] = {
     "hyperband": "sweepd.search.hyperband:Hyperband",
+    "asha": "sweepd.search.asha:Asha",
+    "median": "sweepd.search.median:Median",
+    "threshold": "sweepd.search.threshold:Threshold",
+    "plateau": "sweepd.search.plateau:Plateau",
+    "nan": "sweepd.search.nan:Nan",
 }
 
 #: Ways to start agents.

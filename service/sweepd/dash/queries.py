@@ -87,7 +87,6 @@ def trial_rows(tx: Tx, *, sweep_id: int) -> list[TrialRow]:
     rows = []
     for row in tx.conn.execute(query):
         values = {name: getattr(row, name) for name in _TRIAL}
-        values["has_bad_value"] = bool(values["has_bad_value"])
         rows.append(
             TrialRow(
                 trial=TrialView(**values),

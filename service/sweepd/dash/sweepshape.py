@@ -117,7 +117,7 @@ def sweep_data(
             "metric": metric,
             "goal": definition.goal,
             "rule": definition.own.objective,
-            "stopping": definition.early_terminate.type if definition.early_terminate else None,
+            "stopping": _stopping(definition),
             "progress": progress(view),
             "n_done": view.n_finished + view.n_failed,
             "expected": view.expected,
@@ -179,6 +179,13 @@ def _pace(rows: Sequence[TrialRow], now: float) -> Pace:
         if row.trial.state == "leased" and row.started_at is not None
     ]
     return Pace([seconds for _, seconds in sorted(ended)], running)
+
+
+def _stopping(definition: Definition) -> str | None:
+    """Return the names of the stop rules that a person chose, None if there are none."""
+    rules = [definition.early_terminate.type] if definition.early_terminate else []
+    rules += [block.rule for block in definition.own.stop if block.rule != "nan"]
+    return " and ".join(rules) or None
 
 
 def _best(

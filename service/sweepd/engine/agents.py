@@ -141,7 +141,12 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
     """
     agent = _agent(tx, actor, agent_id, Need.WRITE)
     for lease in _live(tx, agent_id):
-        reason = silence_means(has_started=lease.has_started, was_preempting=False, stop=lease.stop)
+        reason = silence_means(
+            has_started=lease.has_started,
+            was_preempting=False,
+            stop=lease.stop,
+            stopped_as=lease.stopped_as,
+        )
         ending = Ending(reason=reason, message="its agent left")
         outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
     if agent.state != AgentState.EXITED:
@@ -215,7 +220,7 @@ def _drop_missing(
         lease = by_run.pop(one.run)
         by_rule = reason == Reason.KILLED and lease.stop == "rule"
         ending = Ending(
-            reason=Reason.STOPPED_EARLY if by_rule else reason,
+            reason=lease.stopped_as if by_rule else reason,
             message=lease.stop_requested or _LOST_WORDS[reason],
         )
         outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)

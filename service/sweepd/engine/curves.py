@@ -34,11 +34,19 @@ class Logged(Protocol):
 
 @dataclass(frozen=True)
 class CurveEnd:
-    """Where a curve stands: its best and last value, as logged, and how many finite ones."""
+    """Where a curve stands.
+
+    Attributes:
+        best: of its values, as logged.
+        last: likewise.
+        n_values: finite ones.
+        n_bad: NaN and infinite ones since the last finite one.
+    """
 
     best: float | None
     last: float | None
     n_values: int
+    n_bad: int
 
 
 def extend(
@@ -53,9 +61,7 @@ def extend(
     if metric is None:
         return None
     of_run = t.curve.c.run_id == lease.run_id
-    latest = select(t.curve.c.number, t.curve.c.line, t.curve.c.step).where(of_run)
-    top = tx.conn.execute(latest.order_by(t.curve.c.number.desc()).limit(1)).one_or_none()
-    number, line, step = (-1, -1, -1) if top is None else tuple(top)
+    number, line, step, total = _top(tx, lease.run_id)
     new = [(row, read_number(row.values.get(metric))) for row in rows if row.line > line]
     logged = [(row, value) for row, value in new if value is not None]
     if not logged:
@@ -63,18 +69,26 @@ def extend(
     is_rewound = logged[0][0].step <= step
     if is_rewound:
         tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step >= logged[0][0].step))
-        kept = tx.conn.scalar(select(func.max(t.curve.c.number)).where(of_run))
-        number = -1 if kept is None else kept
-    points = []
+        number, _, _, total = _top(tx, lease.run_id)
+    points, n_bad = [], 0 if is_rewound else lease.n_bad
     for row, value in logged:
-        if math.isfinite(value):
-            number += 1
-            point = {"run_id": lease.run_id, "number": number, "line": row.line}
-            points.append({**point, "step": row.step, "value": value})
+        if not math.isfinite(value):
+            n_bad += 1
+            continue
+        n_bad, number, total = 0, number + 1, total + value
+        point = {"run_id": lease.run_id, "number": number, "line": row.line}
+        points.append({**point, "step": row.step, "value": value, "total": total})
     if points:
         tx.conn.execute(insert(t.curve), points)
-    is_bad = not math.isfinite(logged[-1][1])
-    return _update(tx, lease, definition, ends_badly=is_bad)
+    return _update(tx, lease, definition, n_bad=n_bad)
+
+
+def _top(tx: Tx, run_id: int) -> tuple[int, int, int, float]:
+    """Return the number, line, step and running total of a curve's last value."""
+    c = t.curve.c
+    latest = select(c.number, c.line, c.step, c.total).where(c.run_id == run_id)
+    top = tx.conn.execute(latest.order_by(c.number.desc()).limit(1)).one_or_none()
+    return (-1, -1, -1, 0.0) if top is None else (top.number, top.line, top.step, top.total)
 
 
 def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> None:
@@ -82,7 +96,7 @@ def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> Non
     of_run = t.curve.c.run_id == lease.run_id
     gone = tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step > after_step))
     if gone.rowcount:
-        _update(tx, lease, definition, ends_badly=False)
+        _update(tx, lease, definition, n_bad=0)
 
 
 def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, bool]:
@@ -94,7 +108,7 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
     summary = tx.conn.scalar(select(t.run.c.summary).where(t.run.c.id == lease.run_id))
     value = summary_value(summary, definition.metric_name or "")
     if value is None:
-        return 0, lease.ends_badly
+        return 0, lease.n_bad > 0
     if not math.isfinite(value):
         return 0, True
     tx.conn.execute(
@@ -113,7 +127,7 @@ def summary_value(summary: str | None, metric: str) -> float | None:
     return read_number(found)
 
 
-def _update(tx: Tx, lease: Lease, definition: Definition, *, ends_badly: bool) -> CurveEnd:
+def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> CurveEnd:
     """Bring the trial's columns in line with its curve."""
     of_run = t.curve.c.run_id == lease.run_id
     extremum = func.max if definition.goal == "maximize" else func.min
@@ -133,11 +147,11 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, ends_badly: bool) -
             best=best,
             last=last,
             n_values=count,
-            has_bad_value=int(ends_badly),
+            n_bad=n_bad,
             objective=None if value is None else signed(value, definition.goal),
         )
     )
-    return CurveEnd(best, last, count)
+    return CurveEnd(best, last, count, n_bad)
 
 
 def read_number(value: Any) -> float | None:

@@ -27,6 +27,8 @@ __all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle
 _DEFAULT = Limits()
 _OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
 _MAX_MESSAGE = 500  # characters
+#: How a trial may end that was asked to stop.
+_STOPPED = frozenset({Reason.KILLED, Reason.STOPPED_EARLY, Reason.FINISHED, Reason.DIVERGED})
 _MAX_LINE = 2000  # characters of a console line that are looked at
 
 
@@ -88,7 +90,7 @@ def row_logged(
         return lease.stop_requested is not None
     _check_target(tx, lease, sweep, definition, curve.best)
     if lease.stop_requested is None and lease.state == TrialState.LEASED:
-        return stopping.stop_if_told(tx, lease, definition=definition)
+        return stopping.stop_if_told(tx, lease, curve, definition=definition)
     return lease.stop_requested is not None
 
 
@@ -240,7 +242,7 @@ def _ending(
 ) -> Ending:
     """Return how an attempt ended, by the table of outcomes, with words for it."""
     definition = definition_of(sweep_row(tx, lease.sweep_id).definition)
-    n_values, ends_badly = lease.n_values, lease.ends_badly
+    n_values, ends_badly = lease.n_values, lease.n_bad > 0
     if definition.metric_name is not None and not n_values:
         n_values, ends_badly = curves.take_summary(tx, lease, definition=definition)
     words = message or (_last_words(tx, lease) if exit_code != 0 else None)
@@ -251,6 +253,7 @@ def _ending(
             has_started=lease.has_started,
             exit_code=exit_code,
             stop=lease.stop,
+            stopped_as=lease.stopped_as,
             was_preempting=was_preempting,
             wants_metric=definition.metric_name is not None,
             n_values=n_values,
@@ -260,7 +263,7 @@ def _ending(
     )
     if reason == Reason.NO_METRIC and message is None:
         words = _no_metric(tx, lease, definition.metric_name or "")
-    elif reason == Reason.DIVERGED and message is None:
+    elif reason == Reason.DIVERGED and message is None and lease.stop != "rule":
         words = f"the last value of {definition.metric_name} is NaN or infinite"
     elif words is None:
         words = _how(reason, exit_code, signal, lease.stop_requested)
@@ -271,7 +274,7 @@ def _ending(
 def _how(
     reason: Reason, exit_code: int | None, signal: int | None, stop_requested: str | None
 ) -> str | None:
-    if reason in (Reason.KILLED, Reason.STOPPED_EARLY):
+    if stop_requested is not None and reason in _STOPPED:
         return stop_requested
     if reason in FAILURES:
         by = f"signal {signal}" if signal is not None else f"exit code {exit_code}"

@@ -70,9 +70,10 @@ _TRIAL_COLUMNS = {
         "best",
         "last",
         "n_values",
-        "has_bad_value",
+        "n_bad",
         "created_at",
         "ended_at",
+        "rung",
     )
 }
 _N_RUN = len(_RUN_COLUMNS)
@@ -114,7 +115,7 @@ def view_of(row: Row[Any]) -> RunView:
 def _trial(columns: Mapping[str, Any]) -> TrialView | None:
     if columns["id"] is None:
         return None
-    return TrialView(**{**columns, "has_bad_value": bool(columns["has_bad_value"])})
+    return TrialView(**columns)
 
 
 def allowed_run(

@@ -111,10 +111,7 @@ def trial_views(tx: Tx, *where: ColumnElement[bool]) -> list[TrialView]:
     """Return the trials that pass `where`, in the order in which they were handed out."""
     columns = [t.trial.c[name] for name in TrialView.__dataclass_fields__]
     query = select(*columns).where(*where).order_by(t.trial.c.sweep_id, t.trial.c.number)
-    return [
-        TrialView(**{**row, "has_bad_value": bool(row["has_bad_value"])})
-        for row in tx.conn.execute(query).mappings()
-    ]
+    return [TrialView(**row) for row in tx.conn.execute(query).mappings()]
 
 
 def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepView:

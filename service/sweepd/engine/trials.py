@@ -50,7 +50,7 @@ class Lease:
     reason: str | None
     message: str | None
     n_values: int
-    ends_badly: bool
+    n_bad: int
     token: str
     agent_id: str
     issued_at: float
@@ -68,6 +68,9 @@ class Lease:
     run_started_at: float | None
     run_heartbeat_at: float | None
     stop_requested: str | None
+    rung: int
+    is_paused: bool
+    stopped_as: Reason
 
     @property
     def has_started(self) -> bool:
@@ -108,7 +111,7 @@ _LEASES = (
         t.trial.c.reason,
         t.trial.c.message,
         t.trial.c.n_values,
-        t.trial.c.has_bad_value,
+        t.trial.c.n_bad,
         t.attempt.c.token,
         t.attempt.c.agent_id,
         t.attempt.c.issued_at,
@@ -126,6 +129,9 @@ _LEASES = (
         t.run.c.started_at,
         t.run.c.heartbeat_at,
         t.run.c.stop_requested,
+        t.trial.c.rung,
+        t.trial.c.is_paused,
+        t.trial.c.stopped_as,
     )
     .select_from(t.trial)
     .join(
@@ -311,9 +317,10 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
 def _lease(row: Any) -> Lease:
     values = list(row)
     values[5] = TrialState(values[5])
-    values[10] = bool(values[10])
     values[16] = bool(values[16])
     values[24] = RunState(values[24])
+    values[29] = bool(values[29])
+    values[30] = Reason(values[30] or Reason.STOPPED_EARLY)
     return Lease(*values)
 
 

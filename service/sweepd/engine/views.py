@@ -135,10 +135,11 @@ class TrialView:
     best: float | None
     last: float | None
     n_values: int
-    has_bad_value: bool
+    n_bad: int  # latest values that are NaN or infinite
     created_at: float
     ended_at: float | None
     version: int = 1  # of the definition that it came from
+    rung: int = 0  # of successive halving, the last that it was judged at
 
 
 @dataclass(frozen=True)

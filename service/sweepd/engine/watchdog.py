@@ -94,6 +94,7 @@ def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
         has_started=lease.has_started,
         was_preempting=lease.run_state == RunState.PREEMPTING,
         stop=lease.stop,
+        stopped_as=lease.stopped_as,
     )
     words = lease.stop_requested or f"nothing was heard of it for {silent_s:.0f} s"
     ending = Ending(reason=reason, message=words)

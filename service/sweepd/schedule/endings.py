@@ -17,6 +17,7 @@ class Evidence:
         has_started: it called `wandb.init`.
         exit_code: 0 for success; None if it died without saying.
         stop: who asked it to stop: `rule` (early termination), `person` (also cancel), None.
+        stopped_as: what the rule calls the end of a run that it stops.
         was_preempting: it said that it was about to lose its machine.
         wants_metric: the definition names a metric.
         n_values: finite values of the metric that it logged.
@@ -27,6 +28,7 @@ class Evidence:
     has_started: bool
     exit_code: int | None
     stop: str | None = None
+    stopped_as: Reason = Reason.STOPPED_EARLY
     was_preempting: bool = False
     wants_metric: bool = True
     n_values: int = 0
@@ -54,9 +56,9 @@ def ended_as(evidence: Evidence) -> Reason:
     says_so = evidence.exit_code == 0 or (evidence.exit_code is None and evidence.told is not None)
     is_success = says_so and evidence.told in (None, Reason.FINISHED)
     if evidence.stop is not None and not is_success:
-        return Reason.STOPPED_EARLY if evidence.stop == "rule" else Reason.KILLED
+        return evidence.stopped_as if evidence.stop == "rule" else Reason.KILLED
     if evidence.stop == "rule" and evidence.n_values:
-        return Reason.STOPPED_EARLY
+        return evidence.stopped_as
     if evidence.told in _BELIEVED:
         return evidence.told
     if not evidence.has_started:
@@ -72,10 +74,16 @@ def ended_as(evidence: Evidence) -> Reason:
     return Reason.FINISHED
 
 
-def silence_means(*, has_started: bool, was_preempting: bool, stop: str | None) -> Reason:
+def silence_means(
+    *,
+    has_started: bool,
+    was_preempting: bool,
+    stop: str | None,
+    stopped_as: Reason = Reason.STOPPED_EARLY,
+) -> Reason:
     """Return why an attempt ended that nothing was heard of for too long."""
     if stop is not None:
-        return Reason.STOPPED_EARLY if stop == "rule" else Reason.KILLED
+        return stopped_as if stop == "rule" else Reason.KILLED
     if not has_started:
         return Reason.NEVER_STARTED
     return Reason.PREEMPTED if was_preempting else Reason.CRASHED

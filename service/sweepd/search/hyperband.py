@@ -5,10 +5,9 @@ values than that, and `curve[band]` is what it had there. Bands, thresholds and 
 follow W&B's engine to the letter.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweepd.search.protocols import Decision
+from sweepd.search.protocols import Decision, Peers, Progress
 
 __all__ = ["Hyperband"]
 
@@ -55,21 +54,14 @@ class Hyperband:
                 band *= self.eta
         return tuple(bands)
 
-    def should_stop(
-        self, curve: Sequence[float], others: Sequence[Sequence[float]]
-    ) -> Decision | None:
-        """Return why the run with this curve is to stop, or None if it may go on.
-
-        Args:
-            curve: finite values that the run has logged so far, lower is better.
-            others: the same of every other run of the sweep, whatever its state.
-        """
-        passed = [band for band in self.bands if band < len(curve)]
+    def should_stop(self, run: Progress, others: Peers) -> Decision | None:
+        """Return why the run is to stop, or None if it may go on."""
+        passed = [band for band in self.bands if band < len(run.curve)]
         if not passed:
             return None
         band = passed[-1]
-        reached = sorted(values[band] for values in (curve, *others) if len(values) > band)
+        reached = sorted((run.curve[band], *others.at(band)))
         rank = min(int((1.0 / self.eta) * len(reached)), len(reached) - 1)
         threshold = reached[rank]
-        value = curve[band] if self.strict else min(curve)
+        value = run.curve[band] if self.strict else min(run.curve)
         return Decision(band=band, threshold=threshold, value=value) if value > threshold else None

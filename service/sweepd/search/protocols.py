@@ -2,13 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from sweepd.spec import Config, Space
 
-__all__ = ["Decision", "Memo", "Method", "StopRule", "Trial"]
+__all__ = [
+    "Decision",
+    "Memo",
+    "Method",
+    "Outcome",
+    "Peers",
+    "Progress",
+    "StopRule",
+    "Trial",
+]
 
 #: What a method keeps from one call to the next: JSON-able, {} at first. A method that is given {}
 #: again still answers, if slower.
@@ -64,31 +73,66 @@ class Method(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Decision:
-    """Why a run was stopped.
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come.
 
     Args:
-        band: number of values that a run must have logged before it is compared.
-        threshold: what it was compared with, lower is better.
-        value: what it had; above the threshold.
+        curve: finite values that it has logged, in order, lower is better.
+        n_bad: NaN or infinite values that it has logged since the last of them.
+        rung: the last rung that it was judged at, 0 before the first.
+    """
+
+    curve: Sequence[float]
+    n_bad: int = 0
+    rung: int = 0
+
+
+class Peers(Protocol):
+    """The curves of every other run of the sweep, whatever its state; read column by column."""
+
+    def at(self, number: int) -> Sequence[float]:
+        """Return value `number` (0, 1, …) of each run that has logged so many."""
+        ...
+
+    def means(self, number: int) -> Sequence[float]:
+        """Return the mean of values 0 to `number` of each run that has logged so many."""
+        ...
+
+
+#: What the end of a run that a rule stops means: not worth finishing, as good as finished, broken.
+Outcome: TypeAlias = Literal["stopped", "finished", "diverged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Why a run is stopped.
+
+    Args:
+        band: number of values of the metric that it was judged after.
+        value: what it had, lower is better; None if it had only NaN and infinities.
+        threshold: what was asked of it, in the same units; None where a rule compares nothing.
+        why: the same in words, with places for `{metric}`, `{value}`, `{threshold}` and `{band}`.
+        outcome: what the run's end means.
+        is_paused: the run may be promoted later on, and go on from where it was.
     """
 
     band: int
-    threshold: float
-    value: float
+    value: float | None = None
+    threshold: float | None = None
+    why: str = "after {band} values {metric} is {value}, and {threshold} is needed to go on"
+    outcome: Outcome = "stopped"
+    is_paused: bool = False
 
 
 class StopRule(Protocol):
-    """A rule that ends runs which are not worth finishing. Built from `early_terminate`'s keys."""
+    """A rule that ends runs, built from the keys of its block in the definition; pure."""
 
-    def should_stop(
-        self, curve: Sequence[float], others: Sequence[Sequence[float]]
-    ) -> Decision | None:
-        """Return why the run with this curve is to stop, or None if it may go on.
+    def should_stop(self, run: Progress, others: Peers) -> Decision | None:
+        """Return why a run is to stop, or None if it may go on.
 
         Args:
-            curve: finite values that the run has logged so far, in order, lower is better.
-            others: the same of every other run of the sweep, whatever its state.
+            run: what it has logged.
+            others: the other runs of the sweep.
         """
         ...

@@ -10,6 +10,7 @@ from sweepd.errors import InvalidInput
 from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, at_most, refuse
 from sweepd.spec.goals import Goal, check_rule
 from sweepd.spec.space import Config, Space
+from sweepd.spec.stops import NanStop, Stop
 
 __all__ = ["Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
 
@@ -60,6 +61,7 @@ class OwnBlock(_Model):
     seed: Annotated[Whole, at_least(0)] | None = None
     initial: tuple[Config, ...] = ()
     objective: Annotated[Text, AfterValidator(_rule)] = "best"
+    stop: tuple[Stop, ...] = (NanStop(),)
 
 
 class Definition(_Model):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sweepd.errors import DefinitionError, Violation
-from sweepd.names import METHODS, STOP_RULES
+from sweepd.names import METHODS
 from sweepd.registry import Registry
 from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
 from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
@@ -15,13 +15,14 @@ from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.parameters import read_parameters
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
+from sweepd.spec.stops import STOPS, read_stops
 from sweepd.spec.words import Path, nearest, path_text, show
 
 __all__ = ["KEYS", "Parsed", "read_definition"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_METHODS, _STOP_RULES = Registry("method", METHODS), Registry("stop rule", STOP_RULES)
+_METHODS = Registry("method", METHODS)
 
 #: Every top-level key of W&B's language, and ours.
 KEYS = frozenset(
@@ -40,10 +41,10 @@ _LAUNCH = frozenset(
 _MAX_UNKNOWN = 100
 _ENGINES = ("wandb", "optuna", "ax")
 #: Keys of `sweepd:` that a later version honours; the first two decide which configs are valid.
-_LATER = ("when", "constraints", "outcome_constraints", "budget", "retries", "stop")
+_LATER = ("when", "constraints", "outcome_constraints", "budget", "retries")
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
-    **dict.fromkeys(("seed", "initial", "objective", *_LATER), "it belongs below sweepd"),
+    **dict.fromkeys(("seed", "initial", "objective", "stop", *_LATER), "it belongs below sweepd"),
     **dict.fromkeys(("count", "max_runs", "num_runs", "max_trials", "n_trials"), "write run_cap"),
     **dict.fromkeys(("goal", "target", "impute"), "it belongs below metric"),
     **dict.fromkeys(("direction", "mode", "objective_name"), "write metric: {name: …, goal: …}"),
@@ -106,7 +107,7 @@ class _Reader:
             "early_terminate": self._early_terminate(space),
             "controller": self._controller(),
             "scheduler": self._scheduler(method),
-            "own": self._own(space),
+            "own": self._own(space, metric),
             "parameters": _mapping(self._given.get("parameters")),
             "raw": self._raw,
         }
@@ -228,11 +229,11 @@ class _Reader:
         rule = self._block(EarlyTerminate, data, path, example=example)
         if rule is None:
             return None
-        known = list(_STOP_RULES)
         if rule.type == "custom" and self._is_searched_elsewhere():
             return None  # a function of the controller's
-        if rule.type not in known:
-            words = f"must be {' or '.join(known)}, not {show(rule.type)}"
+        if rule.type != "hyperband":
+            own = f"; write sweepd: {{stop: {{rule: {rule.type}}}}}" if rule.type in STOPS else ""
+            words = f"must be hyperband, not {show(rule.type)}{own}"
             self._problems.error((*path, "type"), words)
             return None
         return check_hyperband(rule, self._problems, space=space or Space(()))
@@ -294,7 +295,7 @@ class _Reader:
         elif engine != "wandb" and method not in ("custom", None):
             self._problems.error(path, f"{engine} needs method: custom, not {method}")
 
-    def _own(self, space: Space | None) -> OwnBlock:
+    def _own(self, space: Space | None, metric: Metric | None) -> OwnBlock:
         data, path = self._given.get("sweepd"), ("sweepd",)
         if data is None:
             return OwnBlock()
@@ -308,8 +309,10 @@ class _Reader:
                 note = self._problems.error if is_vital else self._problems.lenient
                 note((*path, key), words)
         known = {key: value for key, value in data.items() if key not in _LATER}
-        entries = known.pop("initial", [])
+        entries, rules = known.pop("initial", []), known.pop("stop", None)
         own = self._block(OwnBlock, known, path) or OwnBlock()
+        goal = metric.goal if metric else "minimize" if "metric" in self._given else None
+        own = own.model_copy(update={"stop": read_stops(rules, self._problems, goal=goal)})
         if not isinstance(entries, list):
             self._problems.error((*path, "initial"), f"must be a list, not {show(entries)}")
         elif space is not None:

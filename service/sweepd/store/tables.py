@@ -273,6 +273,7 @@ curve = Table(  # the objective metric of a sweep's runs, one row per finite val
     Column("line", Integer, nullable=False),  # of the history row; rises with the number
     Column("step", Integer, nullable=False),  # likewise
     Column("value", Float, nullable=False),  # as logged
+    Column("total", Float, nullable=False, server_default="0"),  # of all values up to this one
     sqlite_with_rowid=False,
 )
 
@@ -296,12 +297,13 @@ trial = Table(
     Column("best", Float),  # extremum of the metric, as logged
     Column("last", Float),  # last finite value, as logged
     Column("n_values", Integer, nullable=False, server_default="0"),  # finite values logged
-    Column(
-        "has_bad_value", Integer, nullable=False, server_default="0"
-    ),  # latest is NaN or infinite
+    Column("n_bad", Integer, nullable=False, server_default="0"),  # latest are NaN or infinite
     Column("version", Integer, nullable=False, server_default="1"),  # of the definition
     Column("basis_event", Integer),  # the event that its suggestion was computed from
     Column("why", Text),  # JSON: what the search expected of it
+    Column("rung", Integer, nullable=False, server_default="0"),  # the last it was judged at
+    Column("is_paused", Integer, nullable=False, server_default="0"),  # there: may be promoted
+    Column("stopped_as", Text),  # sweepd.errors.Reason of the end that a stop rule asked for
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
     UniqueConstraint("sweep_id", "number"),

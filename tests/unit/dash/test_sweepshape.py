@@ -43,7 +43,7 @@ def trial(number: int, value: float | None, *, ended_at: float | None = 100.0) -
         best=value,
         last=value,
         n_values=0 if value is None else 5,
-        has_bad_value=False,
+        n_bad=0,
         created_at=float(number),
         ended_at=ended_at,
     )

@@ -24,7 +24,7 @@ TRIAL = TrialView(
     best=None,
     last=None,
     n_values=0,
-    has_bad_value=False,
+    n_bad=0,
     created_at=0.0,
     ended_at=1.0,
 )

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from sweepd.search import Decision
+from sweepd.search import Curves, Decision, Progress
 from sweepd.search.hyperband import Hyperband
 
 HUGE = 1e300
@@ -29,6 +29,10 @@ def test_bands_are_those_of_the_definition(keys, bands):
     assert Hyperband(**keys).bands[: max(len(bands), 1) if bands else None][:4] == bands
 
 
+def _decide(rule, curve, others):
+    return rule.should_stop(Progress(curve=curve), Curves(others))
+
+
 def test_bands_of_a_large_eta_end():
     assert len(Hyperband(min_iter=1, eta=1e9).bands) == 2
 
@@ -36,25 +40,25 @@ def test_bands_of_a_large_eta_end():
 def test_run_in_the_worse_part_is_stopped_with_the_numbers_it_was_stopped_for():
     rule = Hyperband(min_iter=1, eta=2)
 
-    decision = rule.should_stop([9.0, 5.0], [[9.0, 1.0], [9.0, 2.0], [9.0, 3.0]])
+    decision = _decide(rule, [9.0, 5.0], [[9.0, 1.0], [9.0, 2.0], [9.0, 3.0]])
 
     assert decision == Decision(band=1, threshold=3.0, value=5.0)
-    assert rule.should_stop([9.0, 2.0], [[9.0, 1.0], [9.0, 2.0], [9.0, 3.0]]) is None
+    assert _decide(rule, [9.0, 2.0], [[9.0, 1.0], [9.0, 2.0], [9.0, 3.0]]) is None
 
 
 def test_run_that_has_passed_no_band_goes_on():
-    assert Hyperband(min_iter=3).should_stop([9.0, 9.0, 9.0], [[1.0] * 10] * 5) is None
+    assert _decide(Hyperband(min_iter=3), [9.0, 9.0, 9.0], [[1.0] * 10] * 5) is None
 
 
 def test_first_run_is_never_stopped():
-    assert Hyperband(min_iter=1).should_stop([1.0, 2.0, 9.0, 10.0, 11.0], []) is None
+    assert _decide(Hyperband(min_iter=1), [1.0, 2.0, 9.0, 10.0, 11.0], []) is None
 
 
 def test_strict_looks_at_the_band_and_lenient_at_the_best_so_far():
     curve, others = [0.0, 9.0, 9.0], [[5.0, 1.0], [5.0, 2.0]]
 
-    assert Hyperband(min_iter=1, strict=True).should_stop(curve, others) is not None
-    assert Hyperband(min_iter=1, strict=False).should_stop(curve, others) is None
+    assert _decide(Hyperband(min_iter=1, strict=True), curve, others) is not None
+    assert _decide(Hyperband(min_iter=1, strict=False), curve, others) is None
 
 
 def _history(rng):
@@ -101,7 +105,7 @@ def stopped(oracle):
 
 def _ours(rule, curves, n_running):
     others = [[*curves[:i], *curves[i + 1 :]] for i in range(n_running)]
-    return {i for i in range(n_running) if rule.should_stop(curves[i], others[i])}
+    return {i for i in range(n_running) if _decide(rule, curves[i], others[i])}
 
 
 @pytest.mark.parametrize("goal", ["minimize", "maximize"])
@@ -141,7 +145,7 @@ def test_strict_decisions_are_those_of_wandbs_engine_shown_the_band_alone(stoppe
         shown = [value if i == band else HUGE for i, value in enumerate(curves[running])]
         others = [*curves[:running], *curves[running + 1 :]]
         expected = 0 in stopped(keys, [shown, *others], 1)
-        assert bool(rule.should_stop(curves[running], others)) == expected
+        assert bool(_decide(rule, curves[running], others)) == expected
         n_stopped += expected
 
     assert n_stopped > 100

@@ -94,7 +94,7 @@ def test_metric_that_ends_in_nan_diverged(lab, held):
     lab.end(command)
 
     trial = lab.trial(sweep, command)
-    assert (trial.reason, trial.objective, trial.has_bad_value) == ("diverged", None, True)
+    assert (trial.reason, trial.objective, trial.n_bad) == ("diverged", None, 1)
     assert lab.sweep(sweep).best_value is None
 
 

@@ -92,3 +92,122 @@ def test_without_a_rule_nothing_is_stopped(lab):
         command = lab.ask(lab.register(sweep))
         lab.start(command)
         assert not lab.log(command, value, value, value).stopped
+
+
+def _begin(lab, sweep, *values):
+    """Start a trial that logs values; return its command and whether it is to stop."""
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    return command, lab.log(command, *values).stopped
+
+
+def _own(rules):
+    return f"sweepd: {{stop: {rules}}}\n"
+
+
+def test_run_that_logs_nan_three_times_in_a_row_has_diverged(lab, texts):
+    sweep = lab.create(texts["random"])
+    command, stopped = _begin(lab, sweep, 1.0, float("nan"), float("inf"))
+    assert not stopped
+    assert not lab.log(command, 2.0, float("nan"), float("nan"), offset=3).stopped
+
+    assert lab.log(command, float("nan"), offset=6).stopped
+
+    lab.end(command, 143)
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective) == ("diverged", None)
+    assert trial.message == (
+        "early termination: it has diverged: loss was NaN or infinite 3 times in a row"
+    )
+
+
+def test_diverged_run_that_falls_silent_has_diverged_too(lab, texts):
+    sweep = lab.create(texts["random"])
+    command, stopped = _begin(lab, sweep, float("nan"), float("nan"), float("nan"))
+    assert stopped
+
+    lab.tick(seconds=600)
+
+    assert lab.trial(sweep, command).reason == "diverged"
+
+
+@pytest.mark.parametrize("stop", ["{rule: none}", "{rule: nan, patience: 0}"])
+def test_nan_is_not_watched_for_where_a_definition_says_so(lab, texts, stop):
+    sweep = lab.create(texts["random"] + _own(stop))
+
+    _, stopped = _begin(lab, sweep, *[float("nan")] * 9)
+
+    assert not stopped
+
+
+def test_converged_run_is_finished_with_its_objective(lab, texts):
+    sweep = lab.create(texts["random"] + _own("{rule: plateau, patience: 2}"))
+    command, stopped = _begin(lab, sweep, 3.0, 1.0, 1.5, 1.0)
+    assert stopped
+
+    lab.end(command, 143)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective) == ("finished", 1.0)
+    assert trial.message is not None
+    assert "it has converged: loss has not got better than 1" in trial.message
+
+
+def test_median_rule_compares_with_running_averages(lab, texts):
+    sweep = lab.create(texts["random"] + _own("{rule: median, min_trials: 2}"))
+    assert not _begin(lab, sweep, 4.0, 2.0)[1]  # on average 3
+    assert not _begin(lab, sweep, 1.0, 1.0, 1.0)[1]  # 1, so that the median is 2
+
+    assert not _begin(lab, sweep, 8.0, 2.0)[1]  # 5, so that the median is 3
+    command, stopped = _begin(lab, sweep, 8.0, 3.5)
+
+    assert stopped
+    why = lab.run_of(command).stop_requested
+    assert why.startswith("early termination: the best of 2 values of loss is 3.5, worse than 3,")
+
+
+def test_running_average_survives_a_rewind(lab, texts):
+    sweep = lab.create(texts["random"] + _own("{rule: median, min_trials: 1}"))
+    first, _ = _begin(lab, sweep, 9.0, 9.0, 9.0)
+    lab.stream(first, rows=[{"_step": 1, "loss": 1.0}], offset=3)  # 9, then 1: on average 5
+
+    assert not _begin(lab, sweep, 6.0, 4.9)[1]
+    assert _begin(lab, sweep, 6.0, 5.3)[1]  # the median of 5 and 5.45 is less
+
+
+def test_threshold_rule_is_in_the_metrics_own_direction(lab, texts):
+    text = texts["random"].replace("minimize", "maximize")
+    sweep = lab.create(text + _own("{rule: threshold, after: 2, min: 0.5}"))
+
+    assert not _begin(lab, sweep, 0.1, 0.5, 0.1)[1]
+    command, stopped = _begin(lab, sweep, 0.1, 0.2)
+
+    assert stopped
+    why = lab.run_of(command).stop_requested
+    assert why == "early termination: the best of 2 values of loss is 0.2, and the bound is 0.5"
+
+
+def test_asha_judges_at_rungs_and_notes_them(lab, texts):
+    sweep = lab.create(texts["random"] + _own("{rule: asha, min_iter: 2, eta: 2}"))
+    best, stopped = _begin(lab, sweep, 9.0, 2.0)
+    assert not stopped
+    assert not lab.log(best, 99.0, offset=2).stopped  # between two rungs
+
+    command, stopped = _begin(lab, sweep, 1.0, 3.0)
+
+    assert stopped
+    assert [trial.rung for trial in lab.trials(sweep)] == [2, 2]
+    assert "better than 2 is needed" in lab.run_of(command).stop_requested
+
+
+def test_both_kinds_of_rules_apply_and_the_first_to_say_stop_is_named(lab, texts):
+    rules = "[{rule: threshold, after: 3, max: 5}]"
+    sweep = lab.create(texts["random"] + HYPERBAND + _own(rules))
+
+    _, stopped = _begin(lab, sweep, 9.0, 8.0, 7.0)  # hyperband alone never stops the first
+
+    assert stopped
+    assert _begin(lab, sweep, 1.0, 1.0, 1.0)[1] is False
+    command, stopped = _begin(lab, sweep, 9.0, 8.0, 8.0)
+    assert stopped
+    assert "is needed to go on" in lab.run_of(command).stop_requested
