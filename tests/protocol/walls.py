@@ -90,6 +90,9 @@ CASES = {
     "Mutation.enqueueSweepRun": [
         'enqueueSweepRun(input: {id: "$scheduled_id", config: "{}"}) { __typename }'
     ],
+    "Mutation.sweepdEnqueue": [
+        'sweepdEnqueue(input: {id: "$scheduled_id", configs: "{\\"lr\\": 0.5}"}) { runs }'
+    ],
     "Mutation.createAgent": [
         'createAgent(input: {host: "h", sweep: "$sweep"}) { agent { id } }',
         'createAgent(input: {host: "h", sweep: "$sweep", projectName: "$project",'
@@ -254,7 +257,7 @@ HARMLESS = frozenset(
     {"after", "before", "first", "last", "order", "filters", "samples", "minStep", "maxStep"}
     | {"specs", "liveKeys", "keys", "names", "pattern", "includeAll", "desc", "missingOk"}
     | {"useImprovedPagination", "upload", "storageLayout", "manifestVersion", "entries"}
-    | {"storageRegion", "aliasName"}
+    | {"storageRegion", "aliasName", "config"}
 )
 
 MAKE_MANIFEST = """mutation($id: ID!) { createArtifactManifest(input: {artifactID: $id, name:

@@ -28,6 +28,8 @@ _COMMANDS: Mapping[str, str] = {
     "resume": "control:resume",
     "stop": "control:stop",
     "cancel": "control:cancel",
+    "enqueue": "byhand:enqueue",
+    "edit": "byhand:edit",
     "finish": "control:finish",
     "rm": "control:rm",
     "best": "winner:best",

@@ -1,12 +1,12 @@
 """`sweep ls`, `status`, `watch`, `pause`, `resume`, `stop`, `cancel`, `finish` and `rm`."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sweepd.cli.connect import connect, open_target
 from sweepd.cli.console import (
     echo_json,
     format_duration,
@@ -39,29 +39,6 @@ __all__ = [
 
 #: States, on any W&B server, in which a sweep hands out nothing more.
 ENDED = frozenset({"FINISHED", "STOPPED", "CANCELED", "FAILED", "CRASHED"})
-
-
-@contextmanager
-def _connect(server: str | None, data: Path) -> Iterator["Api"]:
-    """Open the server that the options mean, for the length of a command."""
-    from sweepd.cli.api import Api
-    from sweepd.cli.server import find_server
-
-    api = Api(find_server(server, data))
-    try:
-        yield api
-    finally:
-        api.close()
-
-
-@contextmanager
-def _open(target: str, server: str | None, data: Path) -> Iterator[tuple["Api", "SweepPath"]]:
-    """Open the server that the options mean, or the one whose page TARGET is the address of."""
-    from sweepd.cli.api import parse_target
-
-    reference = parse_target(target)
-    with _connect(server or reference.base_url, data) as api:
-        yield api, reference
 
 
 def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +96,7 @@ def ls(
     *, project: str | None, entity: str | None, server: str | None, data: Path, as_json: bool
 ) -> None:
     """List the sweeps, newest first."""
-    with _connect(server, data) as api:
+    with connect(server, data) as api:
         rows = [summarise(sweep) for sweep in api.list_sweeps(entity, project)]
     if as_json:
         echo_json(rows)
@@ -142,7 +119,7 @@ def ls(
 @as_json
 def status(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None:
     """Say how SWEEP is doing."""
-    with _open(sweep, server, data) as (api, reference):
+    with open_target(sweep, server, data) as (api, reference):
         facts = summarise(api.find_sweep(reference))
     if as_json:
         echo_json(facts)
@@ -165,7 +142,7 @@ def watch(*, sweep: str, interval: float, server: str | None, data: Path, as_jso
     """Follow SWEEP until it ends; with --json, one object a line."""
     import time
 
-    with _open(sweep, server, data) as (api, reference):
+    with open_target(sweep, server, data) as (api, reference):
         last = None
         while True:
             facts = summarise(api.find_sweep(reference))
@@ -187,7 +164,7 @@ def _state_command(name: str, state: str, told: str, text: str) -> click.Command
     @data_folder
     @as_json
     def command(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None:
-        with _open(sweep, server, data) as (api, reference):
+        with open_target(sweep, server, data) as (api, reference):
             api.set_sweep_state(api.find_sweep(reference), state)
             facts = summarise(api.find_sweep(reference))
         if as_json:
@@ -229,7 +206,7 @@ def finish(*, run: str, server: str | None, data: Path, as_json: bool) -> None:
     """
     from sweepd.cli.api import path_of
 
-    with _open(run, server, data) as (api, reference):
+    with open_target(run, server, data) as (api, reference):
         found = api.find_run(reference)
         if found is None:
             raise NotFound(f"there is no run {path_of(reference)} on {api.server.url}")
@@ -254,7 +231,7 @@ def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool)
     """
     from sweepd.cli.api import path_of
 
-    with _open(target, server, data) as (api, reference):
+    with open_target(target, server, data) as (api, reference):
         found, kind = _find_either(api, reference)
         path = path_of(found)
         if not yes:

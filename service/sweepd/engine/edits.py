@@ -7,13 +7,13 @@ from sqlalchemy import delete, insert, select
 
 from sweepd.engine.sweepviews import definition_of
 from sweepd.errors import Conflict
-from sweepd.spec import Definition
+from sweepd.spec import Definition, must_stay
 from sweepd.states import SweepState, is_terminal
 from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["add_initial", "definition_at", "draw_seed", "edited"]
+__all__ = ["add_initial", "cannot_change", "definition_at", "draw_seed", "edited"]
 
 #: What does not touch the search: it may change at any time, and the search does not start anew.
 _LOOSE = ("run_cap", "name", "description", "project", "entity", "settings", "apiVersion", "kind")
@@ -29,15 +29,12 @@ def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
     Raises:
         Conflict: if the sweep has ended or is ending, or the edit changes what must stay.
     """
-    if is_terminal(SweepState(sweep.state)):
-        raise Conflict(f"sweep {sweep.name} has ended: its definition cannot be changed")
-    if sweep.stop_reason is not None:
-        raise Conflict(f"sweep {sweep.name} is ending: {sweep.stop_reason}")
     old = definition_of(sweep.definition)
+    why = cannot_change(sweep, old, new)
+    if why is not None:
+        raise Conflict(why)
     if old.raw == new.raw:
         return {}
-    if sweep.n_issued:
-        _check_stays(sweep, old, new)
     values: dict[str, Any] = {
         "definition": text,
         "run_cap": new.run_cap,
@@ -59,6 +56,21 @@ def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
     if _search_part(old) != _search_part(new):
         values |= _search_anew(tx, sweep, old, new)
     return values
+
+
+def cannot_change(sweep: Any, old: Definition, new: Definition) -> str | None:
+    """Return why a sweep's definition cannot become another, in words; None if it can."""
+    if is_terminal(SweepState(sweep.state)):
+        return f"sweep {sweep.name} has ended: its definition cannot be changed"
+    if sweep.stop_reason is not None:
+        return f"sweep {sweep.name} is ending: {sweep.stop_reason}"
+    what = must_stay(old, new) if sweep.n_issued else []
+    if not what:
+        return None
+    return (
+        f"sweep {sweep.name} has handed out {sweep.n_issued} trials, so that this edit cannot "
+        f"change {', '.join(what)}; create another sweep for that"
+    )
 
 
 def definition_at(tx: Tx, sweep: Any, version: int) -> Definition:
@@ -94,21 +106,6 @@ def draw_seed(tx: Tx, definition: Definition) -> int:
     """Return the definition's seed, one drawn at random if it names none."""
     seed = definition.own.seed
     return tx.random.getrandbits(31) if seed is None else seed % 2**63
-
-
-def _check_stays(sweep: Any, old: Definition, new: Definition) -> None:
-    what = [key for key in ("program", "command") if getattr(old, key) != getattr(new, key)]
-    if (old.metric_name, old.goal) != (new.metric_name, new.goal):
-        what.append("the metric's name and goal")
-    if old.own.objective != new.own.objective:
-        what.append("sweepd.objective")
-    if old.searcher != new.searcher or old.scheduler != new.scheduler:
-        what.append("who searches")
-    if what:
-        raise Conflict(
-            f"sweep {sweep.name} has handed out {sweep.n_issued} trials, so that this edit cannot "
-            f"change {', '.join(what)}; create another sweep for that"
-        )
 
 
 def _search_part(definition: Definition) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A sweep's definition: YAML text -> `Definition`, every check, the space, the metric's sign."""
 
+from sweepd.spec.changes import changes_of, must_stay
 from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.distributions import (
     Array,
@@ -13,6 +14,8 @@ from sweepd.spec.goals import Goal, check_rule, reduce_curve, sign, signed
 from sweepd.spec.numeric import Beta, LogNormal, LogUniform, Normal, Numeric, Uniform
 from sweepd.spec.reading import Parsed, read_definition
 from sweepd.spec.space import Config, Parameter, Space, grid_size
+from sweepd.spec.values import read_value, set_value
+from sweepd.spec.words import nearest
 
 __all__ = [
     "Array",
@@ -36,10 +39,15 @@ __all__ = [
     "Space",
     "Uniform",
     "canonical",
+    "changes_of",
     "check_rule",
     "grid_size",
+    "must_stay",
+    "nearest",
     "read_definition",
+    "read_value",
     "reduce_curve",
+    "set_value",
     "sign",
     "signed",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "constant",
     "ident",
     "page_size",
+    "read_list",
     "read_object",
 ]
 
@@ -117,3 +118,20 @@ def read_object(text: str | None, what: str) -> dict[str, Any]:
         raise ProtocolError(f"{what} must be a JSON object, not {text:.80}")
     found: dict[str, Any] = clean_all(value)
     return found
+
+
+def read_list(text: str, what: str) -> list[dict[str, Any]]:
+    """Return the JSON list of objects in `text`; one object alone is a list of one.
+
+    Raises:
+        ProtocolError: if it is anything else; `what` names the argument.
+    """
+    try:
+        value = load(text)
+    except ValueError as error:
+        raise ProtocolError(f"{what} is not JSON: {error}") from None
+    found = [value] if isinstance(value, dict) else value
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ProtocolError(f"{what} must be a JSON list of objects, not {text:.80}")
+    cleaned: list[dict[str, Any]] = clean_all(found)
+    return cleaned

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import agents, alerts, outcomes, runs, sessions, sweeps
+from sweepd.engine import agents, alerts, byhand, outcomes, runs, sessions, sweeps, versions
 from sweepd.engine.access import Need
+from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import Reason
 from sweepd.states import is_terminal
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, read_int_id
-from sweepd.wire.resolvers.common import attribute, connection, ident, page_size
+from sweepd.wire.resolvers.common import attribute, connection, ident, page_size, read_list
 
 __all__ = ["FIELDS", "seconds_left"]
 
@@ -115,6 +116,36 @@ async def _leave_agent(root: None, info: Info, input: Mapping[str, Any]) -> Mapp
     return {"success": True}
 
 
+async def _versions(sweep: SweepView, info: Info) -> Sequence[VersionView]:
+    context = info.context
+    return await context.read(
+        versions.list_versions, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
+
+
+async def _preview_edit(sweep: SweepView, info: Info, config: str) -> EditPreview:
+    context = info.context
+    return await context.read(
+        versions.preview_edit,
+        actor=context.account,
+        need=Need.READ,
+        sweep_id=sweep.id,
+        definition=config,
+    )
+
+
+async def _enqueue(root: None, info: Info, input: Mapping[str, Any]) -> byhand.Enqueued:
+    context = info.context
+    return await context.write(
+        byhand.enqueue,
+        actor=context.account,
+        sweep_id=read_int_id("Sweep", input["id"]),
+        configs=read_list(input["configs"], "configs"),
+        like=input.get("like") or None,
+        display_name=input.get("displayName"),
+    )
+
+
 async def _delete_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     freed = await context.write(
@@ -149,10 +180,25 @@ FIELDS: Resolvers = {
     "Query": {"sweepdSweep": _sweep, "sweepdSweeps": _sweeps},
     "Run": {"sweepdAlerts": _alerts},
     "SweepdAlert": {"createdAt": attribute("at"), "repeats": attribute("n_repeats")},
-    "Sweep": {"sweepdStatus": _itself, "sweepdAgents": _agents},
+    "Sweep": {
+        "sweepdStatus": _itself,
+        "sweepdAgents": _agents,
+        "sweepdVersions": _versions,
+        "sweepdPreviewEdit": _preview_edit,
+    },
+    "SweepdVersion": {
+        "config": attribute("definition"),
+        "createdAt": attribute("created_at"),
+        "trials": attribute("n_trials"),
+    },
+    "SweepdEditPreview": {
+        "trialsKept": attribute("n_kept"),
+        "trialsLost": attribute("n_lost"),
+    },
     "Mutation": {
         "sweepdReportOutcome": _report_outcome,
         "sweepdLeaveAgent": _leave_agent,
+        "sweepdEnqueue": _enqueue,
         "sweepdDeleteSweep": _delete_sweep,
         "sweepdFinishRun": _finish_run,
         "sweepdCreateLoginLink": _create_login_link,

@@ -1,0 +1,130 @@
+"""The versions of a sweep's definition, and what an edit would do before it is made."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from sweepd.engine.access import Need
+from sweepd.engine.edits import cannot_change
+from sweepd.engine.sweepviews import definition_of, sweep_for
+from sweepd.engine.views import Account
+from sweepd.errors import DefinitionError
+from sweepd.spec import changes_of, read_definition
+from sweepd.store import Tx
+from sweepd.store import sweep_tables as s
+from sweepd.store import tables as t
+
+__all__ = ["EditPreview", "VersionView", "list_versions", "preview_edit"]
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """One version of a definition: since when, by whom, and how many trials came from it."""
+
+    version: int
+    definition: str  # YAML
+    created_at: float
+    actor: str
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class EditPreview:
+    """What an edit would do.
+
+    Attributes:
+        problems: why it cannot be made; empty if it can.
+        warnings: what is odd about the new definition.
+        changes: what it changes, a line each.
+        n_kept: trials so far that the search still learns from.
+        n_lost: trials so far whose configs the new space does not have.
+    """
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    n_kept: int = 0
+    n_lost: int = 0
+
+
+def list_versions(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[VersionView]:
+    """Return every version of a sweep's definition, the first one first.
+
+    Raises:
+        NotFound, Forbidden: as for the sweep.
+    """
+    sweep = _sweep(tx, actor, sweep_id, need)
+    old = tx.conn.execute(
+        select(s.old_definition)
+        .where(s.old_definition.c.sweep_id == sweep_id)
+        .order_by(s.old_definition.c.version)
+    ).all()
+    counts = {
+        version: count
+        for version, count in tx.conn.execute(
+            select(t.trial.c.version, func.count())
+            .where(t.trial.c.sweep_id == sweep_id)
+            .group_by(t.trial.c.version)
+        )
+    }
+    actors = _actors(tx, sweep_id)
+    since = {row.version + 1: row.replaced_at for row in old}
+    texts = [*((row.version, row.definition) for row in old), (sweep.version, sweep.definition)]
+    return [
+        VersionView(
+            version=version,
+            definition=text,
+            created_at=since.get(version, sweep.created_at),
+            actor=actors.get(version, ""),
+            n_trials=counts.get(version, 0),
+        )
+        for version, text in texts
+    ]
+
+
+def preview_edit(
+    tx: Tx, *, actor: Account, sweep_id: int, definition: str, need: Need
+) -> EditPreview:
+    """Return what a new definition would change, and why it may not; nothing is written.
+
+    Raises:
+        NotFound, Forbidden: as for the sweep.
+    """
+    sweep = _sweep(tx, actor, sweep_id, need)
+    try:
+        parsed = read_definition(definition)
+    except DefinitionError as error:
+        return EditPreview(problems=tuple(map(str, error.violations)))
+    old, new = definition_of(sweep.definition), parsed.definition
+    why = cannot_change(sweep, old, new)
+    configs = tx.conn.scalars(select(t.trial.c.config).where(t.trial.c.sweep_id == sweep_id))
+    fits = [new.space.contains(json.loads(text)) for text in configs]
+    return EditPreview(
+        problems=(why,) if why else (),
+        warnings=tuple(str(warning) for warning in parsed.warnings),
+        changes=tuple(changes_of(old, new)),
+        n_kept=sum(fits),
+        n_lost=len(fits) - sum(fits),
+    )
+
+
+def _sweep(tx: Tx, actor: Account, sweep_id: int, need: Need) -> Any:
+    is_it = t.sweep.c.id == sweep_id
+    return sweep_for(tx, is_it, actor=actor, need=need, label=f"with id {sweep_id}")
+
+
+def _actors(tx: Tx, sweep_id: int) -> dict[int, str]:
+    """Return who made each version, as far as the events tell."""
+    made = t.event.c.kind.in_(("sweep.created", "sweep.edited"))
+    found = {}
+    for event in tx.conn.execute(
+        select(t.event.c.kind, t.event.c.actor, t.event.c.data).where(
+            t.event.c.sweep_id == sweep_id, made
+        )
+    ):
+        version = 1 if event.kind == "sweep.created" else json.loads(event.data).get("version")
+        if version is not None:
+            found[version] = event.actor
+    return found

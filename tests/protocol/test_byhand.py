@@ -1,0 +1,45 @@
+"""Configs enqueued and definitions edited by hand, over GraphQL."""
+
+import json
+
+UPSERT = """mutation($id: ID, $config: String) { upsertSweep(input: {id: $id, config: $config,
+  projectName: "toy"}) { sweep { id name } } }"""
+ENQUEUE = """mutation($input: SweepdEnqueueInput!) { sweepdEnqueue(input: $input)
+  { runs warnings } }"""
+LOOK = """query($name: String!, $config: String!) { sweepdSweep(name: $name) {
+  sweepdVersions { version config createdAt actor trials }
+  sweepdPreviewEdit(config: $config) { problems warnings changes trialsKept trialsLost } } }"""
+OLD = "method: random\nparameters: {lr: {min: 0.0, max: 1.0}, kind: {values: [a, b]}}\n"
+NEW = OLD + "run_cap: 9\n"
+
+
+def test_configs_are_enqueued_with_warnings(client):
+    sweep = client.data(UPSERT, config=OLD)["upsertSweep"]["sweep"]
+    configs = json.dumps([{"lr": 7.0, "kind": "a"}, {"lr": 0.5, "kind": None}])
+
+    made = client.data(ENQUEUE, input={"id": sweep["id"], "configs": configs})["sweepdEnqueue"]
+
+    assert len(set(made["runs"])) == 2
+    assert [words.split(":")[0] for words in made["warnings"]] == ["config 1", "config 2"]
+
+
+def test_configs_that_are_none_are_refused(client):
+    sweep = client.data(UPSERT, config=OLD)["upsertSweep"]["sweep"]
+
+    for configs in ("[1]", "nonsense", '"text"', "[]", '[{"lr": 0.5}]'):
+        status, words = client.errors(ENQUEUE, input={"id": sweep["id"], "configs": configs})
+        assert (status, len(words)) == (400, 1), configs
+
+
+def test_edit_is_previewed_and_versions_are_told(client):
+    sweep = client.data(UPSERT, config=OLD)["upsertSweep"]["sweep"]
+    before = client.data(LOOK, name=sweep["name"], config=NEW)["sweepdSweep"]
+
+    client.data(UPSERT, id=sweep["id"], config=NEW)
+    after = client.data(LOOK, name=sweep["name"], config=NEW)["sweepdSweep"]
+
+    assert before["sweepdPreviewEdit"]["changes"] == ["run_cap: nothing → 9"]
+    assert after["sweepdPreviewEdit"]["changes"] == []
+    assert [one["version"] for one in after["sweepdVersions"]] == [1, 2]
+    assert [one["config"] for one in after["sweepdVersions"]] == [OLD, NEW]
+    assert {one["actor"] for one in after["sweepdVersions"]} == {"alice"}

@@ -1,0 +1,149 @@
+"""A person enqueues configs of their own, and looks at an edit before making it."""
+
+import pytest
+
+from sweepd.engine import byhand, sweeps, versions
+from sweepd.engine.access import Need
+from sweepd.errors import Conflict, Forbidden, InvalidInput, NotFound
+
+NESTED = """
+method: random
+metric: {name: loss}
+parameters:
+  opt: {parameters: {lr: {min: 0.0, max: 1.0}, name: {values: [sgd, adam]}}}
+  layers: {value: 3}
+"""
+
+
+@pytest.fixture
+def enqueue(lab):
+    def enqueue(sweep, *configs, actor=None, **fields):
+        return lab.write(
+            byhand.enqueue,
+            actor=actor or lab.actor,
+            sweep_id=sweep.id,
+            configs=configs,
+            **fields,
+        )
+
+    return enqueue
+
+
+@pytest.fixture
+def preview(lab):
+    def preview(sweep, definition):
+        return lab.store.read_sync(
+            versions.preview_edit,
+            actor=lab.actor,
+            sweep_id=sweep.id,
+            definition=definition,
+            need=Need.READ,
+        )
+
+    return preview
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"opt.lr": 0.5, "opt.name": "adam"},
+        {"opt": {"lr": 0.5, "name": "adam"}},
+        {"opt.lr": 0.5, "opt.name": "adam", "layers": 3},
+    ],
+)
+def test_flat_and_nested_names_are_taken_and_constants_filled_in(lab, enqueue, config):
+    sweep = lab.create(NESTED)
+
+    made = enqueue(sweep, config, display_name="mine")
+    command = lab.ask(lab.register(sweep))
+
+    assert made.warnings == ()
+    assert (command.run,) == made.runs
+    assert command.config == {"opt": {"lr": 0.5, "name": "adam"}, "layers": 3}
+    assert lab.run_of(command).display_name == "mine"
+
+
+def test_what_is_left_out_comes_from_the_best_run_or_a_named_one(lab, enqueue, texts):
+    sweep = lab.create(texts["grid"])
+    agent = lab.register(sweep)
+    first, second = lab.run(agent, 2.0), lab.run(agent, 1.0)
+
+    enqueue(sweep, {"a": 7}, like="best")
+    enqueue(sweep, {"a": 8}, like=first.run)
+
+    assert lab.ask(agent).config == {**second.config, "a": 7}
+    assert lab.ask(lab.register(sweep)).config == {**first.config, "a": 8}
+
+
+def test_missing_parameters_are_named_with_what_is_allowed_and_nothing_is_made(lab, enqueue, texts):
+    sweep = lab.create(texts["grid"])
+
+    with pytest.raises(InvalidInput, match=r"config 2: needs b \(one of \"x\", \"y\"\)"):
+        enqueue(sweep, {"a": 1, "b": "x"}, {"a": 2})
+
+    assert lab.trials(sweep) == []
+
+
+def test_odd_values_run_with_a_warning(lab, enqueue, texts):
+    sweep = lab.create(texts["random"])
+
+    made = enqueue(sweep, {"lr": 5.0, "layer": 2}, {"lr": 0.5}, {"lr": 0.5})
+
+    outside, unknown, twice = made.warnings
+    assert outside.startswith("config 1: lr is 5.0, not a number from 0 to 1: it runs")
+    assert "no parameter 'layer'; did you mean layers?" in unknown
+    assert twice == "config 3: trial-2 has had this configuration"
+    assert lab.ask(lab.register(sweep)).config == {"lr": 5.0, "layer": 2, "layers": 3}
+
+
+def test_who_may_not_write_or_names_nothing_is_refused(lab, enqueue, texts, bob):
+    sweep = lab.create(texts["random"])
+
+    with pytest.raises((NotFound, Forbidden)):
+        enqueue(sweep, {"lr": 0.5}, actor=bob)
+    with pytest.raises(NotFound, match="no run 'nope'"):
+        enqueue(sweep, {}, like="nope")
+    with pytest.raises(NotFound, match="none is the best"):
+        enqueue(sweep, {}, like="best")
+    with pytest.raises(InvalidInput, match="0 configs"):
+        enqueue(sweep)
+    lab.set_state(sweep, "FINISHED")
+    with pytest.raises(Conflict, match="takes no more runs"):
+        enqueue(sweep, {"lr": 0.5})
+
+
+def test_edit_is_seen_before_it_is_made(lab, preview, texts):
+    sweep = lab.create(texts["random"] + "sweepd: {initial: [{lr: 0.25}, {lr: 0.75}]}\n")
+    agent = lab.register(sweep)
+    for value in (1.0, 2.0):
+        lab.run(agent, value)
+    text = texts["random"]
+
+    narrow = preview(sweep, text.replace("max: 1.0", "max: 0.8").replace("min: 0.0", "min: 0.5"))
+    refused = preview(sweep, text.replace("minimize", "maximize"))
+    wrong = preview(sweep, "method: sideways\nparameters: {}\n")
+
+    assert "lr: a number from 0 to 1 → a number from 0.5 to 0.8" in narrow.changes
+    assert (narrow.n_kept, narrow.n_lost) == (1, 1)
+    assert "cannot change the metric's name and goal" in refused.problems[0]
+    assert any("sideways" in problem for problem in wrong.problems)
+    assert lab.sweep(sweep).definition == sweep.definition
+
+
+def test_every_version_is_listed_with_its_author_and_trials(lab, texts):
+    sweep = lab.create(texts["random"])
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    lab.clock.advance(60)
+    edit = {"actor": lab.actor, "sweep_id": sweep.id}
+    lab.write(sweeps.update_sweep, definition=texts["random"] + "run_cap: 9\n", **edit)
+    lab.write(sweeps.update_sweep, display_name="renamed", **edit)
+    lab.run(agent, 1.0)
+    lab.run(agent, 1.0)
+
+    first, second = lab.store.read_sync(versions.list_versions, need=Need.READ, **edit)
+
+    assert (first.version, first.actor, first.n_trials) == (1, "alice", 1)
+    assert (second.version, second.actor, second.n_trials) == (2, "alice", 2)
+    assert second.definition.endswith("run_cap: 9\n")
+    assert second.created_at == first.created_at + 60
