@@ -2,13 +2,24 @@
 
 from collections.abc import Mapping
 
-__all__ = ["DATASETS", "EXPORTERS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
+__all__ = ["DATASETS", "EXPORTERS", "EXTRAS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
 
 #: Search methods: each a `sweepd.search.Method`.
 METHODS: Mapping[str, str] = {
     "grid": "sweepd.search.grid:Grid",
     "random": "sweepd.search.random:Random",
     "bayes": "sweepd.search.bayes:Bayes",
+    "tpe": "sweepd.search.tpe:Tpe",
+    "cmaes": "sweepd.search.cmaes:CmaEs",
+    "nsga2": "sweepd.search.nsga2:Nsga2",
+    "qmc": "sweepd.search.qmc:Qmc",
+}
+
+#: Search methods that cannot run without an extra: its name, and the modules that it brings.
+EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "tpe": ("optuna", ("optuna",)),
+    "cmaes": ("optuna", ("cmaes",)),
+    "nsga2": ("optuna", ("optuna",)),
 }
 
 #: Stop rules: each a `sweepd.search.StopRule`.

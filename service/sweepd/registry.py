@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from sweepd.errors import UnknownName
+from sweepd.names import EXTRAS
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "install_command", "missing_extra"]
 
 
 class Registry(Mapping[str, str]):
@@ -46,3 +48,18 @@ class Registry(Mapping[str, str]):
         """
         module, _, attribute = self[name].partition(":")
         return getattr(import_module(module), attribute)
+
+
+def missing_extra(method: str) -> str | None:
+    """Return the command that installs what a search method lacks here, None if it lacks nothing.
+
+    Nothing is imported for it.
+    """
+    extra, modules = EXTRAS.get(method, ("", ()))
+    lacks = any(find_spec(module) is None for module in modules)
+    return install_command(extra) if lacks else None
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install 'sweepd[{extra}]'"

@@ -83,6 +83,10 @@ def lint(*, definition: str, allow_unknown: bool) -> None:
     parsed = load_definition(path, allow_unknown=allow_unknown)
     if parsed.definition.uses_own_keys:
         click.echo(f"note: {path}: only sweepd honours the block sweepd:", err=True)
+    if parsed.definition.uses_own_method:
+        method = parsed.definition.method
+        words = f"only sweepd knows method {method}; W&B's own server takes custom in its place"
+        click.echo(f"note: {path}: {words}", err=True)
     say(f"{path}: ok")
 
 
@@ -118,7 +122,7 @@ def _print_preview(definition: "Definition", shown: "Preview") -> None:
         say(f"{len(rows)} of the grid's {shown.grid_size} points", is_dim=True)
     elif shown.is_everything:
         say("the space has no more configurations than these", is_dim=True)
-    if definition.method == "bayes" and len(rows) > shown.n_initial:
+    if shown.is_learning and len(rows) > shown.n_initial:
         say("each later suggestion depends on the results before it", is_dim=True)
 
 

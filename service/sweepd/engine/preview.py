@@ -19,12 +19,14 @@ class Preview:
         n_initial: how many of them the definition's `initial` block names.
         grid_size: points of the whole grid; None unless the method is grid.
         is_everything: whether the space has no more configs than these.
+        is_learning: whether later configs depend on results.
     """
 
     configs: tuple[Config, ...]
     n_initial: int
     grid_size: int | None
     is_everything: bool
+    is_learning: bool
 
 
 def preview(definition: Definition, *, n: int) -> Preview:
@@ -51,4 +53,5 @@ def preview(definition: Definition, *, n: int) -> Preview:
         is_everything = len(found) < asked and len(configs) + len(found) <= n
         configs.extend(found)
     size = grid_size(space) if definition.method == "grid" else None
-    return Preview(tuple(configs[:n]), n_initial, size, is_everything)
+    is_learning = not method.is_instant
+    return Preview(tuple(configs[:n]), n_initial, size, is_everything, is_learning)

@@ -22,8 +22,9 @@ from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
-from sweepd.errors import IllegalMove, InvalidInput, NotFound
-from sweepd.spec import read_definition
+from sweepd.errors import DefinitionError, IllegalMove, InvalidInput, NotFound, Violation
+from sweepd.registry import missing_extra
+from sweepd.spec import Parsed, read_definition
 from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -78,7 +79,7 @@ def create_sweep(
         NotFound, Forbidden: if the entity or a prior run is not there or not theirs.
         InvalidInput, ProtocolError: for the filter of prior runs.
     """
-    parsed = read_definition(definition)
+    parsed = _read(definition)
     wanted = parsed.definition
     warnings = [str(warning) for warning in parsed.warnings]
     names = prior_runs.names_in(prior_runs_filters)
@@ -142,7 +143,7 @@ def update_sweep(
     warnings: list[str] = []
     values: dict[str, Any] = {}
     if definition is not None and definition != sweep.definition:
-        parsed = read_definition(definition)
+        parsed = _read(definition)
         warnings = [str(warning) for warning in parsed.warnings]
         values |= edits.edited(tx, sweep, definition, parsed.definition)
     asked = {"display_name": display_name, "description": description, "scheduler": scheduler}
@@ -163,6 +164,16 @@ def update_sweep(
     if state is not None:
         set_state(tx, actor=actor, sweep_id=sweep_id, state=state)
     return _one(tx, sweep_id), warnings
+
+
+def _read(text: str) -> Parsed:
+    """Return a definition that can be searched here; raise DefinitionError for any other."""
+    parsed = read_definition(text)
+    command = missing_extra(parsed.definition.method)
+    if command is not None:
+        words = f"{parsed.definition.method} needs packages that this service lacks: {command}"
+        raise DefinitionError([Violation("method", words)])
+    return parsed
 
 
 def enqueue_run(

@@ -32,11 +32,14 @@ class Trial:
         config: what was handed out, flat.
         objective: signed, lower is better; None if the run tells nothing of it.
         is_feasible: False if its config made the run fail: diverged, out of memory, error.
+        objectives: one for each metric where a sweep has several, each signed; `objective` is None
+            then, so that no method takes one of them for the whole.
     """
 
     config: Config
     objective: float | None
     is_feasible: bool = True
+    objectives: tuple[float, ...] = ()
 
 
 class Method(Protocol):

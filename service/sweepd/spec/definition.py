@@ -108,6 +108,11 @@ class Definition(_Model):
         """Return whether there is a `sweepd:` block, which W&B's own servers pass over."""
         return bool(self.raw.get("sweepd"))
 
+    @property
+    def uses_own_method(self) -> bool:
+        """Return whether W&B's own servers do not know the method."""
+        return self.method not in ("grid", "random", "bayes", "custom")
+
     def to_yaml(self) -> str:
         """Return the definition as YAML that any W&B server takes, keys in the file's order."""
         return dump(self.raw)

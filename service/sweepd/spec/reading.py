@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from sweepd.errors import DefinitionError, Violation
 from sweepd.names import METHODS
-from sweepd.registry import Registry
+from sweepd.registry import Registry, missing_extra
 from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
 from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.document import Unreadable, read_document
@@ -40,6 +40,8 @@ _LAUNCH = frozenset(
 #: Unknown keys beyond this number are passed over.
 _MAX_UNKNOWN = 100
 _ENGINES = ("wandb", "optuna", "ax")
+#: Methods of ours that learn from results.
+_LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 #: Keys of `sweepd:` that a later version honours; the first two decide which configs are valid.
 _LATER = ("when", "constraints", "outcome_constraints", "budget", "retries")
 #: What people write at the top, and where it belongs.
@@ -145,6 +147,10 @@ class _Reader:
             if method == "custom" and not self._is_searched_elsewhere():
                 words = "custom: sweepd suggests nothing, and hands out only runs that are enqueued"
                 self._problems.warn(("method",), words)
+            command = missing_extra(method)
+            if command is not None:
+                words = f"{method} needs packages that are not installed here: {command}"
+                self._problems.warn(("method",), words)
             return method
         return None
 
@@ -182,7 +188,7 @@ class _Reader:
             example = f"{{name: {show(name)}, goal: minimize}}"
             return self._block(Metric, self._given["metric"], ("metric",), example=example)
         else:
-            needing = ["method bayes"] if method == "bayes" else []
+            needing = [f"method {method}"] if method in _LEARNING else []
             needing += ["early_terminate"] if "early_terminate" in self._given else []
             for what in needing:
                 words = f"{what} needs a metric: write metric: {{name: …, goal: minimize}}"

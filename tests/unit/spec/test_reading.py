@@ -1,6 +1,7 @@
 """Whole definitions: what is read, what is refused and in which words."""
 
 import json
+import sys
 import time
 
 import pytest
@@ -109,6 +110,7 @@ def test_an_error_names_the_file_and_counts_its_problems():
         ({"method": "Bayes"}, "method", "did you mean bayes?"),
         ({"method": ["grid"]}, "method", "must be one of grid"),
         ({"method": "bayes"}, "", "method bayes needs a metric"),
+        ({"method": "tpe"}, "", "method tpe needs a metric"),
         ({"metric": "loss"}, "metric", "write metric: {name: loss, goal: minimize}"),
         ({"metric": ["loss"]}, "metric", "write metric: {name: …, goal: minimize}"),
         ({"metric": {"goal": "minimize"}}, "metric", "needs name"),
@@ -271,7 +273,9 @@ def test_a_misspelt_required_key_is_one_problem_of_a_file(refusal):
     text = "metod: random\nparamters: {x: {value: 1}}\n"
 
     assert set(refusal(text, allow_unknown=False)) == {"metod", "paramters"}
-    with pytest.raises(DefinitionError, match="needs method: grid, random, bayes, custom"):
+    with pytest.raises(
+        DefinitionError, match="needs method: grid, random, bayes, tpe, cmaes, nsga2, qmc, custom"
+    ):
         read_definition(text)
 
 
@@ -283,3 +287,15 @@ def test_thousands_of_unknown_keys_take_no_time():
         read_definition(text, allow_unknown=False)
 
     assert time.perf_counter() - start < 5
+
+
+def test_a_method_whose_packages_are_missing_is_a_warning_with_the_command(text_of, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    parsed = read_definition(text_of(X, method="tpe", metric=METRIC))
+
+    assert parsed.definition.method == "tpe"
+    assert [str(warning) for warning in parsed.warnings] == [
+        "line 1: method: tpe needs packages that are not installed here: "
+        "pip install 'sweepd[optuna]'"
+    ]

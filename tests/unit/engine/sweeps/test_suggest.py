@@ -1,9 +1,11 @@
 import pickle
+import sys
 
 import pytest
 
 from sweepd.engine import agents, suggest
 from sweepd.engine.preview import preview
+from sweepd.errors import DefinitionError, SearchError
 from sweepd.spec import read_definition
 
 
@@ -282,3 +284,28 @@ def test_preview_of_bayes_shows_its_start(texts):
 
     assert len({config["lr"] for config in shown.configs}) == 5
     assert shown.grid_size is None
+
+
+def test_a_method_that_lacks_its_packages_is_refused_with_the_command(lab, texts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+
+    with pytest.raises(DefinitionError, match=r"method: cmaes needs .*pip install 'sweepd\[optuna"):
+        lab.create(texts["bayes"].replace("bayes", "cmaes"))
+
+
+def test_a_stored_sweep_goes_on_at_random_where_the_packages_are_gone(lab, texts, monkeypatch):
+    sweep = lab.create(texts["bayes"].replace("bayes", "tpe"))
+    agent = lab.register(sweep)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    job = job_of(lab)
+    with pytest.raises(SearchError) as failure:
+        suggest.compute(job)
+
+    lab.write(suggest.store, job=job, configs=[], memo=None, error=str(failure.value))
+
+    assert "pip install 'sweepd[optuna]'" in lab.sweep(sweep).notice
+    lab.run(agent, 0.5)
+    assert lab.ask(agent).run
+    monkeypatch.undo()
+    lab.think()
+    assert lab.sweep(sweep).notice is None

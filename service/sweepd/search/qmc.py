@@ -1,0 +1,42 @@
+"""Quasi-random search: the points of one scrambled Sobol sequence, in order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sweepd.search.picks import picks, sweep_seed
+from sweepd.search.protocols import Memo, Trial
+from sweepd.search.space_filling import spread
+from sweepd.spec import Config, Space
+
+__all__ = ["Qmc"]
+
+
+class Qmc:
+    """Gives the n-th point of the sequence to the n-th trial, whatever came out so far.
+
+    scipy makes the sequence, as it does for Optuna's sampler of this name; here categories are
+    axes of it too.
+    """
+
+    is_instant = True
+
+    def suggest(
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        pending: Sequence[Config],
+        n: int,
+        rng: np.random.Generator,
+        memo: Memo,
+    ) -> tuple[list[Config], Memo]:
+        """Return the next n points that are not out yet; see `Method.suggest`."""
+        seed = sweep_seed(rng)
+        return picks(
+            space,
+            trials,
+            pending,
+            n,
+            rng,
+            ideas=lambda out, running, own: spread(space, start=out, seed=seed),
+        ), memo
