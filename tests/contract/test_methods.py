@@ -9,7 +9,7 @@ from sweepd.search import Trial
 
 
 def _ask(method, space, trials=(), pending=(), n=1, *, memo=None, seed=0):
-    rng = np.random.default_rng([seed, len(trials) + len(pending)])
+    rng = np.random.default_rng([seed, len(trials)])
     return method.suggest(space, list(trials), list(pending), n, rng, memo or {})
 
 
@@ -64,6 +64,32 @@ def test_suggestions_of_one_call_differ(method, finite):
 
     assert len({finite.key(config) for config in configs}) == len(configs)
     assert len(configs) == min(4, finite.size)
+
+
+def test_it_makes_no_difference_how_many_are_asked_for_at_once(method, endless):
+    try:
+        at_once, memo = _ask(method, endless, n=8)
+    except InvalidInput:
+        return  # a method that needs a grid
+    trials = [Trial(config, float(i % 3)) for i, config in enumerate(at_once[:6])]
+    pending = at_once[6:]
+
+    together, _ = _ask(method, endless, trials, pending, n=4, memo=memo)
+    pair, memo = _ask(method, endless, trials, pending, n=2, memo=memo)
+    third, memo = _ask(method, endless, trials, pending + pair, memo=memo)
+    fourth, _ = _ask(method, endless, trials, pending + pair + third, memo=memo)
+
+    assert [*pair, *third, *fourth] == together
+
+
+def test_a_finite_space_is_walked_alike_however_it_is_asked(method, finite):
+    together, _ = _ask(method, finite, n=4)
+    singly, memo = [], {}
+    for _ in range(len(together)):
+        configs, memo = _ask(method, finite, pending=singly, memo=memo)
+        singly += configs
+
+    assert singly == together
 
 
 def test_what_is_given_is_left_as_it_was(method, finite):

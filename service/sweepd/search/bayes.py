@@ -15,6 +15,7 @@ from sweepd.search.encode import Encoder
 from sweepd.search.gp import Array, Design, Posterior, Prior, fit
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
+from sweepd.search.streams import pick_rng, sweep_seed
 from sweepd.search.transform import normalise
 from sweepd.search.unique import Taken, configs_from, fresh
 from sweepd.spec import Config, Space
@@ -36,8 +37,8 @@ _DOUBT_EVERY, _DOUBT = 3, 0.5
 _CROWD, _ELBOW_ROOM = 8, 0.1
 #: A fresh start stands beside the last fit's as long as there are fewer trials than this.
 _FRESH_BELOW = 60
-#: Fits that are made up for at most, if a sweep starts with many trials or its memo is gone.
-_MOST_BEHIND = 8
+#: Every so many fits forget those before: more are never made up for, if a memo is gone.
+_CHAIN = 8
 
 
 class Bayes:
@@ -63,73 +64,72 @@ class Bayes:
     ) -> tuple[list[Config], Memo]:
         """Return the n most promising configs, each chosen as if those before came out as expected.
 
-        The memo holds the seed of the space-filling start, and the last fit with its number of
-        trials. See `Method.suggest`.
+        The memo holds the last fit with its number of trials, and saves time only. See
+        `Method.suggest`.
         """
-        seed = int(memo["seed"]) if "seed" in memo else int(rng.integers(2**31))
-        memo = {**memo, "seed": seed}
         taken = Taken(space, [*(trial.config for trial in trials), *pending])
         told = [trial for trial in trials if trial.objective is not None or not trial.is_feasible]
         encoder, posterior = Encoder(space), None
         if told and space.d:
             memo, theta = self._refit(encoder, told, memo)
-            posterior = self._posterior(encoder, told, pending, theta=theta)
+            posterior = self._posterior(encoder, told, theta=theta)
         configs: list[Config] = []
         for out in range(len(trials) + len(pending), len(trials) + len(pending) + n):
             config = None
             if posterior is not None and out >= _N_INITIAL:
                 judge = _doubting(posterior) if out % _DOUBT_EVERY == 0 else posterior
-                config = _best(judge, encoder=encoder, taken=taken, rng=rng)
+                judge = _believing(judge, encoder, [*pending, *configs])
+                config = _best(judge, encoder=encoder, taken=taken, rng=pick_rng(rng, out))
             if config is None:
-                config = fresh(spread(space, start=out, seed=seed), taken, start=out)
+                config = fresh(spread(space, start=out, seed=sweep_seed(rng)), taken, start=out)
             if config is None:
                 break
             configs.append(config)
             taken.add(config)
-            posterior = posterior and _believing(posterior, encoder.encode([config]))
         return configs, memo
 
     def _refit(self, encoder: Encoder, told: Sequence[Trial], memo: Memo) -> tuple[Memo, Array]:
         """Return the memo with the fits that are due, and the latest θ.
 
         Every fit is made at a number of trials fixed beforehand, of just these trials and the fit
-        before it. So it makes no difference when, how often or in which process it is asked for.
+        before it, which every eighth one forgets. So it makes no difference when, how often or in
+        which process it is asked for, nor whether the memo was lost.
         """
         d = len(encoder.is_category)
         theta, done = self.prior.theta(d), 0
         last = memo.get("fit")
         if last and last["n"] <= len(told) and len(last["theta"]) == d + 1:
             theta, done = np.array(last["theta"], dtype=float), int(last["n"])
-        for n in fit_points(done, len(told))[-_MOST_BEHIND:]:
-            points, y = _data(encoder, told[:n])
-            starts = [theta] if done else []
-            if done < _FRESH_BELOW:
-                starts.append(self.prior.theta(d))
-            if len(y) < _N_INITIAL:
+        due = fit_points(0, len(told))
+        first = (len(due) - 1) // _CHAIN * _CHAIN  # what came before it has no say
+        for number, n in enumerate(due):
+            if number < first or n <= done:
                 continue
+            points, y = _data(encoder, told[:n])
+            starts = [theta] if number % _CHAIN else []
+            if number % _CHAIN == 0 or n < _FRESH_BELOW:
+                starts.append(self.prior.theta(d))
             try:
                 theta = fit(Design(points, encoder.is_category), y, prior=self.prior, starts=starts)
             except FitFailed:
-                continue
+                theta = self.prior.theta(d)
             done = n
         if done:
             memo = {**memo, "fit": {"n": done, "theta": theta.tolist()}}
         return memo, theta
 
     def _posterior(
-        self, encoder: Encoder, told: Sequence[Trial], pending: Sequence[Config], *, theta: Array
+        self, encoder: Encoder, told: Sequence[Trial], *, theta: Array
     ) -> Posterior | None:
-        """Return the model of what was told, the pending ones believed; None if there is none."""
+        """Return the model of what was told; None if there is none."""
         points, y = _data(encoder, told)
         if not len(y):
             return None
         design = Design(points, encoder.is_category)
         try:
-            posterior = Posterior(design, y, theta=theta, prior=self.prior)
+            return Posterior(design, y, theta=theta, prior=self.prior)
         except FitFailed:
             return None
-        running = encoder.encode(pending)
-        return _believing(posterior, running[np.isfinite(running).all(axis=1)])
 
 
 def fit_points(done: int, n: int) -> list[int]:
@@ -142,12 +142,19 @@ def fit_points(done: int, n: int) -> list[int]:
     return points
 
 
-def _believing(posterior: Posterior, points: Array) -> Posterior | None:
-    """Return the posterior if points, (m, d), came out as expected; None if it fails then."""
+def _believing(posterior: Posterior, encoder: Encoder, configs: Sequence[Config]) -> Posterior:
+    """Return the posterior if configs came out as expected; the same one if that has no answer.
+
+    They are taken in one order, whichever they are given in, so that not even rounding depends on
+    who asked first.
+    """
+    points = encoder.encode(configs)
+    points = points[np.isfinite(points).all(axis=1)]
+    points = points[np.lexsort(points.T[::-1])] if len(points) else points
     try:
         return posterior.believe(points) if len(points) else posterior
     except FitFailed:
-        return None
+        return posterior
 
 
 def _doubting(posterior: Posterior) -> Posterior:

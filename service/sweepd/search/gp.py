@@ -7,6 +7,7 @@
     y   (n,) standardised objectives, lower is better
     ℓ   (d,) length scales                       θ  (d + 1,) fitted: log ℓ, then log η
     v   variance of the function                 η  variance of the noise, in units of v
+    w   (n,) how many times noisier each trial is than that; 1 unless said
     R   (n, n) correlation of the noisy trials   K = v R
     r   distance of two points: r² = Σ_i (Δ_i / ℓ_i)², Δ_i their difference; 0 or 1 for a category
 
@@ -63,10 +64,27 @@ class Design:
     Args:
         x: shape (n, d).
         is_category: shape (d,); such a coordinate is only compared by equality.
+        noise: w, shape (n,); None if all are 1.
     """
 
     x: Array
     is_category: Mask
+    noise: Array | None = None
+
+    @property
+    def weights(self) -> Array:
+        """Return w, shape (n,)."""
+        return np.ones(len(self.x)) if self.noise is None else self.noise
+
+    def with_points(self, points: Array) -> "Design":
+        """Return the design with more points, shape (m, d), of ordinary noise."""
+        noise = None if self.noise is None else np.append(self.noise, np.ones(len(points)))
+        return Design(np.vstack([self.x, points]), self.is_category, noise)
+
+    def first(self, n: int) -> "Design":
+        """Return the design of the first n trials."""
+        noise = None if self.noise is None else self.noise[:n]
+        return Design(self.x[:n], self.is_category, noise)
 
     def distance2(self, others: Array, scales: Array) -> Array:
         """Return r² between `others`, shape (m, d), and the trials: shape (m, n)."""
@@ -82,7 +100,8 @@ class Design:
         """Return Δ² of every pair of trials."""
         upper = np.triu_indices(len(self.x), 1)
         left, right = self.x[upper[0]], self.x[upper[1]]
-        return Pairs(upper, np.where(self.is_category, left != right, (left - right) ** 2))
+        delta2 = np.where(self.is_category, left != right, (left - right) ** 2)
+        return Pairs(upper, delta2, self.weights)
 
 
 @dataclass(frozen=True)
@@ -92,10 +111,12 @@ class Pairs:
     Args:
         upper: indices of the pairs in an (n, n) matrix.
         delta2: shape (n (n - 1) / 2, d).
+        weights: w, shape (n,).
     """
 
     upper: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
     delta2: Array
+    weights: Array
 
 
 def matern(r2: Array) -> Array:
@@ -125,7 +146,7 @@ def objective(theta: Array, pairs: Pairs, y: Array, prior: Prior) -> tuple[float
     decay = np.exp(-r)
     gram = np.zeros((n, n), order="F")
     gram[pairs.upper] = (1.0 + r + r * r / 3.0) * decay
-    np.fill_diagonal(gram, 1.0 + eta)
+    np.fill_diagonal(gram, 1.0 + eta * pairs.weights)
     factor, failed = dpotrf(gram, lower=0, overwrite_a=1)
     beta = cho_solve((factor, False), y, check_finite=False)
     if failed or not np.isfinite(beta).all():
@@ -142,7 +163,7 @@ def objective(theta: Array, pairs: Pairs, y: Array, prior: Prior) -> tuple[float
     rows, columns = pairs.upper
     slope = inverse[pairs.upper] - beta[rows] * beta[columns] / variance
     slope *= (5.0 / 3.0) * (1.0 + r) * decay  # of R by log ℓ_i: this × Δ_i² / ℓ_i²
-    trace = inverse.trace() - beta @ beta / variance
+    trace = pairs.weights @ (inverse.diagonal() - beta * beta / variance)
     gradient = np.append((slope @ pairs.delta2) * inverse2, 0.5 * eta * trace)
     gradient[:d] += pull[:d] / prior.scale_spread
     gradient[d] += pull[d] / prior.noise_spread
@@ -215,7 +236,7 @@ class Posterior:
         self.n_believed = n_believed
         self._scales = np.exp(theta[:-1])
         gram = matern(design.distance2(design.x, self._scales))
-        np.fill_diagonal(gram, 1.0 + np.exp(theta[-1]))
+        np.fill_diagonal(gram, 1.0 + np.exp(theta[-1]) * design.weights)
         try:
             self._factor = cholesky(gram, lower=True, check_finite=False)
         except LinAlgError as error:
@@ -230,7 +251,7 @@ class Posterior:
 
     def at_trials(self) -> Array:
         """Return the function's mean at the trials, shape (n,): their objectives less the noise."""
-        return self.y - float(np.exp(self.theta[-1])) * self._beta
+        return self.y - float(np.exp(self.theta[-1])) * self.design.weights * self._beta
 
     def mean(self, points: Array) -> Array:
         """Return the function's mean at points of shape (m, d): shape (m,)."""
@@ -245,7 +266,7 @@ class Posterior:
 
     def believe(self, points: Array) -> "Posterior":
         """Return the posterior if `points`, (m, d), came out at their mean (kriging believer)."""
-        design = Design(np.vstack([self.design.x, points]), self.design.is_category)
+        design = self.design.with_points(points)
         y = np.append(self.y, self.mean(points))
         return Posterior(
             design,
@@ -261,7 +282,7 @@ class Posterior:
         n = len(self.y) - self.n_believed
         theta = self.theta.copy()
         theta[:-1] += np.log(factor)
-        known = Design(self.design.x[:n], self.design.is_category)
+        known = self.design.first(n)
         rescaled = Posterior(known, self.y[:n], theta=theta, prior=self.prior)
         return rescaled.believe(self.design.x[n:]) if self.n_believed else rescaled
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sweepd.search.protocols import Memo, Trial
+from sweepd.search.streams import pick_rng
 from sweepd.search.unique import Taken, fresh
 from sweepd.spec import Config, Space
 
@@ -28,8 +29,9 @@ class Random:
         """Return n configs drawn at random; see `Method.suggest`."""
         taken = Taken(space, [*(trial.config for trial in trials), *pending])
         configs: list[Config] = []
-        for _ in range(n):
-            config = fresh(draws(space, rng), taken, start=int(rng.integers(2**62)))
+        for out in range(len(trials) + len(pending), len(trials) + len(pending) + n):
+            own = pick_rng(rng, out)
+            config = fresh(draws(space, own), taken, start=int(own.integers(2**62)))
             if config is None:
                 break
             taken.add(config)

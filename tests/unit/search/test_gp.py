@@ -12,11 +12,11 @@ D = 3
 IS_CATEGORY = np.array([False, False, True])
 
 
-@pytest.fixture
-def design():
+@pytest.fixture(params=["alike", "some noisier"])
+def design(request):
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.random((20, 2)), rng.integers(3, size=20)])
-    return Design(x, IS_CATEGORY)
+    return Design(x, IS_CATEGORY, 1.0 + 9.0 * rng.random(20) if request.param != "alike" else None)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_posterior_is_the_textbook_formula(design, y):
         r = np.sqrt(5 * (delta**2).sum(axis=2))
         return (1 + r + r**2 / 3) * np.exp(-r)
 
-    noisy = correlation(design.x, design.x) + eta * np.eye(len(y))
+    noisy = correlation(design.x, design.x) + eta * np.diag(design.weights)
     cross = correlation(points, design.x)
     np.testing.assert_allclose(mean, cross @ np.linalg.solve(noisy, y))
     left = 1 - np.diag(cross @ np.linalg.solve(noisy, cross.T))
@@ -65,7 +65,7 @@ def test_categories_are_compared_by_equality_only(design, y):
     theta, point = PRIOR.theta(D), np.array([[0.3, 0.6, 2.0]])
 
     mean = Posterior(design, y, theta=theta, prior=PRIOR).mean(point)
-    other = Posterior(Design(renamed, IS_CATEGORY), y, theta=theta, prior=PRIOR).mean(
+    other = Posterior(Design(renamed, IS_CATEGORY, design.noise), y, theta=theta, prior=PRIOR).mean(
         np.array([[0.3, 0.6, 30.0]])
     )
 
