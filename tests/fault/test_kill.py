@@ -1,16 +1,12 @@
 """SIGKILL of the service and of an agent in a sweep: exact, complete, every row kept."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from crew import agent
 from live import ROOT, Service, wait_for
 
 DEFINITION = """\
@@ -26,30 +22,6 @@ parameters:
 TRIALS = """query($s: String!) { sweepdSweep(name: $s) {
   sweepdStatus { issued finished failed }
   runs(first: 100) { edges { node { name state historyLineCount history(samples: 100) } } } } }"""
-
-
-@contextmanager
-def agent(service: Service, sweep: str, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with (folder / f"agent-{os.urandom(3).hex()}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd_agent", sweep, "--gpus", "none", "--slots", "1"],
-            env=service.environment(),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @pytest.mark.timeout(420)

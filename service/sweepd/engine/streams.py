@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from sweepd.engine import access, comebacks, events, exports, outcomes, shared, stream_runs
 from sweepd.engine.access import Need
@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 _APART = 10  # added to stream_line.stream for the rows of attempts that had lost their lease
+_OVERWRITTEN = 20  # added for rows over which another process of the run has written
 
 _DEFAULT = Limits()
 _ENDABLE = frozenset({RunState.RUNNING, RunState.PREEMPTING, RunState.CRASHED})
@@ -330,6 +331,8 @@ def _rows(
         )
         known = {line: text for line, text in tx.conn.execute(query)}
     written = [row for row in rows if known.get(row.line) != row.body]
+    overwritten = [known[row.line] for row in written if row.line in known]
+    gathered.lines += _overwritten(tx, run, stream, overwritten) if overwritten else []
     has_step = stream == HISTORY
     gathered.lines += [
         Line(run.id, stream, row.line, run.attempt, row.step if has_step else None, row.body)
@@ -337,6 +340,21 @@ def _rows(
     ]
     fresh = [row for row in written if row.line not in known] if known else written
     return fresh, rows[0].line >= n_lines or all(row.line >= n_lines for row in written)
+
+
+def _overwritten(tx: Tx, run: StreamRun, stream: int, bodies: Sequence[str]) -> list[Line]:
+    """Return rows that other ones take the place of, where no reader of the run looks.
+
+    Two processes that write one run without a lease header, as a zombie and its successor under
+    W&B's agents do, count their lines from the same one on.
+    """
+    of_stream = (t.stream_line.c.run_id == run.id, t.stream_line.c.stream == stream + _OVERWRITTEN)
+    last = tx.conn.scalar(select(func.max(t.stream_line.c.line)).where(*of_stream))
+    first = 0 if last is None else last + 1
+    return [
+        Line(run.id, stream + _OVERWRITTEN, line, run.attempt, None, body)
+        for line, body in enumerate(bodies, start=first)
+    ]
 
 
 def _apart(run: StreamRun, body: StreamBody, attempt: int) -> list[Line]:

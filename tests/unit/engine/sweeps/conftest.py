@@ -122,6 +122,9 @@ class Lab:
             **arguments,
         )
 
+    def leave(self, agent):
+        self.write(agents.leave, actor=self.actor, agent_id=agent, limits=self.limits)
+
     def set_state(self, sweep, state):
         return self.write(sweeps.set_state, actor=self.actor, sweep_id=sweep.id, state=state)
 

@@ -1,17 +1,23 @@
-"""Agents, leases and the clock against a small model: the invariants of RELIABILITY.md.
+"""Sweeps, agents, leases, clocks and faults against a small model: RELIABILITY.md's invariants.
 
-I1 one trial per suggestion, I2 at most one live lease per trial, I3 a grid is handed out once,
-I4 run_cap, I6 moves along the graph, I9 nothing starts after stop or cancel.
+I1 one trial per suggestion, I2 at most one live lease per trial, I3 a grid ends with each point
+once, I4 run_cap, I5 no acknowledged row is lost, I6 moves along the graph, I7 the events tell what
+the tables say, I8 the best is that of the stored history, I9 nothing starts after stop or cancel,
+I10 nothing refers to bytes that are not there.
+
+`SWEEPD_MACHINE=200` tries that many examples of 250 steps, `SWEEPD_MACHINE_SEED=7` other ones.
 """
 
+import json
+import math
+import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -20,152 +26,437 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 from sqlalchemy import func, select
 
-from sweepd.engine import accounts
-from sweepd.errors import IllegalMove, LeaseLost
-from sweepd.schedule import TRIAL_MOVES
+from sweepd.engine import accounts, files, runs, sweeps
+from sweepd.engine.row_reads import read_rows
+from sweepd.errors import Conflict, LeaseLost, NotFound
+from sweepd.schedule import TRIAL_MOVES, TrialState
+from sweepd.spec import canonical
 from sweepd.states import SWEEP_MOVES, SweepState, is_terminal
 from sweepd.store import Store
 from sweepd.store import tables as t
 
-GRID = "method: grid\nrun_cap: 3\nparameters: {a: {values: [1, 2, 3, 4]}}\n"
+METRIC = "metric: {name: loss, goal: minimize}\n"
+#: Definitions, each with the number of trials after which it must be at its end.
+SWEEPS = [
+    ("method: grid\nparameters: {a: {values: [1, 2]}, b: {values: [x, y]}}\n" + METRIC, 4),
+    ("method: random\nrun_cap: 5\nparameters: {lr: {min: 0.0, max: 1.0}}\n" + METRIC, 5),
+    ("method: bayes\nrun_cap: 6\nparameters: {n: {min: 1, max: 4}}\n" + METRIC, 4),
+    (
+        "method: random\nrun_cap: 6\nparameters: {lr: {min: 0.0, max: 1.0}}\n"
+        "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n" + METRIC,
+        6,
+    ),
+]
+TERMINAL = (SweepState.FINISHED, SweepState.CANCELED)
 
 
-@pytest.fixture
-def machine(lab, clock, empty_folder):
-    """The state machine's class, on the laboratory of these tests."""
+class Model:
+    """A sweep as it should be: who may be given what."""
 
-    class Machine(RuleBasedStateMachine):
-        agents = Bundle("agents")
-        given = Bundle("given")  # an agent with the command that it received
+    def __init__(self, view, limit):
+        self.view, self.limit = view, limit
+        self.attempts = {}  # run -> the attempt that was handed out last
+        self.begun = set()  # the runs that called `wandb.init`
+        self.state, self.seen, self.n_at_end = SweepState.PENDING, {}, None
 
-        @initialize(target=agents)
-        def begin(self):
-            open_lab(self, lab, clock, empty_folder)
-            self.sweep = self.lab.create(GRID)
-            self.state, self.seen, self.n_at_end = SweepState.PENDING, {}, None
-            return multiple(*(self.register() for _ in range(3)))
+    def give(self, command):
+        assert self.n_at_end is None, "a trial was handed out after the end"
+        known = self.attempts.get(command.run, 0)
+        assert command.attempt in (known, known + 1)
+        assert command.type == ("resume" if command.run in self.begun else "run")
+        self.attempts[command.run] = command.attempt
 
-        def teardown(self):
-            if hasattr(self, "lab"):
-                self.lab.store.close()
-                self.scratch.cleanup()
 
-        def register(self):
-            return SimpleNamespace(id=self.lab.register(self.sweep), runs=set())
+class Agent:
+    """One of ours (its processes carry the lease) or W&B's; the runs that its heartbeat names."""
 
-        @precondition(lambda self: not is_terminal(self.state))
-        @rule(target=agents)
-        def join(self):
-            return self.register()
+    def __init__(self, id_, model, *, is_ours):
+        self.id, self.model, self.is_ours, self.running = id_, model, is_ours, {}
 
-        @rule(target=given, agent=agents, luck=st.sampled_from(["lost", "slow", "quick", "quick"]))
-        def heartbeat(self, agent, luck):
-            command = self.lab.beat(agent.id, *agent.runs)
-            if command is None or luck == "lost":
-                return multiple()
-            if command.type in ("stop", "exit"):
-                assert command.type == "stop" or is_terminal(self.lab.sweep(self.sweep).state)
-                agent.runs.discard(command.run)
-                return multiple()
-            agent.runs.add(command.run)
-            if luck == "quick":
-                self.lab.start(command)
-            return SimpleNamespace(agent=agent, command=command)
 
-        @rule(one=given)
-        def start(self, one):
-            if one.command.run in one.agent.runs:
-                self.lab.start(one.command)
+class Process:
+    """What trains: it logs rows from where the run stood when it called `wandb.init`."""
 
-        @rule(one=consumes(given), reason=st.sampled_from(["finished", "error", "preempted"]))
-        def end(self, one, reason):
-            one.agent.runs.discard(one.command.run)
-            if reason == "finished" and self.lab.run_of(one.command).started_at is not None:
-                self.lab.end(one.command)
+    def __init__(self, agent, command):
+        self.agent, self.command, self.is_ours = agent, command, agent.is_ours
+        self.has_begun = self.has_ended = False
+        self.line = self.step = 0
+
+
+class World(RuleBasedStateMachine):
+    """Everything that may happen; each example on a data folder of its own."""
+
+    agents, processes = Bundle("agents"), Bundle("processes")
+    lab_class = clock_class = empty_folder = None  # what the test gives
+
+    @initialize(target=agents, chosen=st.sampled_from(range(len(SWEEPS))))
+    def begin(self, chosen):
+        self.clock = self.clock_class()
+        self.scratch = tempfile.TemporaryDirectory()
+        folder = Path(self.scratch.name) / "data"
+        shutil.copytree(self.empty_folder, folder)
+        store = Store.open(folder, clock=self.clock)
+        user, _ = store.write_sync(accounts.ensure_first_user, name="root")
+        self.lab = self.lab_class(store, folder, self.clock, user)
+        self.models, self.n_rows, self.acknowledged, self.deleted = [], 0, {}, set()
+        self.lab.tick()
+        model = self._create(chosen)
+        return multiple(*(self._join(model, is_ours=n > 0) for n in range(3)))
+
+    def teardown(self):
+        if hasattr(self, "lab"):
+            self.lab.store.close()
+            self.scratch.cleanup()
+
+    def _create(self, chosen):
+        text, limit = SWEEPS[chosen]
+        self.models.append(Model(self.lab.create(text), limit))
+        return self.models[-1]
+
+    def _join(self, model, *, is_ours):
+        return Agent(self.lab.register(model.view), model, is_ours=is_ours)
+
+    def _any(self, number):
+        return self.models[number % len(self.models)]
+
+    # Agents
+
+    @rule(target=agents, chosen=st.sampled_from(range(len(SWEEPS))), is_ours=st.booleans())
+    def create_and_join(self, chosen, is_ours):
+        if len(self.models) > 3:
+            return multiple()
+        return self._join(self._create(chosen), is_ours=is_ours)
+
+    @rule(target=agents, number=st.integers(0, 9), is_ours=st.booleans())
+    def join(self, number, is_ours):
+        model = self._any(number)
+        if is_terminal(self.lab.sweep(model.view).state):
+            with pytest.raises(Conflict):
+                self._join(model, is_ours=is_ours)
+            return multiple()
+        return self._join(model, is_ours=is_ours)
+
+    @rule(target=processes, agent=agents, luck=st.sampled_from(["lost", "twice", "ok", "ok", "ok"]))
+    def heartbeat(self, agent, luck):
+        """The agent asks; its answer may be lost, or its request delivered twice."""
+        command = self.lab.beat(agent.id, *agent.running)
+        if command is not None and command.type in ("run", "resume"):
+            agent.model.give(command)
+        if luck == "twice":
+            again = self.lab.beat(agent.id, *agent.running)
+            if again is not None and again.type in ("run", "resume"):
+                agent.model.give(again)
+            command = again
+        if command is None or luck == "lost":
+            return multiple()
+        if command.type == "exit":
+            assert is_terminal(self.lab.sweep(agent.model.view).state)
+            return multiple()
+        if command.type == "stop":
+            process = agent.running.pop(command.run)
+            process.has_ended = True
+            return multiple()
+        agent.running[command.run] = process = Process(agent, command)
+        return process
+
+    @rule(agent=agents)
+    def restart_agent(self, agent):
+        """It comes back under its id without its processes, which are orphans now."""
+        agent.running = {}
+
+    @rule(target=agents, agent=agents)
+    def twin(self, agent):
+        """Another process speaks under its id and knows nothing of what the first one runs."""
+        return Agent(agent.id, agent.model, is_ours=agent.is_ours)
+
+    @rule(agent=agents)
+    def leave(self, agent):
+        agent.running = {}
+        self.lab.leave(agent.id)
+
+    # Processes
+
+    @rule(process=processes, resumes=st.booleans())
+    def init(self, process, resumes):
+        """It calls `wandb.init`; a later attempt goes on at its checkpoint, or from the start."""
+        if process.has_begun or process.has_ended or process.command.run in self.deleted:
+            return
+        run = self.lab.start(process.command, lease=process.is_ours)
+        process.has_begun, process.line = True, run.history_lines
+        process.agent.model.begun.add(process.command.run)
+        process.step = run.last_step + 1 if resumes and run.last_step is not None else 0
+
+    @rule(
+        process=processes,
+        values=st.lists(
+            st.sampled_from([0.5, 1.0, 2.0, math.nan, math.inf]), min_size=1, max_size=3
+        ),
+        luck=st.sampled_from(["lost", "twice", "ok", "ok"]),
+    )
+    def log(self, process, values, luck):
+        if not process.has_begun or process.has_ended:
+            return
+        rows = []
+        for value in values:
+            self.n_rows += 1
+            step = process.step + len(rows)
+            rows.append({"_step": step, "loss": _json(value), "n": self.n_rows})
+        for _ in range(2 if luck != "ok" else 1):  # what was not answered is sent again
+            try:
+                self.lab.stream(
+                    process.command, rows=rows, offset=process.line, lease=process.is_ours
+                )
+            except NotFound:
+                assert process.command.run in self.deleted
+                process.has_ended = True
+                return
+        process.line, process.step = process.line + len(rows), process.step + len(rows)
+        kept = self.acknowledged.setdefault(process.command.run, set())
+        kept.update(row["n"] for row in rows)
+
+    @rule(process=consumes(processes), how=st.sampled_from(["ok", "ok", "error", "preempted"]))
+    def end(self, process, how):
+        agent, command = process.agent, process.command
+        if process.has_ended or command.run in self.deleted:
+            return
+        process.has_ended = True
+        agent.running.pop(command.run, None)
+        code = 0 if how == "ok" else 1
+        if process.has_begun and how != "preempted":
+            for _ in range(2):
+                self.lab.end(command, code, lease=process.is_ours)
+        if process.is_ours:
             with suppress(LeaseLost):  # a later attempt may have it
-                self.lab.report(one.command, reason, exit_code=0 if reason == "finished" else 1)
+                self.lab.report(command, "finished" if how == "ok" else how, exit_code=code)
 
-        @rule(one=consumes(given))
-        def die(self, one):
-            one.agent.runs.clear()
+    @rule(process=consumes(processes))
+    def die(self, process):
+        """It is killed without a word, and its agent sees it."""
+        process.has_ended = True
+        process.agent.running.pop(process.command.run, None)
 
-        @rule(seconds=st.sampled_from([1, 20, 70]))
-        def wait(self, seconds):
-            self.lab.tick(seconds)
+    @rule(process=processes)
+    def forget(self, process):
+        """Its agent loses it, but it goes on: a zombie."""
+        process.agent.running.pop(process.command.run, None)
 
-        @rule(state=st.sampled_from(["PAUSED", "RUNNING"]))
-        def pause_or_resume(self, state):
-            command_twice(self, state)
+    @rule(process=processes, name=st.sampled_from(["model.pt", "notes.txt"]))
+    def save_file(self, process, name):
+        if process.has_begun and process.command.run not in self.deleted:
+            run = self.lab.run_of(process.command)
+            with self.lab.store.blobs.writer() as writer:
+                writer.write(f"{self.n_rows} {name}".encode())
+                written = writer.commit()
+            found = self.lab.write(
+                files.register, run_id=run.id, name=name, mimetype="text/plain", written=written
+            )
+            self.lab.store.blobs.settle(written, found.blob)
+            for key in found.freed:
+                self.lab.store.blobs.delete(key)
 
-        @precondition(lambda self: len(self.seen) > 1)
-        @rule(state=st.sampled_from(["FINISHED", "CANCELED"]))
-        def stop(self, state):
-            command_twice(self, state)
+    # Time, the search, the service
 
-        @rule()
-        def restart(self):
-            self.lab.restart()
+    @rule(seconds=st.sampled_from([1, 20, 70, 400]))
+    def wait(self, seconds):
+        self.lab.tick(seconds)
 
-        hold = invariant()(check_invariants)
+    @rule(seconds=st.sampled_from([-3600, 3600]))
+    def clock_jumps(self, seconds):
+        self.clock.advance(seconds)
+        self.lab.tick(1)
 
-    return Machine
+    @rule()
+    def think(self):
+        self.lab.think()
+
+    @rule(seconds=st.sampled_from([0, 5, 500]))
+    def restart_service(self, seconds):
+        self.clock.advance(seconds)
+        self.lab.restart()
+        self.lab.tick(1)
+
+    # People
+
+    @rule(number=st.integers(0, 9), state=st.sampled_from(["PAUSED", "RUNNING"]))
+    def pause_or_resume(self, number, state):
+        self._command_twice(self._any(number), state)
+
+    @rule(number=st.integers(0, 9), state=st.sampled_from(["FINISHED", "CANCELED"]))
+    def stop(self, number, state):
+        model = self._any(number)
+        if len(model.attempts) > 2:
+            self._command_twice(model, state)
+
+    def _command_twice(self, model, state):
+        for _ in range(2):
+            before = self.lab.sweep(model.view).state
+            try:
+                self.lab.set_state(model.view, state)
+            except Conflict:
+                assert before != state
+
+    @rule(number=st.integers(0, 9), more=st.sampled_from([0, 1]))
+    def edit_cap(self, number, more):
+        model = self._any(number)
+        text = self.lab.sweep(model.view).definition
+        if "run_cap" not in text or "grid" in text:
+            return
+        cap = self.lab.sweep(model.view).run_cap + more
+        edited = "\n".join(
+            f"run_cap: {cap}" if line.startswith("run_cap") else line for line in text.splitlines()
+        )
+        with suppress(Conflict):  # it has ended, or is about to
+            self.lab.write(
+                sweeps.update_sweep,
+                actor=self.lab.actor,
+                sweep_id=model.view.id,
+                definition=edited,
+            )
+            model.limit = max(model.limit, min(cap, 4) if "bayes" in text else cap)
+
+    @rule(process=processes)
+    def stop_run(self, process):
+        if process.command.run not in self.deleted:
+            run = self.lab.run_of(process.command)
+            self.lab.write(runs.request_stop, actor=self.lab.actor, run_id=run.id)
+
+    @rule(process=processes)
+    def delete_run(self, process):
+        if process.command.run not in self.deleted:
+            run = self.lab.run_of(process.command)
+            freed = self.lab.write(runs.delete_run, actor=self.lab.actor, run_id=run.id)
+            for key in freed:
+                self.lab.store.blobs.delete(key)
+            self.deleted.add(process.command.run)
+
+    # What holds after each step
+
+    @invariant()
+    def every_trial_is_handed_out_once_and_held_by_one(self):
+        for model in self._live_models():
+            view, trials = self.lab.sweep(model.view), self.lab.trials(model.view)
+            gone = len(self.deleted.intersection(model.attempts))
+            assert len(trials) + gone == view.n_issued == len(model.attempts) <= model.limit  # I4
+            assert len({canonical(trial.config) for trial in trials}) == len(trials)  # I1
+            assert len({trial.run_id for trial in trials}) == len(trials)
+            live = self.lab.store.read_sync(_live_attempts, sweep_id=view.id)
+            held = {trial.id for trial in trials if trial.state == "leased"}
+            assert live == dict.fromkeys(held, 1)  # I2
+
+    @invariant()
+    def states_move_along_the_graph_and_ends_are_ends(self):
+        for model in self._live_models():
+            view, trials = self.lab.sweep(model.view), self.lab.trials(model.view)
+            for trial in trials:  # I6
+                old = model.seen.get(trial.id, trial.state)
+                assert trial.state == old or _reaches(TRIAL_MOVES, old, trial.state)
+                model.seen[trial.id] = trial.state
+            assert view.state == model.state or _reaches(SWEEP_MOVES, model.state, view.state)
+            model.state = view.state
+            if view.state in TERMINAL:  # I9
+                attempts = sum(trial.attempt for trial in trials)
+                assert model.n_at_end is None or attempts <= model.n_at_end
+                model.n_at_end = attempts
+                assert all(trial.state != "queued" for trial in trials)
+            if view.state == SweepState.FINISHED and "every" in (view.stop_reason or ""):  # I3
+                assert view.n_issued == model.limit
+                assert all(trial.state == "ended" and trial.reason for trial in trials)
+
+    @invariant()
+    def what_was_acknowledged_is_stored_and_the_best_is_in_it(self):
+        if not hasattr(self, "lab"):
+            return
+        for run, numbers in self.acknowledged.items():
+            if run not in self.deleted:
+                bodies = self.lab.store.read_sync(_rows_of, run=run)
+                assert numbers <= {json.loads(body)["n"] for body in bodies}  # I5
+        for model in self._live_models():
+            for trial in self.lab.trials(model.view):  # I8
+                values = self.lab.store.read_sync(_visible_losses, run_id=trial.run_id)
+                finite = [value for value in values if math.isfinite(value)]
+                assert trial.best == min(finite, default=None)
+
+    @invariant()
+    def events_tell_what_the_tables_say(self):
+        for model in self._live_models():
+            told = self.lab.store.read_sync(_told_by_events, sweep_id=model.view.id)
+            said = {
+                trial.run_id: (trial.state, trial.attempt, trial.reason)
+                for trial in self.lab.trials(model.view)
+            }
+            assert {run: told[run] for run in said} == said  # I7
+
+    @invariant()
+    def nothing_refers_to_bytes_that_are_gone(self):
+        if hasattr(self, "lab"):
+            for key in self.lab.store.read_sync(_blob_keys):  # I10
+                with self.lab.store.blobs.open(key) as blob:
+                    assert blob.read()
+
+    def _live_models(self):
+        return self.models if hasattr(self, "models") else []
 
 
-def open_lab(self, lab, clock, empty_folder):
-    """Give the machine a laboratory of its own, with a store that nobody has used."""
-    self.clock = type(clock)()
-    self.scratch = tempfile.TemporaryDirectory()
-    folder = Path(self.scratch.name) / "data"
-    shutil.copytree(empty_folder, folder)
-    store = Store.open(folder, clock=self.clock)
-    user, _ = store.write_sync(accounts.ensure_first_user, name="root")
-    self.lab = type(lab)(store, folder, self.clock, user)
+def _json(value):
+    return value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity"}[str(value)]
 
 
-def command_twice(self, state):
-    for _ in range(2):
-        try:
-            self.lab.set_state(self.sweep, state)
-        except IllegalMove:
-            assert state not in SWEEP_MOVES[self.lab.sweep(self.sweep).state]
-
-
-def check_invariants(self):
-    if not hasattr(self, "lab"):
-        return
-    view, trials = self.lab.sweep(self.sweep), self.lab.trials(self.sweep)
-    assert len(trials) == view.n_issued <= 3  # I4
-    assert len({trial.config for trial in trials}) == len(trials)  # I1, I3
-    assert len({trial.run_id for trial in trials}) == len(trials)
-    live = self.lab.store.read_sync(live_attempts)
-    held = {trial.id for trial in trials if trial.state == "leased"}
-    assert live == dict.fromkeys(held, 1)  # I2
-    for trial in trials:  # I6
-        old = self.seen.get(trial.id, trial.state)
-        assert trial.state == old or reaches(TRIAL_MOVES, old, trial.state)
-        self.seen[trial.id] = trial.state
-    assert view.state == self.state or reaches(SWEEP_MOVES, self.state, view.state)
-    self.state = view.state
-    if view.state in (SweepState.FINISHED, SweepState.CANCELED):  # I9
-        attempts = sum(trial.attempt for trial in trials)
-        assert self.n_at_end in (None, attempts)
-        self.n_at_end = attempts
-        assert all(trial.state != "queued" for trial in trials)
-
-
-def live_attempts(tx):
-    live = t.attempt.c.ended_at.is_(None)
-    query = select(t.attempt.c.trial_id, func.count()).where(live).group_by(t.attempt.c.trial_id)
+def _live_attempts(tx, *, sweep_id):
+    query = (
+        select(t.attempt.c.trial_id, func.count())
+        .join(t.trial, t.trial.c.id == t.attempt.c.trial_id)
+        .where(t.trial.c.sweep_id == sweep_id, t.attempt.c.ended_at.is_(None))
+        .group_by(t.attempt.c.trial_id)
+    )
     return {trial_id: count for trial_id, count in tx.conn.execute(query)}
 
 
-def reaches(moves, old, new):
+def _rows_of(tx, *, run):
+    """Return the history rows of a run, those of superseded attempts and rewound ones too."""
+    of_run = select(t.run.c.id).where(t.run.c.name == run).scalar_subquery()
+    kept = (t.stream_line.c.run_id == of_run) & (t.stream_line.c.body.like('{"%'))
+    return tx.conn.scalars(select(t.stream_line.c.body).where(kept)).all()
+
+
+def _visible_losses(tx, *, run_id):
+    return [float(json.loads(row.body)["loss"]) for row in read_rows(tx, run_id=run_id)]
+
+
+def _told_by_events(tx, *, sweep_id):
+    """Fold the events of a sweep into the state, the attempt and the reason of each trial."""
+    told = {}
+    rows = tx.conn.execute(
+        select(t.event.c.run_id, t.event.c.kind, t.event.c.data)
+        .where(t.event.c.sweep_id == sweep_id, t.event.c.kind.like("trial.%"))
+        .order_by(t.event.c.id)
+    )
+    for run_id, kind, text in rows:
+        data = json.loads(text)
+        _, attempt, _reason = told.get(run_id, (TrialState.QUEUED, 0, None))
+        match kind:
+            case "trial.issued":
+                told[run_id] = (TrialState.LEASED, data["attempt"], None)
+            case "trial.revived":
+                told[run_id] = (TrialState.LEASED, attempt, None)
+            case "trial.requeued":
+                told[run_id] = (TrialState.QUEUED, attempt, None)
+            case "trial.ended":
+                told[run_id] = (TrialState.ENDED, attempt, data["reason"])
+            case "trial.enqueued":
+                told[run_id] = (TrialState.QUEUED, 0, None)
+    return told
+
+
+def _blob_keys(tx):
+    return tx.conn.scalars(select(t.run_file.c.blob)).all()
+
+
+def _reaches(moves, old, new):
     """Return whether `new` follows `old` in one or more legal moves."""
     found, left = set(), [old]
     while left:
@@ -175,14 +466,22 @@ def reaches(moves, old, new):
     return str(new) in found
 
 
-def test_invariants_hold_whatever_happens(machine):
+def test_invariants_hold_whatever_happens(lab, clock, empty_folder):
+    class Here(World):
+        lab_class, clock_class = type(lab), type(clock)
+
+    Here.empty_folder = empty_folder
+    n_examples = int(os.environ.get("SWEEPD_MACHINE", "4"))
+    number = int(os.environ.get("SWEEPD_MACHINE_SEED", "0"))
     run_state_machine_as_test(
-        machine,
+        seed(number)(Here),
         settings=settings(
-            max_examples=8,
-            stateful_step_count=25,
+            max_examples=n_examples,
+            stateful_step_count=250 if "SWEEPD_MACHINE" in os.environ else 50,
             deadline=None,
             database=None,
+            print_blob=True,
+            phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,8 +1,12 @@
+import json
+
 import pytest
+from sqlalchemy import select
 
 from sweepd.engine import agents
 from sweepd.engine.access import Need
 from sweepd.states import AgentState, RunState, SweepState
+from sweepd.store import tables as t
 
 
 def test_trial_of_an_agent_that_died_before_it_began_is_requeued_after_its_lease(lab):
@@ -192,3 +196,21 @@ def test_lapse_after_the_sweep_has_ended_is_not_tried_again(lab):
     trial = lab.trial(sweep, command)
     assert (trial.state, trial.reason) == ("ended", "crashed")
     assert lab.sweep(sweep).state == SweepState.FINISHED
+
+
+def test_rows_of_a_zombie_and_its_successor_at_one_line_are_both_kept(lab):
+    sweep = lab.create()
+    zombie, other = lab.register(sweep), lab.register(sweep, host="other")
+    first = lab.ask(zombie)
+    lab.start(first, lease=False)
+    lab.stream(first, rows=[{"loss": 1.0, "n": 1}], lease=False)
+    lab.tick(400)
+    second = lab.ask(other)
+    assert second.run == first.run
+    begins_at = lab.start(second, lease=False).history_lines
+
+    for number, command in ((2, first), (3, second), (4, first)):
+        lab.stream(command, rows=[{"loss": 0.5, "n": number}], offset=begins_at, lease=False)
+
+    bodies = lab.store.read_sync(lambda tx: tx.conn.scalars(select(t.stream_line.c.body)).all())
+    assert {json.loads(body)["n"] for body in bodies} == {1, 2, 3, 4}

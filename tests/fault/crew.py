@@ -1,0 +1,39 @@
+"""Agents as subprocesses that a test may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from live import Service
+
+__all__ = ["agent"]
+
+
+@contextmanager
+def agent(
+    service: Service, sweep: str, folder: Path, *, slots: int = 1
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with (folder / f"agent-{os.urandom(3).hex()}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweepd_agent", sweep, "--gpus", "none", "--slots", str(slots)],
+            env=service.environment(),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
