@@ -34,6 +34,16 @@ mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: 
     agent { id }
   }
 }"""
+_REGISTER_SLOT = """
+mutation CreateAgent(
+  $host: String!, $project: String, $entity: String, $sweep: String!, $device: String
+) {
+  createAgent(input: {
+    host: $host, projectName: $project, entityName: $entity, sweep: $sweep, sweepdDevice: $device
+  }) {
+    agent { id }
+  }
+}"""
 _HEARTBEAT = """
 mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) {
@@ -134,15 +144,18 @@ class AgentApi:
         state = (home.get("sweep") or {}).get("state") or ""
         return state.upper() in _OVER
 
-    def register(self, sweep: Sweep, *, host: str) -> str:
-        """Register one agent and return its id."""
+    def register(self, sweep: Sweep, *, host: str, device: str | None = None) -> str:
+        """Register one agent and return its id; only our service is told of a device."""
         variables = {
             "host": host,
             "project": sweep.project,
             "entity": sweep.entity,
             "sweep": sweep.name,
         }
-        return str(self.client.execute(_REGISTER, variables)["createAgent"]["agent"]["id"])
+        document = _REGISTER
+        if device is not None:
+            document, variables = _REGISTER_SLOT, {**variables, "device": device}
+        return str(self.client.execute(document, variables)["createAgent"]["agent"]["id"])
 
     def heartbeat(self, agent: str, *, running: Iterable[str]) -> list[Command]:
         """Say what runs now, and return what the server wants.

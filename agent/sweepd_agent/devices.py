@@ -29,6 +29,14 @@ class Slot:
     visible: str | None
     threads: int
 
+    @property
+    def place(self) -> str:
+        """Return the name under which our service counts what fails here: a GPU, a slot of the CPU.
+
+        Slots that share a GPU share its name; what fails on a CPU is rarely the CPU's fault.
+        """
+        return f"{self.device} {self.number}" if self.device == "cpu" else self.device
+
 
 def make_slots(
     gpus: str, *, per_gpu: int | None, slots: int | None, environ: Mapping[str, str]

@@ -137,7 +137,8 @@ class SlotWorker(threading.Thread):
         sweep = self._crew.place.sweep
         if self._agent is None:
             try:
-                self._agent = self._api.register(sweep, host=self._crew.host)
+                place = self._slot.place if self._crew.place.is_ours else None
+                self._agent = self._api.register(sweep, host=self._crew.host, device=place)
             except ProtocolError as error:
                 if not self._api.has_ended(sweep):
                     raise

@@ -210,6 +210,9 @@ CASES = {
     ],
     "Mutation.deleteRun": ['deleteRun(input: {id: "$run_id"}) { clientMutationId }'],
     "Mutation.sweepdLeaveAgent": ['sweepdLeaveAgent(input: {id: "$agent_id"}) { success }'],
+    "Mutation.sweepdReleaseSlot": [
+        'sweepdReleaseSlot(input: {id: "$agent_id"}) { agent { quarantineReason } }'
+    ],
     "Mutation.sweepdDeleteSweep": ['sweepdDeleteSweep(input: {id: "$sweep_id"}) { success }'],
     "Mutation.deleteApiKey": ['deleteApiKey(input: {id: "$key_id"}) { success }'],
     "Mutation.deleteInvite": [

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from sweepd.engine import access, events, outcomes, projects, trials
+from sweepd.engine import access, events, outcomes, projects, slots, trials
 from sweepd.engine.access import Need
 from sweepd.engine.edits import definition_at
 from sweepd.engine.endings import finish_if_done, sweep_row
@@ -19,9 +19,10 @@ from sweepd.schedule import Held, TrialState, TurnKind, missing, next_turn, sile
 from sweepd.spec import Config
 from sweepd.states import AgentState, RunState, SweepState, is_terminal
 from sweepd.store import Tx
+from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["get_agent", "heartbeat", "leave", "list_agents", "register"]
+__all__ = ["get_agent", "heartbeat", "leave", "list_agents", "register", "release_slot"]
 
 _DEFAULT = Limits()
 _LOST_WORDS = {
@@ -39,8 +40,18 @@ def register(
     project: str | None = None,
     sweep: str,
     host: str,
+    device: str | None = None,
 ) -> AgentView:
     """Register an agent with a sweep (short id); the first one sets a pending sweep running.
+
+    Args:
+        tx: the transaction.
+        actor: whose key the agent uses.
+        entity: of the sweep's address; None if a short id must do.
+        project: likewise.
+        sweep: the sweep's short id.
+        host: the machine's name.
+        device: what of it the agent's trials run on; None where a client tells none.
 
     Raises:
         NotFound: if there is no such project or sweep that the actor may see.
@@ -56,13 +67,16 @@ def register(
         why = f": {row.stop_reason}" if row.stop_reason else ""
         hint = "; resume it first" if row.state == SweepState.FAILED else ""
         raise Conflict(f"sweep {sweep} has ended ({row.state.lower()}{why}){hint}")
-    agent_id = tx.new_id(16)
+    agent_id, host = tx.new_id(16), host[:255]
     values = {
         "id": agent_id,
         "sweep_id": row.id,
         "user_id": actor.author_id,
         "name": f"{host[:100]}-{agent_id[:4]}",
-        "host": host[:255],
+        "host": host,
+        "slot_id": slots.place(
+            tx, sweep_id=row.id, host=host, device=device[:255] if device else agent_id
+        ),
         "state": AgentState.RUNNING,
         "created_at": tx.now,
         "heartbeat_at": tx.now,
@@ -123,7 +137,7 @@ def heartbeat(
             trials.resend(tx, lease)
             return [_command(tx, sweep, lease)]
         case TurnKind.NEXT:
-            found = next_lease(tx, sweep, agent_id=agent_id)
+            found = next_lease(tx, sweep, agent_id=agent_id, slot_id=agent.slot_id)
             if found is not None:
                 return [_command(tx, sweep, found)]
             finish_if_done(tx, sweep.id)
@@ -147,7 +161,7 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
             stop=lease.stop,
             stopped_as=lease.stopped_as,
         )
-        ending = Ending(reason=reason, message="its agent left")
+        ending = Ending(reason=reason, message="its agent left", is_excused=True)
         outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
     if agent.state != AgentState.EXITED:
         _set_state(tx, agent_id, AgentState.EXITED)
@@ -157,6 +171,19 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
 def get_agent(tx: Tx, *, actor: Account, agent_id: str, need: Need) -> AgentView:
     """Return an agent; raise NotFound or Forbidden."""
     _agent(tx, actor, agent_id, need)
+    return _view(tx, t.agent.c.id == agent_id)[0]
+
+
+def release_slot(tx: Tx, *, actor: Account, agent_id: str) -> AgentView:
+    """Take the place where an agent works out of quarantine; harmless if it is not in it.
+
+    Raises:
+        NotFound: if the agent's sweep is gone, or one that the actor may not see.
+        Forbidden: if they may see it, but not change it.
+    """
+    agent = _agent(tx, actor, agent_id, Need.WRITE)
+    if agent.slot_id is not None:
+        slots.release(tx, agent.slot_id, actor=actor.name)
     return _view(tx, t.agent.c.id == agent_id)[0]
 
 
@@ -181,7 +208,7 @@ def _renew(
                 fenced_out.update({lease.run} if lease.stop_requested is not None else ())
             elif lease.agent_id != agent_id:
                 fenced_out.add(lease.run)
-            else:
+            elif lease.may_come_back:
                 trials.revive(tx, lease, actor=agent_id)
                 revived = trials.lease_of_run(tx, lease.run_id)
                 assert revived is not None, "it is there"
@@ -265,7 +292,13 @@ def _command(tx: Tx, sweep: Any, lease: Lease) -> Command:
 
 def _agent(tx: Tx, actor: Account, agent_id: str, need: Need) -> Any:
     row = tx.conn.execute(
-        select(t.agent.c.sweep_id, t.agent.c.state, t.project.c.entity_id, t.project.c.access)
+        select(
+            t.agent.c.sweep_id,
+            t.agent.c.state,
+            t.agent.c.slot_id,
+            t.project.c.entity_id,
+            t.project.c.access,
+        )
         .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
         .join(t.project, t.project.c.id == t.sweep.c.project_id)
         .where(t.agent.c.id == agent_id)
@@ -296,7 +329,15 @@ def _view(tx: Tx, where: ColumnElement[bool]) -> list[AgentView]:
         .scalar_subquery()
     )
     rows = tx.conn.execute(
-        select(t.agent, n_runs.label("n_runs"), current.label("current_run"))
+        select(
+            t.agent,
+            n_runs.label("n_runs"),
+            current.label("current_run"),
+            s.slot.c.device,
+            s.slot.c.reason,
+            s.slot.c.since,
+        )
+        .select_from(t.agent.outerjoin(s.slot, s.slot.c.id == t.agent.c.slot_id))
         .where(where)
         .order_by(t.agent.c.created_at, t.agent.c.id)
     )
@@ -310,6 +351,9 @@ def _view(tx: Tx, where: ColumnElement[bool]) -> list[AgentView]:
             created_at=row.created_at,
             heartbeat_at=row.heartbeat_at,
             current_run=row.current_run,
+            device=row.device if row.device != row.id else None,
+            quarantine=row.reason,
+            quarantined_at=row.since,
         )
         for row in rows
     ]

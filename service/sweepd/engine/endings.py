@@ -122,7 +122,11 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
 
 
 def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
-    """End a sweep as failed if its latest trials all failed in the same way and none finished."""
+    """End a sweep as failed if its latest trials all failed in the same way and none finished.
+
+    While a trial has been running for longer than any of these did, it takes four times as many:
+    they may all come from one bad slot.
+    """
     sweep = sweep_row(tx, sweep_id)
     if not goes_on(sweep) or sweep.state == SweepState.PAUSED:
         return
@@ -130,7 +134,15 @@ def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
         t.event.c.sweep_id == sweep_id, t.event.c.kind == "sweep.resumed"
     )
     ended = (
-        select(t.trial.c.reason, t.trial.c.message)
+        select(
+            t.trial.c.reason,
+            t.trial.c.message,
+            (t.attempt.c.ended_at - t.attempt.c.issued_at).label("lived_s"),
+        )
+        .join(
+            t.attempt,
+            (t.attempt.c.trial_id == t.trial.c.id) & (t.attempt.c.number == t.trial.c.attempt),
+        )
         .where(
             t.trial.c.sweep_id == sweep_id,
             t.trial.c.state == TrialState.ENDED,
@@ -141,12 +153,33 @@ def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
     good = ended.where(t.trial.c.reason.in_(_GOOD)).order_by(None).limit(1)
     if tx.conn.execute(good).first() is not None:
         return
-    latest = tx.conn.execute(ended.limit(limits.n_alike)).all()
+    many = 4 * limits.n_alike
+    latest = tx.conn.execute(ended.limit(many)).all()
     reasons = [Reason(row.reason) for row in latest]
-    alike = failing_alike(reasons, n=limits.n_alike, has_finished=False)
-    if alike is not None:
+    alike = failing_alike(reasons[: limits.n_alike], n=limits.n_alike, has_finished=False)
+    if alike is None:
+        return
+    longest_s = max(row.lived_s or 0.0 for row in latest[: limits.n_alike])
+    are_many = failing_alike(reasons, n=many, has_finished=False) is not None
+    if are_many or not _has_older(tx, sweep_id, longest_s):
         words = _alike(alike, latest[0].message)
         end_sweep(tx, sweep, SweepState.FAILED, reason=words, actor=events.SERVICE)
+
+
+def _has_older(tx: Tx, sweep_id: int, age_s: float) -> bool:
+    """Return whether a trial that has begun has been running for longer than that."""
+    older = (
+        select(t.attempt.c.trial_id)
+        .join(t.trial, t.trial.c.id == t.attempt.c.trial_id)
+        .where(
+            t.trial.c.sweep_id == sweep_id,
+            t.trial.c.state == TrialState.LEASED,
+            t.attempt.c.number == t.trial.c.attempt,
+            t.attempt.c.started_at.is_not(None),
+            t.attempt.c.issued_at < tx.now - age_s,
+        )
+    )
+    return tx.conn.execute(older.limit(1)).first() is not None
 
 
 def _why_done(tx: Tx, sweep: Any) -> str | None:

@@ -20,10 +20,10 @@ from sweepd.states import RunState, SweepState, is_terminal
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["add", "begin", "drop", "drop_all", "first", "is_waiting", "values_of"]
+__all__ = ["BY_ITSELF", "add", "begin", "drop", "drop_all", "first", "is_waiting", "values_of"]
 
 #: The agent of an attempt that a process began by itself: it called `wandb.init(id=…)`.
-_BY_ITSELF = "no agent"
+BY_ITSELF = "no agent"
 
 _MAX_WAITING = 10_000
 _IS_WAITING = (t.trial.c.state == TrialState.QUEUED) & (t.trial.c.attempt == 0)
@@ -108,7 +108,7 @@ def begin(tx: Tx, run_id: int) -> Lease | None:
     found = _waiting(tx, t.trial.c.run_id == run_id)
     if found is None:
         return None
-    return trials.issue(tx, sweep_id=found.sweep_id, run_id=run_id, agent_id=_BY_ITSELF)
+    return trials.issue(tx, sweep_id=found.sweep_id, run_id=run_id, agent_id=BY_ITSELF)
 
 
 def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:

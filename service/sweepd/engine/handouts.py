@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from sweepd.engine import enqueued, suggest, trials
+from sweepd.engine import enqueued, slots, suggest, trials
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Lease
 from sweepd.schedule import TrialState
@@ -17,23 +17,43 @@ from sweepd.store import tables as t
 __all__ = ["next_lease"]
 
 
-def next_lease(tx: Tx, sweep: Any, *, agent_id: str) -> Lease | None:
-    """Hand out a running sweep's next trial to an agent; None if there is none now.
+def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None) -> Lease | None:
+    """Hand out a running sweep's next trial to an agent; None if there is none now, or not for it.
 
     The trial's row, its run's (pending), its attempt's and the event are one transaction with the
     count, so that run_cap is exact.
+
+    Args:
+        tx: the transaction.
+        sweep: the sweep's row.
+        agent_id: the agent.
+        slot_id: where it works; in quarantine it gets nothing but a canary.
     """
     if sweep.stop_reason is not None:
         return None
+    gate = slots.gate_of(tx, sweep, slot_id)
+    if gate is slots.Gate.CLOSED:
+        return None
     waiting = (t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED)
     queued = trials.leases(tx, *waiting)
-    if queued:
-        return trials.issue_again(tx, queued[0], agent_id=agent_id)
+    first, last = slots.choose(tx, sweep, slot_id, queued, gate=gate)
+    if first is None:
+        new = _new(tx, sweep, agent_id=agent_id, slot_id=slot_id)
+        if new is not None or last is None:
+            return new
+        first = last
+    return trials.issue_again(tx, first, agent_id=agent_id, slot_id=slot_id)
+
+
+def _new(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | None:
+    """Hand out a trial that nobody has had; None if there is none."""
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         return None
     waiting_run = enqueued.first(tx, sweep.id)
     if waiting_run is not None:
-        return trials.issue(tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id)
+        return trials.issue(
+            tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id, slot_id=slot_id
+        )
     definition = definition_of(sweep.definition)
     picked = _prepared(tx, sweep, definition) or _computed(tx, sweep, definition)
     if picked is None:
@@ -47,7 +67,7 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str) -> Lease | None:
         key=definition.space.key(config),
         origin=origin,
     )
-    lease = trials.issue(tx, sweep_id=sweep.id, run_id=run_id, agent_id=agent_id)
+    lease = trials.issue(tx, sweep_id=sweep.id, run_id=run_id, agent_id=agent_id, slot_id=slot_id)
     suggest.restock(tx, sweep.id)
     return lease
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from sweepd.engine import curves, enqueued, projects, stopping, trials
+from sweepd.engine import curves, enqueued, notices, projects, slots, stopping, trials
 from sweepd.engine.access import Need
 from sweepd.engine.curves import Logged
 from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
@@ -25,6 +25,7 @@ from sweepd.store import tables as t
 __all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle"]
 
 _DEFAULT = Limits()
+_METRIC = "metric"  # the topic of a notice
 _OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
 _MAX_MESSAGE = 500  # characters
 #: How a trial may end that was asked to stop.
@@ -44,9 +45,12 @@ def run_started(
         token: likewise.
     """
     lease = trials.lease_of_run(tx, run_id) or enqueued.begin(tx, run_id)
-    if lease is None or not lease.is_written_by(attempt, token) or not _wake(tx, lease):
+    if lease is None or not lease.is_written_by(attempt, token):
         return
-    if lease.has_started:
+    if lease.state == TrialState.QUEUED and not lease.may_come_back:
+        # Its process has ended and another one opens the run, without having waited for an agent.
+        lease = trials.issue_again(tx, lease, agent_id=enqueued.BY_ITSELF, has_begun=True)
+    if not _wake(tx, lease) or lease.has_started:
         return
     tx.conn.execute(
         update(t.attempt)
@@ -120,6 +124,8 @@ def run_ended(
     lease = trials.lease_of_run(tx, run_id)
     if lease is None or not lease.is_written_by(attempt, token):
         return
+    if lease.state == TrialState.QUEUED and not lease.may_come_back and exit_code != 0:
+        return
     is_told_soon = lease.is_fenced and lease.state == TrialState.LEASED
     if exit_code != 0 and is_told_soon and lease.stop is None and not was_preempting:
         trials.note_exit(tx, lease, exit_code)
@@ -183,6 +189,8 @@ def report(
     old = Reason(lease.reason) if lease.state == TrialState.ENDED and lease.reason else None
     if old is not None and old not in RETRIED | {Reason.ERROR, Reason.NEVER_INIT}:
         return
+    if lease.state == TrialState.QUEUED and not lease.may_come_back:
+        return
     code = exit_code if exit_code is not None else lease.exit_code
     ending = _ending(tx, lease, exit_code=code, signal=signal, told=told, message=message)
     if old == ending.reason and (message is None or lease.message == message):
@@ -201,23 +209,24 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         limits: how often a trial is tried, how many failures end a sweep.
     """
     sweep = sweep_row(tx, lease.sweep_id)
-    again = goes_again(
+    retries = definition_of(sweep.definition).own.retries
+    again = ending.is_excused and ending.reason in RETRIED and goes_on(sweep)
+    again |= goes_again(
         ending.reason,
-        attempt=lease.attempt,
-        retries=limits.retries,
+        attempt=trials.uses(tx, lease.trial_id),
+        retries=limits.retries if retries is None else retries,
         sweep_goes_on=goes_on(sweep),
     )
     if again:
         if lease.state != TrialState.QUEUED:
             trials.requeue(tx, lease, ending, actor=actor)
+            slots.note_end(tx, sweep, lease, ending, limits=limits)
         return
     trials.end(tx, lease, ending, actor=actor)
+    slots.note_end(tx, sweep, lease, ending, limits=limits)
     if ending.reason == Reason.NO_METRIC:
-        tx.conn.execute(
-            update(t.sweep)
-            .where(t.sweep.c.id == sweep.id)
-            .values(notice=f"run {lease.run}: {ending.message}")
-        )
+        words = f"run {lease.run}: {ending.message}"
+        notices.post(tx, sweep.id, topic=_METRIC, text=words)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)
     finish_if_done(tx, sweep.id)
@@ -225,9 +234,10 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
 
 def _wake(tx: Tx, lease: Lease) -> bool:
     """Revive a trial whose present attempt shows a sign of life; return whether it is live."""
-    if lease.state == TrialState.QUEUED:
+    if lease.may_come_back:
         trials.revive(tx, lease, actor=lease.agent_id)
-    return lease.state != TrialState.ENDED
+        return True
+    return lease.state == TrialState.LEASED
 
 
 def _ending(
@@ -268,7 +278,7 @@ def _ending(
     elif words is None:
         words = _how(reason, exit_code, signal, lease.stop_requested)
     cut = words[:_MAX_MESSAGE] if words else None
-    return Ending(reason=reason, message=cut, exit_code=exit_code, signal=signal)
+    return Ending(reason=reason, message=cut, exit_code=exit_code, signal=signal, was_told=True)
 
 
 def _how(

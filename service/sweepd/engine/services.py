@@ -29,6 +29,9 @@ class Limits:
     expire_s: float = 60.0  # between two looks for artifacts past their time
     gap_s: float = 10.0  # between two looks, beyond which the service was away, not the agents
     key_use_s: float = 60.0  # between two writes of when keys were last used
+    canary_s: float = 30.0  # until a slot in quarantine is first tried again; then twice as long
+    max_canary_s: float = 1800.0  # the longest pause between two canaries
+    max_canaries: int = 5  # that fail on every slot before the sweep is given up
     max_prepared: int = 64  # suggestions prepared ahead for one sweep
 
     def scaled(self, time_scale: float) -> "Limits":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete, func, insert, select, update
 
-from sweepd.engine import events
+from sweepd.engine import notices
 from sweepd.engine.observed import observe
 from sweepd.engine.prior_runs import configs_of
 from sweepd.engine.services import Limits
@@ -42,6 +42,7 @@ __all__ = [
 
 _DEFAULT = Limits()
 _PREPARED = ("search", "filler")  # origins of rows that a computation replaces
+_TOPIC = "search"
 _TROUBLE = "the search failed, so that trials get space-filling points for now"
 
 
@@ -150,7 +151,7 @@ def store(
     if error is not None:
         fillers = list(_fillers(tx, sweep, job.n))
         _add(tx, sweep, fillers, origin="filler", basis=job.basis_event)
-        _note(tx, sweep, f"{_TROUBLE} ({error[:300]})")
+        notices.post(tx, sweep.id, topic=_TOPIC, text=f"{_TROUBLE} ({error[:300]})")
         return
     if len(configs) < job.n:
         set_exhausted(tx, sweep.id)
@@ -162,8 +163,7 @@ def store(
             n_suggested=sweep.n_suggested + len(configs),
         )
     )
-    if sweep.notice is not None and sweep.notice.startswith(_TROUBLE):
-        _note(tx, sweep, None)
+    notices.withdraw(tx, sweep.id, topic=_TOPIC)
 
 
 def restock(tx: Tx, sweep_id: int) -> None:
@@ -304,17 +304,3 @@ def _add(tx: Tx, sweep: Any, configs: Sequence[Config], *, origin: str, basis: i
         shared = {"origin": origin, "basis_event": basis}
         tx.conn.execute(insert(t.suggestion), [{**row, **shared} for row in rows])
     return len(rows)
-
-
-def _note(tx: Tx, sweep: Any, notice: str | None) -> None:
-    if notice == sweep.notice:
-        return
-    tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep.id).values(notice=notice))
-    events.record(
-        tx,
-        actor=events.SERVICE,
-        kind="sweep.noticed",
-        project_id=sweep.project_id,
-        sweep_id=sweep.id,
-        data={"notice": notice},
-    )

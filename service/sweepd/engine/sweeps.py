@@ -16,6 +16,7 @@ from sweepd.engine import (
     paging,
     prior_runs,
     projects,
+    slots,
 )
 from sweepd.engine.access import Need
 from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
@@ -233,6 +234,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     values: dict[str, Any] = {"state": new, "updated_at": tx.now, "ended_at": None}
     if old == SweepState.FAILED:
         values["stop_reason"] = None
+        slots.release_all(tx, sweep_id, actor=actor.name)
     tx.conn.execute(
         update(t.sweep).where(t.sweep.c.id == sweep_id, t.sweep.c.state == old).values(**values)
     )

@@ -1,15 +1,14 @@
 """Trials and their attempts as rows: handed out, renewed, given up, ended; not what follows."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from sweepd.engine import events
+from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
 from sweepd.errors import Reason
 from sweepd.schedule import RUN_STATES, TrialState, move_trial
-from sweepd.spec import Config
 from sweepd.states import RUN_MOVES, RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -27,137 +26,13 @@ __all__ = [
     "leases",
     "note_exit",
     "note_place",
+    "put_back",
     "record",
     "requeue",
     "resend",
     "revive",
+    "uses",
 ]
-
-BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A trial with its latest attempt and its run."""
-
-    trial_id: int
-    sweep_id: int
-    number: int
-    version: int
-    config: str
-    state: TrialState
-    attempt: int
-    reason: str | None
-    message: str | None
-    n_values: int
-    n_bad: int
-    token: str
-    agent_id: str
-    issued_at: float
-    n_sent: int
-    seen_at: float
-    is_fenced: bool
-    started_at: float | None
-    attempt_ended_at: float | None
-    exit_code: int | None
-    attempt_reason: str | None
-    run_id: int
-    run: str
-    project_id: int
-    run_state: RunState
-    run_started_at: float | None
-    run_heartbeat_at: float | None
-    stop_requested: str | None
-    rung: int
-    is_paused: bool
-    stopped_as: Reason
-
-    @property
-    def has_started(self) -> bool:
-        """Return whether this attempt called `wandb.init`."""
-        return self.started_at is not None
-
-    @property
-    def stop(self) -> str | None:
-        """Return who asked the run to stop: `rule`, `person`, or None."""
-        if self.stop_requested is None:
-            return None
-        return "rule" if self.stop_requested.startswith(BY_RULE) else "person"
-
-    def is_written_by(self, attempt: int | None, token: str | None) -> bool:
-        """Return whether a write is the present attempt's; one without a lease header counts."""
-        return attempt is None or (attempt == self.attempt and token == self.token)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """Why an attempt ended, and what is known beside."""
-
-    reason: Reason
-    message: str | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-
-
-_LEASES = (
-    select(
-        t.trial.c.id,
-        t.trial.c.sweep_id,
-        t.trial.c.number,
-        t.trial.c.version,
-        t.trial.c.config,
-        t.trial.c.state,
-        t.trial.c.attempt,
-        t.trial.c.reason,
-        t.trial.c.message,
-        t.trial.c.n_values,
-        t.trial.c.n_bad,
-        t.attempt.c.token,
-        t.attempt.c.agent_id,
-        t.attempt.c.issued_at,
-        t.attempt.c.n_sent,
-        t.attempt.c.seen_at,
-        t.attempt.c.is_fenced,
-        t.attempt.c.started_at,
-        t.attempt.c.ended_at,
-        t.attempt.c.exit_code,
-        t.attempt.c.reason,
-        t.run.c.id,
-        t.run.c.name,
-        t.run.c.project_id,
-        t.run.c.state,
-        t.run.c.started_at,
-        t.run.c.heartbeat_at,
-        t.run.c.stop_requested,
-        t.trial.c.rung,
-        t.trial.c.is_paused,
-        t.trial.c.stopped_as,
-    )
-    .select_from(t.trial)
-    .join(
-        t.attempt,
-        (t.attempt.c.trial_id == t.trial.c.id) & (t.attempt.c.number == t.trial.c.attempt),
-    )
-    .join(t.run, t.run.c.id == t.trial.c.run_id)
-)
-
-
-def leases(tx: Tx, *where: ColumnElement[bool]) -> list[Lease]:
-    """Return the trials that pass `where`, over trial, attempt and run, by number."""
-    rows = tx.conn.execute(_LEASES.where(*where).order_by(t.trial.c.number)).all()
-    return [_lease(row) for row in rows]
-
-
-def lease_of_run(tx: Tx, run_id: int) -> Lease | None:
-    """Return the trial of a run; None for a run that no agent was given."""
-    row = tx.conn.execute(_LEASES.where(t.trial.c.run_id == run_id)).one_or_none()
-    return None if row is None else _lease(row)
-
-
-def config_of(lease: Lease) -> Config:
-    """Return a trial's config, flat."""
-    config: Config = json.loads(lease.config)
-    return config
 
 
 def add(
@@ -213,7 +88,9 @@ def add(
     return trial_id, run_id
 
 
-def issue(tx: Tx, *, sweep_id: int, run_id: int, agent_id: str) -> Lease:
+def issue(
+    tx: Tx, *, sweep_id: int, run_id: int, agent_id: str, slot_id: int | None = None
+) -> Lease:
     """Hand a new trial out: its first attempt, counted as one of the sweep's."""
     row = tx.conn.execute(
         update(t.trial)
@@ -221,7 +98,7 @@ def issue(tx: Tx, *, sweep_id: int, run_id: int, agent_id: str) -> Lease:
         .values(state=TrialState.LEASED, attempt=1)
         .returning(t.trial.c.id, t.trial.c.number, t.trial.c.origin)
     ).one()
-    _add_attempt(tx, row.id, 1, agent_id)
+    _add_attempt(tx, row.id, 1, agent_id, slot_id)
     tx.conn.execute(
         update(t.sweep).where(t.sweep.c.id == sweep_id).values(n_issued=t.sweep.c.n_issued + 1)
     )
@@ -231,16 +108,29 @@ def issue(tx: Tx, *, sweep_id: int, run_id: int, agent_id: str) -> Lease:
     return lease
 
 
-def issue_again(tx: Tx, lease: Lease, *, agent_id: str) -> Lease:
-    """Hand a queued trial out under its run id: a new attempt with a new token."""
+def issue_again(
+    tx: Tx,
+    lease: Lease,
+    *,
+    agent_id: str,
+    slot_id: int | None = None,
+    has_begun: bool = False,
+) -> Lease:
+    """Hand a queued trial out under its run id: a new attempt with a new token.
+
+    Args:
+        tx: the transaction.
+        lease: the trial.
+        agent_id: who gets it.
+        slot_id: where that agent works.
+        has_begun: its process runs already; else the run waits for one.
+    """
     number = lease.attempt + 1
     _move(tx, lease, TrialState.LEASED, attempt=number)
-    _add_attempt(tx, lease.trial_id, number, agent_id)
-    tx.conn.execute(
-        update(t.run)
-        .where(t.run.c.id == lease.run_id)
-        .values(state=RunState.PENDING, exit_code=None, ended_at=None)
-    )
+    _add_attempt(tx, lease.trial_id, number, agent_id, slot_id)
+    if not has_begun:
+        values = {"state": RunState.PENDING, "exit_code": None, "ended_at": None}
+        _set_run(tx, lease, **values)
     record(tx, lease, "trial.issued", agent_id, number=lease.number, attempt=number)
     again = lease_of_run(tx, lease.run_id)
     assert again is not None, "it is there"
@@ -268,10 +158,41 @@ def note_place(tx: Tx, lease: Lease, *, host: str | None, device: str | None) ->
 def revive(tx: Tx, lease: Lease, *, actor: str) -> None:
     """Give a queued trial back to the attempt that was only out of reach."""
     _move(tx, lease, TrialState.LEASED)
-    _set_attempt(tx, lease, ended_at=None, reason=None, message=None, seen_at=tx.now)
+    _set_attempt(tx, lease, ended_at=None, reason=None, message=None, seen_at=tx.now, is_excused=0)
     state = RunState.RUNNING if lease.has_started else RunState.PENDING
     _set_run(tx, lease, state=state, ended_at=None)
     record(tx, lease, "trial.revived", actor, attempt=lease.attempt)
+
+
+def uses(tx: Tx, trial_id: int) -> int:
+    """Return how many attempts a trial has used of those that it may have."""
+    counted = select(func.count()).where(
+        t.attempt.c.trial_id == trial_id, t.attempt.c.is_excused == 0
+    )
+    return tx.conn.scalar(counted) or 0
+
+
+def put_back(tx: Tx, lease: Lease, *, why: str, actor: str, slot_id: int | None = None) -> None:
+    """Let a trial wait for another attempt: what it ended with is taken back.
+
+    Its rows stay, and so do the values that it logged. One that waits already goes on waiting.
+
+    Args:
+        tx: the transaction.
+        lease: the trial, which nobody holds.
+        why: in words.
+        actor: who puts it back.
+        slot_id: the place whose attempts count no more against its retries; None means: all.
+    """
+    of_trial = t.attempt.c.trial_id == lease.trial_id
+    blamed = of_trial if slot_id is None else of_trial & (t.attempt.c.slot_id == slot_id)
+    tx.conn.execute(update(t.attempt).where(blamed).values(is_excused=1))
+    if lease.state == TrialState.QUEUED:
+        return
+    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None)
+    _set_run(tx, lease, stop_requested=None)
+    data = {"attempt": lease.attempt, "reason": lease.reason, "message": why}
+    record(tx, lease, "trial.requeued", actor, **data)
 
 
 def requeue(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
@@ -314,17 +235,7 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
     )
 
 
-def _lease(row: Any) -> Lease:
-    values = list(row)
-    values[5] = TrialState(values[5])
-    values[16] = bool(values[16])
-    values[24] = RunState(values[24])
-    values[29] = bool(values[29])
-    values[30] = Reason(values[30] or Reason.STOPPED_EARLY)
-    return Lease(*values)
-
-
-def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str) -> None:
+def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str, slot_id: int | None) -> None:
     tx.conn.execute(
         insert(t.attempt),
         {
@@ -334,12 +245,18 @@ def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str) -> None:
             "agent_id": agent_id,
             "issued_at": tx.now,
             "seen_at": tx.now,
+            "slot_id": slot_id,
         },
     )
 
 
 def _end_attempt(tx: Tx, lease: Lease, ending: Ending) -> None:
-    values: dict[str, Any] = {"reason": ending.reason, "message": ending.message}
+    values: dict[str, Any] = {
+        "reason": ending.reason,
+        "message": ending.message,
+        "was_told": int(ending.was_told),
+        "is_excused": int(ending.is_excused),
+    }
     if ending.exit_code is not None:
         values["exit_code"] = ending.exit_code
     if ending.signal is not None:

@@ -223,7 +223,11 @@ class SweepView:
 
 @dataclass(frozen=True)
 class AgentView:
-    """An agent and what it holds."""
+    """An agent and what it holds.
+
+    `device` is what its trials run on, where it said so; `quarantine` says why it gets none, and
+    `quarantined_at` since when.
+    """
 
     id: str
     name: str
@@ -233,6 +237,9 @@ class AgentView:
     created_at: float
     heartbeat_at: float
     current_run: str | None = None
+    device: str | None = None
+    quarantine: str | None = None
+    quarantined_at: float | None = None
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,19 @@ class EarlyTerminate(_Model):
 
 
 class OwnBlock(_Model):
-    """The `sweepd:` block: what W&B has no word for. `initial` holds whole flat configs."""
+    """The `sweepd:` block: what W&B has no word for.
+
+    `initial` holds whole flat configs. `retries`, further attempts of a trial after infrastructure
+    failures, is None unless the definition says it. `quarantine` is how many failures in a row put
+    a slot aside, 0 for never.
+    """
 
     seed: Annotated[Whole, at_least(0)] | None = None
     initial: tuple[Config, ...] = ()
     objective: Annotated[Text, AfterValidator(_rule)] = "best"
     stop: tuple[Stop, ...] = (NanStop(),)
+    retries: Annotated[Whole, at_least(0), at_most(20)] | None = None
+    quarantine: Annotated[Whole, at_least(0), at_most(1000)] = 3
 
 
 class Definition(_Model):

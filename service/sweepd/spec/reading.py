@@ -43,10 +43,13 @@ _ENGINES = ("wandb", "optuna", "ax")
 #: Methods of ours that learn from results.
 _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 #: Keys of `sweepd:` that a later version honours; the first two decide which configs are valid.
-_LATER = ("when", "constraints", "outcome_constraints", "budget", "retries")
+_LATER = ("when", "constraints", "outcome_constraints", "budget")
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
-    **dict.fromkeys(("seed", "initial", "objective", "stop", *_LATER), "it belongs below sweepd"),
+    **dict.fromkeys(
+        ("seed", "initial", "objective", "retries", "quarantine", "stop", *_LATER),
+        "it belongs below sweepd",
+    ),
     **dict.fromkeys(("count", "max_runs", "num_runs", "max_trials", "n_trials"), "write run_cap"),
     **dict.fromkeys(("goal", "target", "impute"), "it belongs below metric"),
     **dict.fromkeys(("direction", "mode", "objective_name"), "write metric: {name: …, goal: …}"),

@@ -1,10 +1,10 @@
-"""Tables that only sweeps need: earlier definitions of one, and the runs that it learns from."""
+"""Tables that only sweeps need: earlier definitions, prior runs, places of work, notices."""
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
 
 from sweepd.store.tables import metadata
 
-__all__ = ["old_definition", "prior_run"]
+__all__ = ["notice", "old_definition", "prior_run", "slot"]
 
 old_definition = Table(  # what a sweep's definition was before an edit; trials name its version
     "old_definition",
@@ -28,4 +28,30 @@ prior_run = Table(  # runs from before the sweep that its search learns from
     ),
     Column("config", Text, nullable=False),  # JSON, nested, values only, when it was attached
     Column("value", Float),  # of the metric, by the definition's rule, as logged; null if none
+)
+
+slot = Table(  # where a sweep's trials run: one GPU of one host, or one agent of another client
+    "slot",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("device", Text, nullable=False),  # as our agent calls it; else the agent's id
+    Column("reason", Text),  # why it is in quarantine, in words; null: it is not
+    Column("since", Float),  # when it was put there
+    Column("counts_from", Float, nullable=False, server_default="0"),  # older ends do not count
+    Column("n_times", Integer, nullable=False, server_default="0"),  # in quarantine, ever
+    Column("n_canaries", Integer, nullable=False, server_default="0"),  # that failed, this time
+    Column("canary_at", Float),  # when it may have the next one
+    Column("trial_id", Integer),  # the one that is kept for its canary
+    UniqueConstraint("sweep_id", "host", "device"),
+)
+
+notice = Table(  # what a person should know now; sweep.notice is all of them
+    "notice",
+    metadata,
+    Column("sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True),
+    Column("topic", Text, primary_key=True),  # what it is about: a later one takes its place
+    Column("text", Text, nullable=False),
+    Column("at", Float, nullable=False),
 )

@@ -201,6 +201,7 @@ agent = Table(
     Column("state", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
+    Column("slot_id", Integer),  # where it works, see sweep_tables.slot
     _one_of("state", AgentState),
 )
 Index("ix_agent_sweep_id", agent.c.sweep_id)
@@ -332,7 +333,11 @@ attempt = Table(  # a lease: one agent's time-limited claim on a trial
     Column("exit_code", Integer),
     Column("signal", Integer),
     Column("message", Text),
+    Column("slot_id", Integer),  # where it was given to
+    Column("was_told", Integer, nullable=False, server_default="0"),  # its end; else: silence
+    Column("is_excused", Integer, nullable=False, server_default="0"),  # no try of the trial's
 )
+Index("ix_attempt_slot_id", attempt.c.slot_id)
 Index("ix_attempt_agent_id", attempt.c.agent_id)
 Index("ix_attempt_live", attempt.c.agent_id, sqlite_where=attempt.c.ended_at.is_(None))
 

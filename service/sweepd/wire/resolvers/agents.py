@@ -40,6 +40,7 @@ async def _create_agent(root: None, info: Info, input: Mapping[str, Any]) -> Map
         project=input.get("projectName") or None,
         sweep=input["sweep"],
         host=input["host"],
+        device=input.get("sweepdDevice"),
     )
     return {"agent": agent}
 

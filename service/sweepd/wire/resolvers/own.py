@@ -146,6 +146,14 @@ async def _enqueue(root: None, info: Info, input: Mapping[str, Any]) -> byhand.E
     )
 
 
+async def _release_slot(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    agent = await context.write(
+        agents.release_slot, actor=context.account, agent_id=read_id("Agent", input["id"])
+    )
+    return {"agent": agent}
+
+
 async def _delete_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     freed = await context.write(
@@ -199,6 +207,7 @@ FIELDS: Resolvers = {
         "sweepdReportOutcome": _report_outcome,
         "sweepdLeaveAgent": _leave_agent,
         "sweepdEnqueue": _enqueue,
+        "sweepdReleaseSlot": _release_slot,
         "sweepdDeleteSweep": _delete_sweep,
         "sweepdFinishRun": _finish_run,
         "sweepdCreateLoginLink": _create_login_link,
@@ -209,6 +218,8 @@ FIELDS: Resolvers = {
         "currentRunName": attribute("current_run"),
         "createdAt": attribute("created_at"),
         "heartbeatAt": attribute("heartbeat_at"),
+        "quarantineReason": attribute("quarantine"),
+        "quarantinedAt": attribute("quarantined_at"),
     },
     "SweepdStatus": {
         "issued": attribute("n_issued"),

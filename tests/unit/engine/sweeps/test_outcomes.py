@@ -263,6 +263,53 @@ def test_marked_preemption_of_wandbs_agents_runs_is_requeued(lab):
     assert (again.run, again.attempt) == (command.run, 2)
 
 
+def test_agent_that_still_sees_a_process_which_said_its_end_does_not_get_the_trial_back(lab):
+    sweep = lab.create()
+    agent, other = lab.register(sweep), lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+    lab.stream(command, preempting=True, lease=False)
+    lab.end(command, 143, lease=False)
+
+    assert lab.beat(agent, command.run) is None
+
+    assert lab.trial(sweep, command).state == "queued"
+    again = lab.ask(other)
+    assert (again.run, again.attempt) == (command.run, 2)
+
+
+def test_process_that_takes_up_a_preempted_trial_by_itself_is_its_next_attempt(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+    lab.stream(command, preempting=True, lease=False)
+    lab.end(command, 143, lease=False)
+
+    change = runs.RunChange(id=lab.run_of(command).id, name=command.run, project="toy", host="box")
+    lab.write(runs.upsert_run, actor=lab.actor, change=change)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.attempt) == ("leased", 2)
+    assert lab.run_of(command).state == RunState.RUNNING
+    assert lab.ask(agent).run != command.run
+    lab.log(command, 1.0, lease=False)
+    lab.end(command, lease=False)
+    assert lab.trial(sweep, command).reason == "finished"
+
+
+def test_definition_says_how_often_a_trial_is_tried_again(lab, texts):
+    sweep = lab.create(texts["random"] + "sweepd: {retries: 0}\n")
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+
+    lab.report(command, "crashed")
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.attempt) == ("ended", "crashed", 1)
+
+
 def test_retries_end(lab):
     sweep = lab.create()
     agent = lab.register(sweep)

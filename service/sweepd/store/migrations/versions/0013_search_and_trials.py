@@ -1,6 +1,7 @@
 """What the search told of each suggestion, and from which event on it was made.
 
 Running totals of the curves, and how far stop rules have judged a trial.
+Where attempts ran, which slots are in quarantine, and notices on several topics at once.
 """
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ UPDATE curve SET total = sums.total FROM (
 
 
 def upgrade() -> None:
-    """Add the columns."""
+    """Add the columns and tables."""
     op.add_column("suggestion", sa.Column("why", sa.Text(), nullable=True))
     op.add_column("trial", sa.Column("basis_event", sa.Integer(), nullable=True))
     op.add_column("trial", sa.Column("why", sa.Text(), nullable=True))
@@ -29,3 +30,42 @@ def upgrade() -> None:
     op.add_column("trial", sa.Column("stopped_as", sa.Text(), nullable=True))
     op.add_column("curve", sa.Column("total", sa.Float(), nullable=False, server_default="0"))
     op.execute(_TOTALS)
+    op.add_column("agent", sa.Column("slot_id", sa.Integer(), nullable=True))
+    op.add_column("attempt", sa.Column("slot_id", sa.Integer(), nullable=True))
+    for name in ("was_told", "is_excused"):
+        column = sa.Column(name, sa.Integer(), nullable=False, server_default="0")
+        op.add_column("attempt", column)
+    op.create_index("ix_attempt_slot_id", "attempt", ["slot_id"])
+    op.create_table(
+        "slot",
+        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column(
+            "sweep_id", sa.Integer(), sa.ForeignKey("sweep.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("since", sa.Float(), nullable=True),
+        sa.Column("counts_from", sa.Float(), nullable=False, server_default="0"),
+        sa.Column("n_times", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("n_canaries", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("canary_at", sa.Float(), nullable=True),
+        sa.Column("trial_id", sa.Integer(), nullable=True),
+        sa.UniqueConstraint("sweep_id", "host", "device"),
+    )
+    op.create_table(
+        "notice",
+        sa.Column(
+            "sweep_id",
+            sa.Integer(),
+            sa.ForeignKey("sweep.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("topic", sa.Text(), primary_key=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+    )
+    op.execute(
+        "INSERT INTO notice (sweep_id, topic, text, at)"
+        " SELECT id, 'search', notice, updated_at FROM sweep WHERE notice IS NOT NULL"
+    )

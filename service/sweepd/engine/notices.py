@@ -1,0 +1,55 @@
+"""What a person should know of a sweep now, in words: one notice a topic, withdrawn when mended."""
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from sweepd.engine import events
+from sweepd.store import Tx
+from sweepd.store import sweep_tables as s
+from sweepd.store import tables as t
+
+__all__ = ["post", "withdraw"]
+
+_MAX_NOTICE = 1_000  # characters
+
+
+def post(tx: Tx, sweep_id: int, *, topic: str, text: str) -> None:
+    """Say something of a sweep, in the place of what was said on that topic before."""
+    text = text[:_MAX_NOTICE]
+    same = (s.notice.c.sweep_id == sweep_id) & (s.notice.c.topic == topic)
+    if tx.conn.scalar(select(s.notice.c.text).where(same)) == text:
+        return
+    row = insert(s.notice).values(sweep_id=sweep_id, topic=topic, text=text, at=tx.now)
+    anew = {"text": text, "at": tx.now}
+    tx.conn.execute(row.on_conflict_do_update(index_elements=["sweep_id", "topic"], set_=anew))
+    _show(tx, sweep_id, topic=topic, notice=text)
+
+
+def withdraw(tx: Tx, sweep_id: int, *, topic: str) -> None:
+    """Take back what was said on a topic; harmless if nothing was."""
+    same = (s.notice.c.sweep_id == sweep_id) & (s.notice.c.topic == topic)
+    if tx.conn.execute(delete(s.notice).where(same)).rowcount:
+        _show(tx, sweep_id, topic=topic, notice=None)
+
+
+def _show(tx: Tx, sweep_id: int, *, topic: str, notice: str | None) -> None:
+    """Keep the sweep's own column, which every page reads, in line with the notices."""
+    texts = tx.conn.scalars(
+        select(s.notice.c.text)
+        .where(s.notice.c.sweep_id == sweep_id)
+        .order_by(s.notice.c.at, s.notice.c.topic)
+    ).all()
+    project_id = tx.conn.scalar(
+        update(t.sweep)
+        .where(t.sweep.c.id == sweep_id)
+        .values(notice="; ".join(texts) or None)
+        .returning(t.sweep.c.project_id)
+    )
+    events.record(
+        tx,
+        actor=events.SERVICE,
+        kind="sweep.noticed",
+        project_id=project_id,
+        sweep_id=sweep_id,
+        data={"topic": topic, "notice": notice},
+    )
