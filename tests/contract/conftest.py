@@ -19,6 +19,13 @@ _SPACES = {
     },
     "steps": {"q": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.3}},
     "one value": {"a": {"values": ["only"]}, "b": {"value": 3}},
+    "tied": {
+        "optimizer": {"values": ["adam", None]},
+        "momentum": {"values": [0, 0.9]},
+        "nesterov": {"parameters": {"on": {"values": [True, False]}, "k": {"value": 1}}},
+        "depth": {"min": 1, "max": 2},
+        "width": {"values": [8, 2, 4]},
+    },
 }
 _CONTINUOUS = {
     "lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1},
@@ -32,10 +39,24 @@ _CONTINUOUS = {
     "odd": _ODD,
     "often": {"values": ["x", "y"], "probabilities": [0.9, 0.1]},
 }
+_WHEN = {"momentum": {"optimizer": None}, "nesterov": {"momentum": 0.9}}
+#: The `sweepd:` blocks of spaces with conditional parameters and constraints.
+_TIES = {
+    "tied": {"when": _WHEN, "constraints": ["depth * width <= 8", "momentum * width < 3"]},
+    "endless, tied": {
+        "when": {
+            "momentum": {"opt.name": ["sgd", None]},
+            "decay": {"momentum": {"min": 0.8}},
+            "width": {"layers": {"max": 6}},
+            "odd": {"often": "x"},
+        },
+        "constraints": ["layers * width <= 1024", "lr + noise / 100 < decay or mix > 0.2"],
+    },
+}
 
 
-def _read(parameters: object) -> Space:
-    definition = {"method": "random", "parameters": parameters}
+def _read(parameters: object, name: str) -> Space:
+    definition = {"method": "random", "parameters": parameters, "sweepd": _TIES.get(name)}
     return read_definition(json.dumps(definition)).definition.space
 
 
@@ -48,10 +69,10 @@ def method(request):
 @pytest.fixture(params=list(_SPACES))
 def finite(request):
     """A finite space that has a grid; the grid's points are all that there is."""
-    return _read(_SPACES[request.param])
+    return _read(_SPACES[request.param], request.param)
 
 
-@pytest.fixture
-def endless():
+@pytest.fixture(params=["endless", "endless, tied"])
+def endless(request):
     """A space with every kind of distribution, most of them without end."""
-    return _read(_CONTINUOUS)
+    return _read(_CONTINUOUS, request.param)

@@ -14,6 +14,21 @@ from sweepd_trainer.config import read_config
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "definition.md").read_text()
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+SOME = """
+method: random
+parameters:
+  optimizer: {values: [adam, sgd, rmsprop]}
+  momentum: {min: 0.0, max: 1.0}
+  nesterov: {values: [true, false]}
+  warmup: {values: [true, false]}
+  opt: {parameters: {name: {values: [adam, lion]}, low: {min: 0, max: 3}, high: {min: 2, max: 4}}}
+  schedule: {values: [linear, cosine]}
+  batch_size: {values: [64, 4096]}
+  depth: {min: 1, max: 8}
+  n-heads: {values: [1, 2]}
+  width: {min: 60, max: 64}
+"""
 NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
 
 
@@ -33,9 +48,14 @@ def test_the_page_names_everything_there_is(known):
 
 
 def test_the_definition_on_the_page_is_right():
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    text, *_ = BLOCKS
 
     assert read_definition(text, allow_unknown=False).warnings == ()
+
+
+@pytest.mark.parametrize("block", [text for text in BLOCKS if text.startswith("sweepd:")])
+def test_blocks_of_our_own_on_the_page_are_right(block):
+    assert read_definition(SOME + block, allow_unknown=False).warnings == ()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)

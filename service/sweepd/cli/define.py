@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["create", "find_definition", "lint", "load_definition", "preview", "register"]
 
+#: In a table, a parameter that does not exist in a configuration.
+_NOT_THERE = "–"
 _SAMPLES = (
     Path(__file__).parents[1] / "definitions",  # in the wheel
     Path(__file__).parents[3] / "sweeps",  # in a clone
@@ -111,10 +113,15 @@ def preview(*, definition: str, count: int, allow_unknown: bool, as_json: bool) 
 def _print_preview(definition: "Definition", shown: "Preview") -> None:
     space = definition.space
     columns = [parameter.name for parameter in space.searched]
-    rows = [[n, *(config[c] for c in columns)] for n, config in enumerate(shown.configs, 1)]
+    rows = [
+        [n, *(config.get(c, _NOT_THERE) for c in columns)]
+        for n, config in enumerate(shown.configs, 1)
+    ]
     print_table(["#", *columns], rows)
     fixed = [
-        f"{p.name}={p.distribution.ppf(0.5)}" for p in space.parameters if p not in space.searched
+        f"{p.name}={p.distribution.ppf(0.5)}"
+        for p in space.parameters
+        if p not in space.searched and not p.when
     ]
     if fixed:
         say(f"always {', '.join(fixed)}", is_dim=True)

@@ -119,9 +119,14 @@ def _checked(
     flat = {clean(name): clean_all(value) for name, value in _flat(space, given).items()}
     config, odd = {**base, **flat}, []
     missing = []
-    for parameter in space.parameters:
+    for parameter in space.ordered:
         law = parameter.distribution
-        if parameter.name not in config:
+        if not parameter.exists_in(config):
+            if parameter.name in flat:
+                words = "does not exist in this configuration by sweepd.when: it is left out"
+                odd.append(f"{label}{parameter.name} {words}")
+            config.pop(parameter.name, None)
+        elif parameter.name not in config:
             if law.size == 1:
                 config[parameter.name] = law.ppf(0.5)
             else:
@@ -138,6 +143,11 @@ def _checked(
         raise InvalidInput(
             f"{label}needs {', '.join(missing)}; give them, or name a run to take them from"
         )
+    odd += [
+        f"{label}{constraint.text} is not so: it runs, and the search learns nothing from it"
+        for constraint in space.constraints
+        if not constraint.is_satisfied(config)
+    ]
     known = [parameter.name for parameter in space.parameters]
     for name in flat.keys() - set(known):
         odd.append(

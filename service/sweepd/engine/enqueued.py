@@ -77,12 +77,12 @@ def add(
     if (tx.conn.scalar(waiting) or 0) >= _MAX_WAITING:
         raise Conflict(f"sweep {sweep.name} has {_MAX_WAITING} runs that wait for agents")
     definition = definition_of(sweep.definition)
-    config = _flat(definition, values)
+    config, space = _flat(definition, values), definition.space
     trial_id, run_id = trials.add(
         tx,
         sweep=sweep,
         config=config,
-        nested=dict(values),
+        nested=space.nest(config) if space.is_conditional else dict(values),
         key=_key(definition, config),
         origin="enqueued",
         display_name=clean(display_name) if display_name else None,
@@ -160,7 +160,7 @@ def _flat(definition: Definition, values: Mapping[str, Any]) -> Config:
     """Return the values under the space's flat names if it knows all of them, else as they are."""
     space = definition.space
     config = space.flatten(values)
-    return config if space.nest(config) == values else dict(values)
+    return space.existing(config) if space.nest(config) == values else dict(values)
 
 
 def _key(definition: Definition, config: Config) -> str:

@@ -62,9 +62,10 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
     )
     for row in rows:
         config = json.loads(row.config)
-        is_ours = row.version == version and row.origin != "enqueued"
-        if not is_ours and not definition.space.contains(config):
-            continue  # of a space that it was searched before, or a person's own
+        if row.version != version or row.origin == "enqueued":
+            config = definition.space.existing(config)
+            if not definition.space.contains(config):
+                continue  # of a space that it was searched before, or a person's own
         if row.state == TrialState.ENDED:
             ended.append(_ended(row, config, definition, impute, worst))
         elif meanwhile != "false" and (meanwhile == "worst" or row.best is not None):

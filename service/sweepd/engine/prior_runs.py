@@ -134,7 +134,8 @@ def _configs(tx: Tx, sweep_id: int, definition: Definition) -> Iterator[tuple[An
         .order_by(t.run.c.id)
     )
     for row in tx.conn.execute(query):
-        config = definition.space.flatten(json.loads(row.config))
+        space = definition.space
+        config = space.existing(space.flatten(json.loads(row.config)))
         if definition.space.contains(config):
             yield row, config
 
@@ -171,12 +172,18 @@ def _value(tx: Tx, run: Any, definition: Definition, *, with_rows: bool) -> floa
 
 
 def _why_useless(definition: Definition, values: dict[str, Any], value: float | None) -> str | None:
-    config = definition.space.flatten(values)
-    for parameter in definition.space.parameters:
+    space = definition.space
+    config = space.existing(space.flatten(values))
+    for parameter in space.parameters:
+        if not parameter.exists_in(config):
+            continue
         if parameter.name not in config:
             return f"its config lacks {parameter.name}"
         if not parameter.distribution.contains(config[parameter.name]):
             return f"its {parameter.name} is outside of the search"
+    for constraint in space.constraints:
+        if not constraint.is_satisfied(config):
+            return f"it does not satisfy {constraint.text}"
     if definition.metric_name is not None and value is None:
         return f"it never logged {definition.metric_name}"
     return None

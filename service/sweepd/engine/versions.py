@@ -100,7 +100,7 @@ def preview_edit(
     old, new = definition_of(sweep.definition), parsed.definition
     why = cannot_change(sweep, old, new)
     configs = tx.conn.scalars(select(t.trial.c.config).where(t.trial.c.sweep_id == sweep_id))
-    fits = [new.space.contains(json.loads(text)) for text in configs]
+    fits = [new.space.contains(new.space.existing(json.loads(text))) for text in configs]
     return EditPreview(
         problems=(why,) if why else (),
         warnings=tuple(str(warning) for warning in parsed.warnings),

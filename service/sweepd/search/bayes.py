@@ -213,4 +213,4 @@ def _best(
         has_room = posterior.distance_to_believed(ranked) > _ELBOW_ROOM
         ranked = ranked[np.argsort(~has_room, kind="stable")]
     configs = (encoder.decode(point) for point in ranked[:_MOST_TRIED])
-    return next((config for config in configs if config not in taken), None)
+    return next((c for c in configs if c not in taken and encoder.space.satisfies(c)), None)

@@ -49,7 +49,7 @@ def picks(
     for out in range(first, first + n):
         own = np.random.default_rng([sweep_seed(rng), out])
         start = int(own.integers(2**62))
-        found = islice(ideas(out, running, own), _MOST_IDEAS)
+        found = filter(space.satisfies, islice(ideas(out, running, own), _MOST_IDEAS))
         config = fresh(chain(found, draws(space, own)), taken, start=start)
         if config is None:
             break

@@ -14,6 +14,8 @@ __all__ = ["filler", "spread"]
 
 #: Points worked out together; a power of two, as Sobol's sequence wants it.
 _BLOCK = 64
+#: Points in a row that may all break the constraints.
+_MOST_MISSED = 256
 
 
 def filler(space: Space, taken_keys: Collection[str], index: int, seed: int) -> Config | None:
@@ -32,17 +34,28 @@ def filler(space: Space, taken_keys: Collection[str], index: int, seed: int) -> 
 def spread(space: Space, *, start: int, seed: int) -> Iterator[Config]:
     """Yield the configs of a scrambled Sobol sequence from number `start` on; 0 is the centre.
 
+    Points that break the constraints are passed over; where these are nearly all, configs drawn at
+    random stand in for them.
+
     Args:
         space: where to search.
         start: number of the first config.
         seed: of the scrambling, at least 0.
     """
+    missed = 0
     for index in count(start):
         if index == 0:
-            yield space.from_unit(np.full(space.d, 0.5))
+            config = space.from_unit(np.full(space.d, 0.5))
         else:
             block, place = divmod(index, _BLOCK)
-            yield space.from_unit(_sobol(space.d, block, seed)[place])
+            config = space.from_unit(_sobol(space.d, block, seed)[place])
+        if not space.satisfies(config):
+            missed += 1
+            if missed < _MOST_MISSED:
+                continue
+            config = space.sample(np.random.default_rng([seed, index]))
+        missed = 0
+        yield config
 
 
 @lru_cache(maxsize=64)

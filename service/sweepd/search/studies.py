@@ -83,6 +83,13 @@ class Axis:
             return copy.deepcopy(self._values[int(known)])
         return self.law.ppf((known + 0.5) / self._n_ranks if self._n_ranks else float(known))
 
+    @property
+    def nowhere(self) -> int | float:
+        """Return what stands for the parameter where it does not exist."""
+        if self.is_category:
+            return 0
+        return self._n_ranks // 2 if self._n_ranks else 0.5
+
     def contains(self, value: Any) -> bool:
         """Return whether the value is of the law and can be drawn from it."""
         if not self.law.contains(value):
@@ -134,7 +141,7 @@ def told_of(space: Space, trials: Sequence[Trial], *, most: int | None = None) -
         most: of more trials than this the better half is kept, and a fixed sample of the others.
     """
     axes = axes_of(space)
-    known = [trial for trial in trials if _is_of(axes, trial.config)]
+    known = [trial for trial in trials if _is_of(space, axes, trial.config)]
     values = [_values(trial) for trial in known]
     n_objectives = max((len(own) for own in values if own is not None), default=1)
     good = [own for own in values if own is not None and len(own) == n_objectives]
@@ -155,8 +162,13 @@ def told_of(space: Space, trials: Sequence[Trial], *, most: int | None = None) -
     return [told[i] for i in np.sort(np.concatenate([best, drawn]))]
 
 
-def _is_of(axes: Sequence[Axis], config: Config) -> bool:
-    return all(axis.name in config and axis.contains(config[axis.name]) for axis in axes)
+def _is_of(space: Space, axes: Sequence[Axis], config: Config) -> bool:
+    there = space.existing(config)
+    return all(
+        axis.name in there and axis.contains(there[axis.name])
+        for axis in axes
+        if space[axis.name].exists_in(there)
+    )
 
 
 def _values(trial: Trial) -> tuple[float, ...] | None:
@@ -198,7 +210,7 @@ class Study:
     def run(self, configs: Sequence[Config]) -> None:
         """Take it that these are all that run: those before are the first of them."""
         running = self._tool.trial.TrialState.RUNNING
-        new = [c for c in configs[self._n_running :] if _is_of(self._axes, c)]
+        new = [c for c in configs[self._n_running :] if _is_of(self._space, self._axes, c)]
         with _quiet():
             self._study.add_trials([self._trial(config, state=running) for config in new])
         self._n_running = len(configs)
@@ -214,7 +226,10 @@ class Study:
             yield self._config(trial.params)
 
     def _trial(self, config: Config, **state: Any) -> Any:
-        params = {axis.name: axis.inward(config[axis.name]) for axis in self._axes}
+        there = self._space.existing(config)
+        params = {a.name: a.inward(there[a.name]) for a in self._axes if a.name in there}
+        for axis in self._axes:  # one that does not exist always stands at the same place
+            params.setdefault(axis.name, axis.nowhere)
         return self._tool.trial.create_trial(
             params=params, distributions=self._distributions, **state
         )
@@ -222,10 +237,12 @@ class Study:
     def _config(self, params: Mapping[str, Any]) -> Config:
         """Return the config that Optuna's params stand for, constants included."""
         outward = {axis.name: axis.outward(params[axis.name]) for axis in self._axes}
-        return {
-            p.name: outward[p.name] if p.name in outward else p.distribution.ppf(0.5)
-            for p in self._space.parameters
-        }
+        return self._space.existing(
+            {
+                p.name: outward[p.name] if p.name in outward else p.distribution.ppf(0.5)
+                for p in self._space.parameters
+            }
+        )
 
 
 @contextmanager

@@ -1,12 +1,9 @@
 """No config twice: what was handed out, and what is left of a finite space."""
 
-import copy
-import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
-from typing import Any
 
-from sweepd.spec import Categorical, Config, Distribution, Numeric, Space
+from sweepd.spec import Config, Space
 
 __all__ = ["Taken", "configs_from", "fresh"]
 
@@ -67,7 +64,7 @@ def fresh(draws: Iterable[Config], taken: Taken, *, start: int) -> Config | None
     for config in islice(draws, _MOST_DRAWS):
         if config not in taken:
             return config
-    if taken.space.size is None:
+    if taken.space.lattice is None:
         return None
     left = configs_from(taken.space, start=start, count=len(taken) + 1)
     return next((config for config in left if config not in taken), None)
@@ -75,41 +72,6 @@ def fresh(draws: Iterable[Config], taken: Taken, *, start: int) -> Config | None
 
 def configs_from(space: Space, *, start: int, count: int) -> Iterator[Config]:
     """Yield up to `count` different configs of a finite space, from number `start` on and round."""
-    values = {parameter.name: _values(parameter.distribution) for parameter in space.parameters}
-    total = math.prod(map(len, values.values()))
-    for number in range(start, start + min(count, total)):
-        rest, config = number % total, {}
-        for name, own in reversed(values.items()):
-            rest, index = divmod(rest, len(own))
-            config[name] = own[index]
-        yield {name: copy.deepcopy(config[name]) for name in values}
-
-
-class _Multiples(Sequence[Any]):
-    """The values of a quantised distribution, worked out one at a time: there may be millions."""
-
-    def __init__(self, distribution: Numeric) -> None:
-        assert distribution.q is not None
-        assert distribution.size is not None
-        self._distribution, self._step, self._count = (
-            distribution,
-            distribution.q,
-            distribution.size,
-        )
-
-    def __getitem__(self, index: Any) -> Any:
-        lowest = self._distribution.ppf(0.0)
-        return self._distribution.normalise(lowest + index * self._step)
-
-    def __len__(self) -> int:
-        return self._count
-
-
-def _values(distribution: Distribution) -> Sequence[Any]:
-    """Return the values that a finite distribution can give; not those of probability 0."""
-    if isinstance(distribution, Numeric):
-        return _Multiples(distribution)
-    if isinstance(distribution, Categorical) and distribution.probabilities is not None:
-        chances = zip(distribution.grid(), distribution.probabilities, strict=True)
-        return [value for value, chance in chances if chance > 0.0]
-    return distribution.grid()
+    assert space.lattice is not None
+    for number in islice(space.lattice.walk(start), count):
+        yield space.lattice.config(number)

@@ -1,6 +1,8 @@
 """A sweep's definition: YAML text -> `Definition`, every check, the space, the metric's sign."""
 
 from sweepd.spec.changes import changes_of, must_stay
+from sweepd.spec.conditions import Condition
+from sweepd.spec.constraints import Constraint
 from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.distributions import (
     Array,
@@ -21,8 +23,10 @@ __all__ = [
     "Array",
     "Beta",
     "Categorical",
+    "Condition",
     "Config",
     "Constant",
+    "Constraint",
     "Definition",
     "Distribution",
     "EarlyTerminate",

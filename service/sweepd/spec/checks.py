@@ -145,24 +145,39 @@ def _initial(entry: Any, path: Path, space: Space, problems: Problems) -> Config
     given: dict[str, tuple[Any, Path]] = {}
     is_right = _collect(entry, path, "", space, given, problems)
     config: Config = {}
-    missing = []
-    for parameter in space.parameters:
-        law = parameter.distribution
-        if parameter.name not in given:
+    missing: list[str] = []
+    for parameter in space.ordered:
+        name, law = parameter.name, parameter.distribution
+        if not parameter.exists_in(config):
+            if name in given and is_right and not missing:
+                why = " and ".join(_shown(condition.parent, config) for condition in parameter.when)
+                problems.error(given[name][1], f"does not exist in a trial with {why}")
+                is_right = False
+        elif name not in given:
             if law.size == 1:
-                config[parameter.name] = law.ppf(0.5)
+                config[name] = law.ppf(0.5)
             else:
-                missing.append(parameter.name)
-            continue
-        value, where = given[parameter.name]
-        if law.contains(value):
-            config[parameter.name] = law.normalise(value)
+                missing.append(name)
+        elif law.contains(given[name][0]):
+            config[name] = law.normalise(given[name][0])
         else:
+            value, where = given[name]
             problems.error(where, f"must be {law.allowed}, not {show(value)}")
             is_right = False
     if missing:
         problems.error(path, f"needs {', '.join(missing)}: a trial sets every parameter")
-    return config if is_right and not missing else None
+    if not is_right or missing:
+        return None
+    broken = [c.text for c in space.constraints if not c.is_satisfied(config)]
+    for text in broken:
+        problems.error(path, f"does not satisfy {show(text)}")
+    if broken:
+        return None
+    return {p.name: config[p.name] for p in space.parameters if p.name in config}
+
+
+def _shown(name: str, config: Config) -> str:
+    return f"{name} {show(config[name])}" if name in config else f"no {name}"
 
 
 def _collect(

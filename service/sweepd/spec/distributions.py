@@ -27,6 +27,7 @@ __all__ = [
     "Constant",
     "Distribution",
     "IntUniform",
+    "as_number",
     "canonical",
     "is_number",
 ]
@@ -55,6 +56,11 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     """Return whether this is a finite number, which True and False are not."""
     is_numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_numeric and abs(value) <= sys.float_info.max
+
+
+def as_number(value: Any) -> float:
+    """Return a finite number as a float, NaN for anything else."""
+    return float(value) if is_number(value) else math.nan
 
 
 class Distribution(ABC):
@@ -111,6 +117,10 @@ class Distribution(ABC):
     @abstractmethod
     def snap(self, u: Array) -> Array:
         """Return, elementwise, `unit(ppf(u))`: positions of the values that will really run."""
+
+    @abstractmethod
+    def numbers(self, u: Array) -> Array:
+        """Return, elementwise, `ppf(u)` as a float: NaN where the value is no number."""
 
     @abstractmethod
     def contains(self, value: Any) -> bool:
@@ -175,6 +185,10 @@ class Constant(Distribution):
     def snap(self, u: Array) -> Array:
         """Return the middle of the axis for every position."""
         return np.full_like(u, 0.5)
+
+    def numbers(self, u: Array) -> Array:
+        """Return the value for every position if it is a number."""
+        return np.full_like(u, as_number(self.value))
 
     def contains(self, value: Any) -> bool:
         """Return whether this is the value."""
@@ -269,10 +283,25 @@ class Categorical(Distribution):
         """Return the middle of the value's cell."""
         return float(self._middles[self._rank(value)])
 
+    def along_axis(self) -> list[Any]:
+        """Return the values in the order of their cells."""
+        return [self.values[i] for i in self._axis]
+
+    def ranks(self, u: Array) -> npt.NDArray[np.intp]:
+        """Return the number of each position's cell along the axis."""
+        return np.minimum(np.searchsorted(self._edges, u), len(self.values) - 1)
+
     def snap(self, u: Array) -> Array:
         """Return the middle of the cell of each position."""
-        ranks = np.minimum(np.searchsorted(self._edges, u), len(self.values) - 1)
-        return np.asarray(self._middles[ranks], dtype=np.float64)
+        return np.asarray(self._middles[self.ranks(u)], dtype=np.float64)
+
+    @cached_property
+    def _as_numbers(self) -> Array:
+        return np.array([as_number(value) for value in self.along_axis()], dtype=np.float64)
+
+    def numbers(self, u: Array) -> Array:
+        """Return the value at each position, NaN for those that are no numbers."""
+        return np.asarray(self._as_numbers[self.ranks(u)], dtype=np.float64)
 
     def contains(self, value: Any) -> bool:
         """Return whether this is one of the values."""
@@ -330,6 +359,10 @@ class IntUniform(Distribution):
     def snap(self, u: Array) -> Array:
         """Return the middle of the cell of each position."""
         return np.asarray((self._steps(u) + 0.5) / self.size, dtype=np.float64)
+
+    def numbers(self, u: Array) -> Array:
+        """Return the whole number at each position."""
+        return np.asarray(self.low + self._steps(u), dtype=np.float64)
 
     def contains(self, value: Any) -> bool:
         """Return whether this is a whole number within the bounds."""

@@ -81,6 +81,14 @@ class Numeric(Distribution):
             return np.clip(u, 0.0, 1.0)
         return self._forward(_rounded(self._inverse(u), self.q))
 
+    def numbers(self, u: Array) -> Array:
+        """Return the number at each position, rounded to `q`."""
+        x = self._inverse(u)
+        if self.q is None:
+            return x
+        digits = -int(Decimal(repr(self.q)).as_tuple().exponent)  # 0.3, not 0.30000000000000004
+        return np.asarray(np.round(_rounded(x, self.q), max(digits, 0)), dtype=np.float64)
+
     def contains(self, value: Any) -> bool:
         """Return whether the number is within reach, to one part in 10⁹."""
         if not is_number(value):

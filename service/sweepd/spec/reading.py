@@ -16,6 +16,7 @@ from sweepd.spec.parameters import read_parameters
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
 from sweepd.spec.stops import STOPS, read_stops
+from sweepd.spec.ties import tie
 from sweepd.spec.words import Path, nearest, path_text, show
 
 __all__ = ["KEYS", "Parsed", "read_definition"]
@@ -42,14 +43,12 @@ _MAX_UNKNOWN = 100
 _ENGINES = ("wandb", "optuna", "ax")
 #: Methods of ours that learn from results.
 _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
-#: Keys of `sweepd:` that a later version honours; the first two decide which configs are valid.
-_LATER = ("when", "constraints", "outcome_constraints", "budget")
+#: Keys of `sweepd:` that make the space, and those that a later version honours.
+_TIES, _LATER = ("when", "constraints"), ("outcome_constraints", "budget")
+_OWN = ("seed", "initial", "objective", "retries", "quarantine", "stop", *_TIES, *_LATER)
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
-    **dict.fromkeys(
-        ("seed", "initial", "objective", "retries", "quarantine", "stop", *_LATER),
-        "it belongs below sweepd",
-    ),
+    **dict.fromkeys(_OWN, "it belongs below sweepd"),
     **dict.fromkeys(("count", "max_runs", "num_runs", "max_trials", "n_trials"), "write run_cap"),
     **dict.fromkeys(("goal", "target", "impute"), "it belongs below metric"),
     **dict.fromkeys(("direction", "mode", "objective_name"), "write metric: {name: …, goal: …}"),
@@ -180,7 +179,11 @@ class _Reader:
                 return None
             return Space(())
         before = len(self._problems.errors)
-        space = read_parameters(self._given["parameters"], self._problems, is_grid=method == "grid")
+        is_grid = method == "grid"
+        space = read_parameters(self._given["parameters"], self._problems, is_grid=is_grid)
+        block = _mapping(self._given.get("sweepd"))
+        if len(self._problems.errors) == before and block.keys() & set(_TIES):
+            space = tie(space, block, self._problems, is_grid=is_grid)
         return space if len(self._problems.errors) == before else None
 
     def _metric(self, method: str | None) -> Metric | None:
@@ -314,10 +317,8 @@ class _Reader:
         for key in data:
             if key in _LATER:
                 words = "is not supported by this version of sweepd"
-                is_vital = key in ("when", "constraints")
-                note = self._problems.error if is_vital else self._problems.lenient
-                note((*path, key), words)
-        known = {key: value for key, value in data.items() if key not in _LATER}
+                self._problems.lenient((*path, key), words)
+        known = {key: value for key, value in data.items() if key not in (*_LATER, *_TIES)}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
         own = self._block(OwnBlock, known, path) or OwnBlock()
         goal = metric.goal if metric else "minimize" if "metric" in self._given else None

@@ -133,8 +133,6 @@ def test_an_error_names_the_file_and_counts_its_problems():
         ({"sweepd": {"initial": 3}}, "sweepd.initial", "must be a list, not 3"),
         ({"sweepd": {"seed": 1.5}}, "sweepd.seed", "a whole number"),
         ({"sweepd": {"objective": "first"}}, "sweepd.objective", "best, last or mean:k"),
-        ({"sweepd": {"when": {}}}, "sweepd.when", "not supported by this version"),
-        ({"sweepd": {"constraints": ["a < b"]}}, "sweepd.constraints", "not supported by this"),
         ({"scheduler": {"engine": "tpe"}}, "scheduler.engine", "wandb, optuna, ax, not tpe"),
         ({"scheduler": {}}, "scheduler.engine", "must be one of"),
         ({"scheduler": {"engine": "optuna"}}, "scheduler.engine", "needs method: custom"),
