@@ -89,6 +89,7 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             worker.stop()
+            services.importances.stop()
             try:
                 await opened.write(keys.note_uses, uses=services.key_uses.take())
             except StoreError as error:  # of a full disk: no reason not to end well

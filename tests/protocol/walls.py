@@ -260,7 +260,7 @@ HARMLESS = frozenset(
     {"after", "before", "first", "last", "order", "filters", "samples", "minStep", "maxStep"}
     | {"specs", "liveKeys", "keys", "names", "pattern", "includeAll", "desc", "missingOk"}
     | {"useImprovedPagination", "upload", "storageLayout", "manifestVersion", "entries"}
-    | {"storageRegion", "aliasName", "config"}
+    | {"storageRegion", "aliasName", "config", "metric", "goal"}
 )
 
 MAKE_MANIFEST = """mutation($id: ID!) { createArtifactManifest(input: {artifactID: $id, name:

@@ -114,13 +114,32 @@ def ls(
 
 @click.command()
 @click.argument("sweep")
+@click.option("--importance", is_flag=True, help="Also say which parameters matter.")
+@click.option("--metric", help="For this metric that runs logged; else the sweep's.")
 @server_choice
 @data_folder
 @as_json
-def status(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None:
-    """Say how SWEEP is doing."""
+def status(
+    *,
+    sweep: str,
+    importance: bool,
+    metric: str | None,
+    server: str | None,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Say how SWEEP is doing.
+
+    A parameter's importance is its share in what sets the best runs apart (PED-ANOVA), its trend
+    the rank correlation with the metric, each with an interval; it takes 20 finished runs.
+    """
+    from sweepd.cli.importance import read_importance, show_importance
+
     with open_target(sweep, server, data) as (api, reference):
-        facts = summarise(api.find_sweep(reference))
+        found = api.find_sweep(reference)
+        facts = summarise(found)
+        if importance or metric:
+            facts["importance"] = read_importance(api, found, metric)
     if as_json:
         echo_json(facts)
         return
@@ -128,6 +147,8 @@ def status(*, sweep: str, server: str | None, data: Path, as_json: bool) -> None
     for name in ("stop_reason", "notice", "url"):
         if facts[name]:
             say(f"  {facts[name]}")
+    if "importance" in facts:
+        show_importance(facts["importance"])
 
 
 @click.command()

@@ -65,6 +65,7 @@ def _data(guard: Guard) -> list[BaseRoute]:
         "/-/data/entity/{entity}": listings.entity_data,
         "/-/data/project/{entity}/{project}": listings.project_data,
         "/-/data/sweep/{entity}/{project}/{name}": sweeppage.data,
+        "/-/data/sweep/{entity}/{project}/{name}/importance": sweeppage.importance,
         f"{run}/series": runpage.series,
         f"{run}/histograms": mediapage.histograms,
         f"{run}/media": mediapage.media,

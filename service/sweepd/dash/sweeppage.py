@@ -1,5 +1,6 @@
 """A sweep's page, its data, and what its buttons do."""
 
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
@@ -15,7 +16,7 @@ from sweepd.errors import NotFound
 from sweepd.states import SweepState
 from sweepd.store import Tx
 
-__all__ = ["control", "data", "page"]
+__all__ = ["control", "data", "importance", "page"]
 
 _ACTIONS = {
     "pause": SweepState.PAUSED,
@@ -86,6 +87,28 @@ async def data(visit: Visit) -> Response:
     """Answer with what a sweep's page draws."""
     _, shown = await _gather(visit)
     return json_text(dump(shown))
+
+
+async def importance(visit: Visit) -> Response:
+    """Answer with which parameters matter, for the metric that the page asks for."""
+    view = await visit.read(
+        sweeps.get_sweep,
+        actor=visit.account,
+        need=Need.READ,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+    )
+    query = visit.request.query_params
+    found = await visit.services.importances.of(
+        visit.read,
+        actor=visit.account,
+        sweep_id=view.id,
+        need=Need.READ,
+        metric=query.get("metric") or None,
+        goal=query.get("goal") or None,
+    )
+    return json_text(dump(asdict(found)))
 
 
 def change(tx: Tx, *, actor: Account, entity: str, project: str, name: str, action: str) -> None:

@@ -106,6 +106,7 @@ def sweep_data(
         "now": now,
         "sweep": {
             "name": view.name,
+            "version": view.version,
             "title": view.display_name or definition.name or view.name,
             "state": asdict(sweep_badge(view.state)),
             "sentence": sweep_sentence(view),
@@ -160,6 +161,7 @@ def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:
         "n": trial.n_values,
         "counts": value is not None and row.state not in (RunState.FAILED, RunState.CRASHED),
         "origin": trial.origin,
+        "version": trial.version,
         "attempt": trial.attempt,
         "created": trial.created_at,
         "started": row.started_at,

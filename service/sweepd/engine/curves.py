@@ -13,7 +13,16 @@ from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["CurveEnd", "Logged", "cut", "extend", "read_number", "summary_value", "take_summary"]
+__all__ = [
+    "CurveEnd",
+    "Logged",
+    "cut",
+    "extend",
+    "read_number",
+    "summary_value",
+    "take_summary",
+    "value_in",
+]
 
 
 class Logged(Protocol):
@@ -121,7 +130,12 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
 
 def summary_value(summary: str | None, metric: str) -> float | None:
     """Return a metric's value in a run's summary (JSON), NaN and infinities too; None if none."""
-    found = json.loads(summary or "{}").get(metric)
+    return value_in(json.loads(summary or "{}"), metric)
+
+
+def value_in(summary: Mapping[str, Any], metric: str) -> float | None:
+    """Return a metric's value in a run's summary, NaN and infinities too; None if there is none."""
+    found = summary.get(metric)
     if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
         found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
     return read_number(found)

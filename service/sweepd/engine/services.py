@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sweepd.engine.beats import Beats
 from sweepd.engine.health import Health
+from sweepd.engine.importance import Importances
 from sweepd.engine.keys import KeyUses
 from sweepd.engine.parquet import ExportJob
 from sweepd.engine.turns import Turns
@@ -65,6 +66,7 @@ class Services:
     exporter: Exporting | None = None
     beats: Beats = field(default_factory=Beats)
     turns: Turns = field(default_factory=Turns)
+    importances: Importances = field(default_factory=Importances)
 
     @cached_property
     def health(self) -> Health:

@@ -149,6 +149,7 @@ def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepV
         updated_at=row.updated_at,
         heartbeat_at=None if agents is None else agents.heartbeat_at,
         ended_at=row.ended_at,
+        version=row.version,
     )
 
 

@@ -219,6 +219,7 @@ class SweepView:
     updated_at: float
     heartbeat_at: float | None
     ended_at: float | None
+    version: int = 1  # of the definition
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,50 @@ def test_status_gives_the_reason_and_the_notice(local, ours):
     assert "  run_cap reached\n  disk is full\n" in out
 
 
+@pytest.fixture
+def importance():
+    """What our server says of two parameters."""
+    interval = {"shareLow": 0.5, "shareHigh": 0.75, "trendLow": -0.9, "trendHigh": -0.25}
+    none = dict.fromkeys(("share", "trend", "best", *interval))
+    return {
+        "metric": "loss",
+        "goal": "minimize",
+        "runs": 30,
+        "runsNeeded": 20,
+        "note": None,
+        "metrics": ["loss"],
+        "parameters": [
+            {**none, "name": "few", "runs": 3},
+            {**none, **interval, "name": "lr", "runs": 30, "share": 0.625, "trend": -0.5},
+        ],
+    }
+
+
+def test_status_tells_which_parameters_matter(local, ours, importance):
+    asked = []
+    ours.sweep["sweepdImportance"] = lambda info, metric=None: (
+        asked.append(metric) or {**importance, "metric": metric or "loss"}
+    )
+
+    out = local("status", "s1", "--importance", code=0).out
+    found = local("status", "s1", "--metric", "speed", "--json", code=0).json["importance"]
+
+    assert asked == [None, "speed"]
+    assert "importance for loss (lower is better), 30 runs" in out
+    lines = [line.split() for line in out.splitlines()]
+    wanted = ["lr", "62%", "(50%", "to", "75%)", "-0.50", "(-0.90", "to", "-0.25)", "30"]
+    assert lines.index(wanted) < lines.index(["few", "–", "–", "3"])
+    assert found["parameters"][1]["share"] == 0.625
+
+
+def test_status_says_that_there_are_too_few_runs_for_importance(local, ours, importance):
+    ours.sweep["sweepdImportance"] = {**importance, "runs": 7}
+
+    out = local("status", "s1", "--importance", code=0).out
+
+    assert "importance for loss needs 20 finished runs; there are 7" in out
+
+
 @pytest.mark.parametrize("name", ["nope", "alice/toys/nope", "bob/toys/s1", "alice/other/s1"])
 @pytest.mark.parametrize("command", ["status", "watch", "pause", "resume", "stop", "cancel", "rm"])
 def test_a_sweep_that_does_not_exist_is_one_sentence(local, ours, command, name):

@@ -5,6 +5,7 @@ from typing import Any
 
 from sweepd.engine import agents, alerts, byhand, outcomes, runs, sessions, sweeps, versions
 from sweepd.engine.access import Need
+from sweepd.engine.importance import ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import Reason
@@ -123,6 +124,20 @@ async def _versions(sweep: SweepView, info: Info) -> Sequence[VersionView]:
     )
 
 
+async def _importance(
+    sweep: SweepView, info: Info, metric: str | None = None, goal: str | None = None
+) -> ImportanceView:
+    context = info.context
+    return await context.services.importances.of(
+        context.read,
+        actor=context.account,
+        sweep_id=sweep.id,
+        need=Need.READ,
+        metric=metric or None,
+        goal=goal,
+    )
+
+
 async def _preview_edit(sweep: SweepView, info: Info, config: str) -> EditPreview:
     context = info.context
     return await context.read(
@@ -193,6 +208,15 @@ FIELDS: Resolvers = {
         "sweepdAgents": _agents,
         "sweepdVersions": _versions,
         "sweepdPreviewEdit": _preview_edit,
+        "sweepdImportance": _importance,
+    },
+    "SweepdImportance": {"runs": attribute("n"), "runsNeeded": attribute("n_needed")},
+    "SweepdParameterImportance": {
+        "runs": attribute("n"),
+        "shareLow": attribute("share_low"),
+        "shareHigh": attribute("share_high"),
+        "trendLow": attribute("trend_low"),
+        "trendHigh": attribute("trend_high"),
     },
     "SweepdVersion": {
         "config": attribute("definition"),

@@ -5,6 +5,7 @@ import { runColor } from "./color.js";
 import { copyText, h, icon, pageData, put, s, stateBadge, tabs } from "./dom.js";
 import { Focus, view } from "./focus.js";
 import { duration, fixed, keepTimes, lasting, number, setNow, value, when } from "./format.js";
+import { Importance } from "./importance.js";
 import { LineChart } from "./linechart.js";
 import { live } from "./live.js";
 import { Parallel } from "./parallel.js";
@@ -135,6 +136,13 @@ function rankOf(axes, goal) {
   };
 }
 
+const importance = new Importance({
+  card: $("importance-card"), place: $("importance"), note: $("importance-note"), select: $("importance-metric"), goals: $("importance-goal"),
+  address: `${data.address.data}/importance`,
+  chosen: view.get("importance"),
+  onChoice: (metric) => view.set("importance", metric),
+});
+
 // --- the table
 
 function columns({ sweep, axes }) {
@@ -231,6 +239,7 @@ function draw(fresh, first = null) {
   });
   $("empty").hidden = data.runs.length > 0;
   $("tab-workspace").toggleAttribute("data-empty", data.runs.length === 0);
+  importance.set({ metric: data.sweep.metric, stamp: `${data.sweep.n_done} ${data.sweep.version}` });
   table.set({ runs: data.runs, columns: columns(data), bestId: data.sweep.best?.run });
   $("rule").textContent = data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
   agents(data);

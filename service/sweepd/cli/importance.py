@@ -1,0 +1,78 @@
+"""Which parameters matter, as `sweep status --importance` tells it."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweepd.cli.console import print_table, say
+from sweepd.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sweepd.cli.api import Api
+
+__all__ = ["read_importance", "show_importance"]
+
+_FIELDS = (
+    "metric goal runs runsNeeded note metrics parameters "
+    "{ name runs share shareLow shareHigh trend trendLow trendHigh best }"
+)
+
+
+def read_importance(api: "Api", sweep: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
+    """Return a sweep's importances for a metric, its own if that is None.
+
+    Raises:
+        InvalidInput: if the server is not ours.
+    """
+    if not api.is_ours:
+        raise InvalidInput(f"{api.server.url} tells the importance of parameters on its pages only")
+    answer = api.execute(
+        "query($s: String!, $m: String) { sweepdSweep(name: $s) { sweepdImportance(metric: $m)"
+        f" {{ {_FIELDS} }} }} }}",
+        s=sweep["name"],
+        m=metric,
+    )
+    found: dict[str, Any] = answer["sweepdSweep"]["sweepdImportance"]
+    return found
+
+
+def show_importance(found: Mapping[str, Any]) -> None:
+    """Print a table, the most important parameter first, or why there is none."""
+    if found["metric"] is None:
+        say("  the sweep names no metric: name one of those that its runs logged")
+        return
+    if found["runs"] < found["runsNeeded"]:
+        say(
+            f"  importance for {found['metric']} needs {found['runsNeeded']} finished runs; "
+            f"there are {found['runs']}"
+        )
+        return
+    if found["note"]:
+        say(f"  {found['note']}")
+    rows = sorted(
+        found["parameters"],
+        key=lambda one: (-(one["share"] or 0), -abs(one["trend"] or 0), one["name"]),
+    )
+    better = "higher" if found["goal"] == "maximize" else "lower"
+    say(f"importance for {found['metric']} ({better} is better), {found['runs']} runs")
+    table = [
+        [
+            one["name"],
+            _interval(one, "share", ".0%"),
+            _interval(one, "trend", "+.2f") if one["trend"] is not None else _best(one),
+            one["runs"],
+        ]
+        for one in rows
+    ]
+    print_table(["parameter", "share", "trend", "runs"], table)
+
+
+def _interval(one: Mapping[str, Any], name: str, form: str) -> str | None:
+    if one[name] is None:
+        return None
+    low, high = one[f"{name}Low"], one[f"{name}High"]
+    return f"{one[name]:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _best(one: Mapping[str, Any]) -> str | None:
+    return f"best {json.dumps(one['best'])}" if one["share"] is not None else None

@@ -1,0 +1,149 @@
+"""The importance of a sweep's parameters: from its finished runs, for any metric they logged."""
+
+import asyncio
+import json
+
+import pytest
+
+from sweepd.engine import streams
+from sweepd.engine.access import Need
+from sweepd.engine.importance import Importances, compute, read_job
+from sweepd.errors import InvalidInput, NotFound, ProcessDied
+
+TWO = """
+method: random
+metric: {name: acc, goal: maximize}
+parameters:
+  lr: {min: 0.0, max: 1.0}
+  noise: {min: 0.0, max: 1.0}
+sweepd: {seed: 3}
+"""
+
+
+@pytest.fixture
+def finished(lab):
+    """A sweep with so many finished runs, whose `acc` grows with lr and whose `cost` falls."""
+
+    def finished(n):
+        sweep = lab.create(TWO)
+        agent = lab.register(sweep)
+        for _ in range(n):
+            command = lab.ask(agent)
+            lab.start(command)
+            lr = command.config["lr"]
+            values = {"acc": lr, "cost": -lr, "word": "x", "bad": "NaN", "_step": 0}
+            lab.stream(command, rows=[values])
+            write_summary(lab, command, values)
+            lab.end(command)
+        return sweep
+
+    return finished
+
+
+def write_summary(lab, command, values):
+    files = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(values)]}}
+    body = streams.parse_body(json.dumps({"files": files}))
+    place = {"entity": lab.actor.entity, "project": "toy", "run": command.run}
+    lab.write(streams.append, actor=lab.actor, body=body, **place)
+
+
+@pytest.fixture
+def job(lab):
+    def job(sweep, metric=None, goal=None, actor=None):
+        return lab.store.read_sync(
+            read_job,
+            actor=actor or lab.actor,
+            sweep_id=sweep.id,
+            need=Need.READ,
+            metric=metric,
+            goal=goal,
+        )
+
+    return job
+
+
+class Inline:
+    """A worker that counts its calls and computes in place."""
+
+    def __init__(self, fails=False):
+        self.n_calls, self.fails = 0, fails
+
+    async def call(self, function, argument, *, timeout_s):
+        self.n_calls += 1
+        await asyncio.sleep(0)
+        if self.fails:
+            raise ProcessDied("it died")
+        return function(argument)
+
+    def stop(self):
+        pass
+
+
+def ask(lab, desk, sweep, **fields):
+    return desk.of(lab.store.read, actor=lab.actor, sweep_id=sweep.id, need=Need.READ, **fields)
+
+
+def test_finished_runs_are_measured_and_other_metrics_named(finished, job):
+    sweep = finished(24)
+
+    work, view = job(sweep)
+    other, cost = job(sweep, "cost", "minimize")
+
+    assert (view.metric, view.goal, view.n) == ("acc", "maximize", 24)
+    assert view.metrics == ("acc", "cost")
+    assert (cost.goal, cost.n) == ("minimize", 24)
+    assert compute(work)[0].trend == pytest.approx(-1)  # of the signed objective
+    assert other.objectives == work.objectives
+
+
+def test_answer_is_shared_kept_and_made_anew_when_a_run_ends(lab, finished, job):
+    sweep, desk = finished(21), Importances()
+    desk._worker = worker = Inline()
+
+    async def twice():
+        return await asyncio.gather(ask(lab, desk, sweep), ask(lab, desk, sweep))
+
+    first, second = asyncio.run(twice())
+    lab.run(lab.register(sweep), 0.5)
+    asyncio.run(ask(lab, desk, sweep))
+    assert worker.n_calls == 1
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.stream(command, rows=[{"acc": 0.5}])
+    lab.end(command)
+    asyncio.run(ask(lab, desk, sweep))
+
+    assert first == second
+    assert first.parameters[0].trend == pytest.approx(1)
+    assert first.parameters[0].trend_low <= 1
+    assert worker.n_calls == 2
+
+
+def test_failure_is_told_in_words_and_not_tried_again_until_something_is_new(lab, finished):
+    sweep, desk = finished(20), Importances()
+    desk._worker = worker = Inline(fails=True)
+
+    views = [asyncio.run(ask(lab, desk, sweep)) for _ in range(2)]
+
+    assert {view.note for view in views} == {"The importance could not be computed: it died."}
+    assert views[0].parameters == ()
+    assert worker.n_calls == 1
+
+
+def test_too_few_runs_need_no_computation(lab, finished):
+    sweep, desk = finished(3), Importances()
+    desk._worker = worker = Inline()
+
+    view = asyncio.run(ask(lab, desk, sweep))
+
+    assert (view.n, view.n_needed, view.parameters, worker.n_calls) == (3, 20, (), 0)
+
+
+def test_wrong_goal_and_strangers_are_refused(lab, finished, job, bob):
+    sweep = finished(1)
+
+    with pytest.raises(InvalidInput, match="not 'up'"):
+        job(sweep, "acc", "up")
+    with pytest.raises(NotFound):
+        job(sweep, actor=bob)
