@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
-from sweepd.engine import enqueued, events, trials
+from sweepd.engine import enqueued, events, promotions, trials
 from sweepd.engine.services import Limits
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Ending
@@ -14,7 +14,15 @@ from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["drain", "end_sweep", "fail_if_alike", "finish_if_done", "goes_on", "sweep_row"]
+__all__ = [
+    "drain",
+    "end_sweep",
+    "fail_if_alike",
+    "finish_if_done",
+    "goes_on",
+    "is_drained",
+    "sweep_row",
+]
 
 _WORDS = {
     Reason.ERROR: "the program ended with an error",
@@ -101,14 +109,9 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
     if sweep.state != SweepState.RUNNING:
         return
     reason = _why_done(tx, sweep)
-    of_sweep = t.trial.c.sweep_id == sweep_id
-    live = select(t.trial.c.id).where(  # a run that nobody has taken holds up no end
-        of_sweep,
-        t.trial.c.state.in_((TrialState.LEASED, TrialState.QUEUED)),
-        t.trial.c.attempt > 0,
-    )
-    if reason is None or tx.conn.scalar(live.limit(1)) is not None:
+    if reason is None or _has_live(tx, sweep_id) or promotions.is_any(tx, sweep):
         return
+    of_sweep = t.trial.c.sweep_id == sweep_id
     ends = tx.conn.execute(
         select(t.trial.c.reason, func.max(t.trial.c.message), func.count())
         .where(of_sweep)
@@ -119,6 +122,11 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
     else:
         state = SweepState.FINISHED
     end_sweep(tx, sweep, state, reason=reason, actor=events.SERVICE)
+
+
+def is_drained(tx: Tx, sweep: Any) -> bool:
+    """Return whether nothing new is to be handed out and every trial that was has ended."""
+    return _why_done(tx, sweep) is not None and not _has_live(tx, sweep.id)
 
 
 def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
@@ -196,6 +204,15 @@ def _why_done(tx: Tx, sweep: Any) -> str | None:
         what = "every point of the grid" if sweep.method == "grid" else "every configuration"
         return f"{what} has been tried: {sweep.n_issued} trials"
     return None
+
+
+def _has_live(tx: Tx, sweep_id: int) -> bool:
+    live = select(t.trial.c.id).where(  # a run that nobody has taken holds up no end
+        t.trial.c.sweep_id == sweep_id,
+        t.trial.c.state.in_((TrialState.LEASED, TrialState.QUEUED)),
+        t.trial.c.attempt > 0,
+    )
+    return tx.conn.scalar(live.limit(1)) is not None
 
 
 def _alike(reason: Reason, message: str | None) -> str:

@@ -1,11 +1,12 @@
-"""Where the next trial comes from: requeued, enqueued, initial, prepared, a filler."""
+"""Where the next trial comes from: requeued, promoted, enqueued, initial, prepared, a filler."""
 
 import json
 from typing import Any
 
 from sqlalchemy import delete, select
 
-from sweepd.engine import enqueued, slots, suggest, trials
+from sweepd.engine import enqueued, promotions, slots, suggest, trials
+from sweepd.engine.endings import is_drained
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Lease
 from sweepd.schedule import TrialState
@@ -37,6 +38,16 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None)
     waiting = (t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED)
     queued = trials.leases(tx, *waiting)
     first, last = slots.choose(tx, sweep, slot_id, queued, gate=gate)
+    if first is None and gate is slots.Gate.OPEN:
+        promoted = promotions.next_lease(
+            tx,
+            sweep,
+            agent_id=agent_id,
+            slot_id=slot_id,
+            is_last=lambda: is_drained(tx, sweep),
+        )
+        if promoted is not None:
+            return promoted
     if first is None:
         new = _new(tx, sweep, agent_id=agent_id, slot_id=slot_id)
         if new is not None or last is None:

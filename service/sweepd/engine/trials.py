@@ -28,6 +28,7 @@ __all__ = [
     "note_place",
     "put_back",
     "record",
+    "reopen",
     "requeue",
     "resend",
     "revive",
@@ -212,6 +213,22 @@ def requeue(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
         reason=ending.reason,
         message=ending.message,
     )
+
+
+def reopen(tx: Tx, lease: Lease) -> None:
+    """Let a trial that a stop rule had paused wait for another attempt; pauses are no retries."""
+    _set_attempt(tx, lease, is_excused=1)
+    _move(
+        tx,
+        lease,
+        TrialState.QUEUED,
+        reason=None,
+        message=None,
+        ended_at=None,
+        is_paused=0,
+        stopped_as=None,
+    )
+    _set_run(tx, lease, stop_requested=None)
 
 
 def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sweepd.spec.fields import Real, Whole, at_least
+from sweepd.spec.fields import Flag, Real, Whole, at_least
 from sweepd.spec.goals import Goal, signed
 from sweepd.spec.problems import Problems
 from sweepd.spec.words import Path, nearest, show
@@ -35,6 +35,7 @@ class AshaStop(Stop):
     min_iter: Annotated[Whole, at_least(1)] = 1
     max_iter: Annotated[Whole, at_least(2)] | None = None
     eta: Annotated[Real, at_least(1, exclusive=True)] = 3
+    promote: Flag = False
 
 
 class MedianStop(Stop):
