@@ -89,6 +89,9 @@ def lint(*, definition: str, allow_unknown: bool) -> None:
         method = parsed.definition.method
         words = f"only sweepd knows method {method}; W&B's own server takes custom in its place"
         click.echo(f"note: {path}: {words}", err=True)
+    elif parsed.definition.metrics and parsed.definition.method != "custom":
+        words = "W&B's own server takes metrics with method custom alone"
+        click.echo(f"note: {path}: {words}", err=True)
     say(f"{path}: ok")
 
 

@@ -65,7 +65,10 @@ def enqueue(
     sweep = sweep_for(tx, is_it, actor=actor, need=Need.WRITE, label=f"with id {sweep_id}")
     if not 0 < len(configs) <= _MOST_AT_ONCE:
         raise InvalidInput(f"{len(configs)} configs: must be 1 to {_MOST_AT_ONCE} at once")
-    space = definition_of(sweep.definition).space
+    definition = definition_of(sweep.definition)
+    space = definition.space
+    if like == _BEST and definition.metrics:
+        raise InvalidInput("a sweep of several metrics has a front, not one best: name a run of it")
     base = base_config(tx, sweep_id=sweep_id, space=space, like=like) if like else {}
     made: list[str] = []
     warnings: list[str] = []

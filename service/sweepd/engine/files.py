@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import blobs, events, paging
+from sweepd.engine import blobs, events, fronts, paging
 from sweepd.engine.texts import clean
 from sweepd.engine.views import FileView, Page
 from sweepd.errors import NotFound, ProtocolError
@@ -183,6 +183,7 @@ def delete_files(tx: Tx, *, file_ids: Sequence[int]) -> list[str]:
 def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
     """Delete the checkpoints of a sweep's ended trials but the best `keep`; return freed blobs.
 
+    With several metrics the best are the whole front, however many they are.
     A checkpoint is a file at a run's root named `checkpoint*.pt` or `*.safetensors`. Trials that
     run, or wait for another attempt, keep theirs. Each removal is an event of its run.
     """
@@ -195,11 +196,12 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
         .order_by(t.trial.c.objective, t.trial.c.number)
         .limit(keep)
     )
+    front = fronts.front_runs(tx, sweep_id)
     found = tx.conn.execute(
         select(t.run_file.c.id, t.run_file.c.run_id, t.run.c.project_id, name, t.run_file.c.size)
         .join(t.trial, t.trial.c.run_id == t.run_file.c.run_id)
         .join(t.run, t.run.c.id == t.run_file.c.run_id)
-        .where(*ended, looks_like_one, t.run_file.c.run_id.not_in(best))
+        .where(*ended, looks_like_one, t.run_file.c.run_id.not_in(front or best))
         .order_by(t.run_file.c.id)
     ).all()
     freed = []
@@ -214,7 +216,7 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
             project_id=project_id,
             sweep_id=sweep_id,
             run_id=run_id,
-            data={"name": file_name, "size": size, "kept": keep},
+            data={"name": file_name, "size": size, "kept": None if front else keep},
         )
     return freed
 
@@ -233,7 +235,8 @@ def pruned_notice(tx: Tx, *, run_id: int) -> str | None:
         return None
     names = ", ".join(f"{data['name']} ({data['size'] / 1e6:.1f} MB)" for data in gone)
     kept = gone[-1]["kept"]
-    return f"removed: {names}; a sweep keeps the checkpoints of its best {kept} trials"
+    best = "front" if kept is None else f"best {kept} trials"
+    return f"removed: {names}; a sweep keeps the checkpoints of its {best}"
 
 
 def _select() -> Select[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from sweepd.engine.objectives import objectives_of
 from sweepd.engine.prior_runs import observed_of
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, TrialState
@@ -42,6 +43,7 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
             t.trial.c.state,
             t.trial.c.reason,
             t.trial.c.objective,
+            t.trial.c.objectives,
             t.trial.c.best,
             t.trial.c.last,
         )
@@ -80,7 +82,7 @@ def _ended(
 ) -> Trial:
     reason = Reason(row.reason)
     if reason in (Reason.FINISHED, Reason.STOPPED_EARLY):
-        return Trial(config, row.objective)
+        return Trial(config, row.objective, objectives=objectives_of(row.objectives))
     if impute is not None and reason in _IMPUTED:
         return Trial(config, _imputed(row, definition, impute, worst))
     return Trial(config, None, is_feasible=reason not in _INFEASIBLE)

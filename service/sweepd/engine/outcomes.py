@@ -8,7 +8,16 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from sweepd.engine import curves, enqueued, notices, projects, slots, stopping, trials
+from sweepd.engine import (
+    curves,
+    enqueued,
+    notices,
+    objectives,
+    projects,
+    slots,
+    stopping,
+    trials,
+)
 from sweepd.engine.access import Need
 from sweepd.engine.curves import Logged
 from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
@@ -224,6 +233,8 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         return
     trials.end(tx, lease, ending, actor=actor)
     slots.note_end(tx, sweep, lease, ending, limits=limits)
+    if ending.reason == Reason.FINISHED:
+        _check_targets(tx, lease, sweep)
     if ending.reason == Reason.NO_METRIC:
         words = f"run {lease.run}: {ending.message}"
         notices.post(tx, sweep.id, topic=_METRIC, text=words)
@@ -255,6 +266,11 @@ def _ending(
     n_values, ends_badly = lease.n_values, lease.n_bad > 0
     if definition.metric_name is not None and not n_values:
         n_values, ends_badly = curves.take_summary(tx, lease, definition=definition)
+    missing = bad = definition.metric_name
+    if definition.metrics:
+        came_to = objectives.take(tx, lease, definition=definition)
+        missing, bad = came_to.missing, came_to.bad
+        n_values, ends_badly = int(missing is None), bad is not None
     words = message or (_last_words(tx, lease) if exit_code != 0 else None)
     if words and told in (None, Reason.ERROR) and exit_code != 0 and _OOM.search(words):
         told = Reason.OUT_OF_MEMORY
@@ -265,16 +281,16 @@ def _ending(
             stop=lease.stop,
             stopped_as=lease.stopped_as,
             was_preempting=was_preempting,
-            wants_metric=definition.metric_name is not None,
+            wants_metric=bool(definition.objectives),
             n_values=n_values,
             ends_badly=ends_badly,
             told=told,
         )
     )
     if reason == Reason.NO_METRIC and message is None:
-        words = _no_metric(tx, lease, definition.metric_name or "")
+        words = _no_metric(tx, lease, missing or "")
     elif reason == Reason.DIVERGED and message is None and lease.stop != "rule":
-        words = f"the last value of {definition.metric_name} is NaN or infinite"
+        words = f"the last value of {bad} is NaN or infinite"
     elif words is None:
         words = _how(reason, exit_code, signal, lease.stop_requested)
     cut = words[:_MAX_MESSAGE] if words else None
@@ -313,6 +329,17 @@ def _check_target(
         name = definition.metric_name
         words = f"target reached: run {lease.run} logged {name} = {best:g} (target {target:g})"
         drain(tx, sweep, reason=words)
+
+
+def _check_targets(tx: Tx, lease: Lease, sweep: Any) -> None:
+    """Stop handing out trials once one has ended with every target of `metrics` reached."""
+    definition = definition_of(sweep.definition)
+    if not definition.metrics or not goes_on(sweep):
+        return
+    text = tx.conn.scalar(select(t.trial.c.objectives).where(t.trial.c.id == lease.trial_id))
+    words = objectives.target_reached(definition, objectives.objectives_of(text))
+    if words is not None:
+        drain(tx, sweep, reason=f"targets reached: run {lease.run} logged {words}")
 
 
 def _no_metric(tx: Tx, lease: Lease, metric: str) -> str:

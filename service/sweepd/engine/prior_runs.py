@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import curves, events
+from sweepd.engine.objectives import objectives_of, read_objectives
 from sweepd.engine.row_reads import read_rows
 from sweepd.engine.run_views import select_runs, view_of
 from sweepd.engine.sweepviews import definition_of
@@ -76,13 +77,19 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         left -= row.history_lines
         values = _values(row.config)
         value = _value(tx, row, definition, with_rows=left >= 0)
-        found = {"config": json.dumps(values, ensure_ascii=False), "value": value}
+        several = _objectives(tx, row, definition, with_rows=left >= 0)
+        found = {
+            "config": json.dumps(values, ensure_ascii=False),
+            "value": value,
+            "objectives": json.dumps(several) if several else None,
+        }
         tx.conn.execute(
             insert(s.prior_run)
             .values(sweep_id=sweep.id, run_id=row.id, **found)
             .on_conflict_do_update(index_elements=["sweep_id", "run_id"], set_=found)
         )
-        why = _why_useless(definition, values, value)
+        is_known = value is not None or several is not None
+        why = _why_useless(definition, values, is_known=is_known)
         if why is not None:
             useless.append(f"{name} ({why})")
     events.record(
@@ -109,7 +116,9 @@ def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
     for row, config in _configs(tx, sweep_id, definition):
         if row.value is not None:
             found.append(Trial(config, signed(row.value, definition.goal)))
-        elif definition.metric_name is None and row.state == RunState.FINISHED:
+        elif row.objectives is not None:
+            found.append(Trial(config, None, objectives=objectives_of(row.objectives)))
+        elif not definition.objectives and row.state == RunState.FINISHED:
             found.append(Trial(config, None))
     return found
 
@@ -128,7 +137,7 @@ def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
 
 def _configs(tx: Tx, sweep_id: int, definition: Definition) -> Iterator[tuple[Any, Config]]:
     query = (
-        select(s.prior_run.c.config, s.prior_run.c.value, t.run.c.state)
+        select(s.prior_run, t.run.c.state)
         .join(t.run, t.run.c.id == s.prior_run.c.run_id)
         .where(s.prior_run.c.sweep_id == sweep_id)
         .order_by(t.run.c.id)
@@ -171,7 +180,17 @@ def _value(tx: Tx, run: Any, definition: Definition, *, with_rows: bool) -> floa
     return reduce_curve(logged, rule=definition.own.objective, goal=definition.goal)
 
 
-def _why_useless(definition: Definition, values: dict[str, Any], value: float | None) -> str | None:
+def _objectives(
+    tx: Tx, run: Any, definition: Definition, *, with_rows: bool
+) -> tuple[float, ...] | None:
+    """Return what stands for a run in a sweep of several metrics, signed."""
+    if not definition.metrics:
+        return None
+    found = read_objectives(tx, run_id=run.id, definition=definition, with_rows=with_rows)
+    return found.values
+
+
+def _why_useless(definition: Definition, values: dict[str, Any], *, is_known: bool) -> str | None:
     space = definition.space
     config = space.existing(space.flatten(values))
     for parameter in space.parameters:
@@ -184,6 +203,7 @@ def _why_useless(definition: Definition, values: dict[str, Any], value: float | 
     for constraint in space.constraints:
         if not constraint.is_satisfied(config):
             return f"it does not satisfy {constraint.text}"
-    if definition.metric_name is not None and value is None:
-        return f"it never logged {definition.metric_name}"
+    if definition.objectives and not is_known:
+        names = " and ".join(metric.name for metric in definition.objectives)
+        return f"it never logged {names}"
     return None

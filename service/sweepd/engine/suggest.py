@@ -21,7 +21,7 @@ from sweepd.engine.services import Limits
 from sweepd.engine.sweepviews import definition_of
 from sweepd.names import METHODS
 from sweepd.registry import Registry
-from sweepd.search import Memo, Method, Trial, filler
+from sweepd.search import Memo, Method, Scalarised, Trial, filler
 from sweepd.spec import Config, Definition
 from sweepd.states import AgentState, SweepState
 from sweepd.store import Tx
@@ -33,6 +33,7 @@ __all__ = [
     "instant_batch",
     "is_instant",
     "load_method",
+    "method_of",
     "next_job",
     "restock",
     "set_exhausted",
@@ -68,6 +69,13 @@ def load_method(name: str) -> Method:
     return method
 
 
+def method_of(definition: Definition) -> Method:
+    """Return a definition's search method, one that knows what to make of its `metrics`."""
+    method = load_method(definition.method)
+    knows_several = method.is_instant or getattr(method, "ranks_fronts", False)
+    return method if knows_several or not definition.metrics else Scalarised(method)
+
+
 def is_instant(method: str) -> bool:
     """Return whether a method is cheap enough to be called while an agent waits."""
     return load_method(method).is_instant
@@ -75,9 +83,10 @@ def is_instant(method: str) -> bool:
 
 def compute(job: SuggestJob) -> tuple[list[Config], Memo]:
     """Run a search method. Pure, and meant for another process; whatever it raises is a failure."""
-    space = definition_of(job.definition).space
+    definition = definition_of(job.definition)
     rng = np.random.default_rng(job.seed)
-    return load_method(job.method).suggest(space, job.trials, job.pending, job.n, rng, job.memo)
+    method = method_of(definition)
+    return method.suggest(definition.space, job.trials, job.pending, job.n, rng, job.memo)
 
 
 def next_job(tx: Tx, *, limits: Limits = _DEFAULT) -> SuggestJob | None:

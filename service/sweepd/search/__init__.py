@@ -1,6 +1,7 @@
 """Search methods and stop rules: pure maths over a space and trials. Lower is better throughout."""
 
 from sweepd.search.curves import Curves
+from sweepd.search.pareto import front
 from sweepd.search.protocols import (
     Decision,
     Memo,
@@ -11,6 +12,7 @@ from sweepd.search.protocols import (
     StopRule,
     Trial,
 )
+from sweepd.search.scalarised import Scalarised
 from sweepd.search.space_filling import filler
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "Outcome",
     "Peers",
     "Progress",
+    "Scalarised",
     "StopRule",
     "Trial",
     "filler",
+    "front",
 ]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from sweepd.errors import InvalidInput
-from sweepd.search.picks import picks, sweep_seed
+from sweepd.search.picks import picks
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
+from sweepd.search.streams import sweep_seed
 from sweepd.search.studies import load, told_of
 from sweepd.spec import Config, Space
 

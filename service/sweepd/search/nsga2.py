@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sweepd.search.pareto import best_first
-from sweepd.search.picks import picks, sweep_seed
+from sweepd.search.picks import picks
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
+from sweepd.search.streams import sweep_seed
 from sweepd.search.studies import Study, optuna, told_of
 from sweepd.spec import Config, Space
 
@@ -28,6 +29,7 @@ class Nsga2:
     """
 
     is_instant = False
+    ranks_fronts = True
 
     def suggest(
         self,

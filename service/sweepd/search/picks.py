@@ -5,16 +5,16 @@ So n configs asked for at once are those that n calls for one would give, whiche
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 
 from sweepd.search.protocols import Trial
 from sweepd.search.random import draws
+from sweepd.search.streams import pick_rng
 from sweepd.search.unique import Taken, fresh
 from sweepd.spec import Config, Space
 
-__all__ = ["Ideas", "picks", "sweep_seed"]
+__all__ = ["Ideas", "picks"]
 
 #: Returns configs to try, best first: given how many were handed out before, those that run, and a
 #: generator of this pick's own.
@@ -47,7 +47,7 @@ def picks(
     running, configs = list(pending), list[Config]()
     first = len(trials) + len(pending)
     for out in range(first, first + n):
-        own = np.random.default_rng([sweep_seed(rng), out])
+        own = pick_rng(rng, out)
         start = int(own.integers(2**62))
         found = filter(space.satisfies, islice(ideas(out, running, own), _MOST_IDEAS))
         config = fresh(chain(found, draws(space, own)), taken, start=start)
@@ -57,10 +57,3 @@ def picks(
             of.append(config)
         taken.add(config)
     return configs
-
-
-def sweep_seed(rng: np.random.Generator) -> int:
-    """Return the seed of the sweep: the first number of what a call's generator is seeded with."""
-    material: Any = rng.bit_generator.seed_seq
-    entropy = material.entropy
-    return int(entropy[0] if isinstance(entropy, Sequence | np.ndarray) else entropy)

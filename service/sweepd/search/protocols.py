@@ -45,6 +45,9 @@ class Trial:
 class Method(Protocol):
     """A search method: a pure function of what it is given, `rng` included.
 
+    One that learns from `Trial.objectives` too has an attribute `ranks_fronts`, True; any other is
+    shown one number for each trial of several metrics (`sweepd.search.scalarised`).
+
     Attributes:
         is_instant: cheap enough to call while the store waits.
     """

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweepd.search.picks import picks, sweep_seed
+from sweepd.search.picks import picks
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
+from sweepd.search.streams import sweep_seed
 from sweepd.spec import Config, Space
 
 __all__ = ["Qmc"]

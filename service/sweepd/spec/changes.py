@@ -20,7 +20,8 @@ def must_stay(old: Definition, new: Definition) -> list[str]:
     `sweepd.objective`, and who searches.
     """
     what = [key for key in ("program", "command") if getattr(old, key) != getattr(new, key)]
-    if (old.metric_name, old.goal) != (new.metric_name, new.goal):
+    metrics = [[(one.name, one.goal) for one in each.objectives] for each in (old, new)]
+    if metrics[0] != metrics[1]:
         what.append("the metric's name and goal")
     if old.own.objective != new.own.objective:
         what.append("sweepd.objective")

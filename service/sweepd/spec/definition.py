@@ -79,6 +79,7 @@ class Definition(_Model):
     raw: dict[str, Any]
     parameters: dict[str, Any] = Field(default_factory=dict)
     metric: Metric | None = None
+    metrics: tuple[Metric, ...] = ()  # two or more, where there is no `metric`
     program: Annotated[Text, at_least(1)] | None = None
     command: tuple[Argument, ...] | None = None  # empty means the default too
     early_terminate: EarlyTerminate | None = None
@@ -98,8 +99,13 @@ class Definition(_Model):
 
     @property
     def metric_name(self) -> str | None:
-        """Return the metric's name, None without one."""
+        """Return the one metric's name, None without one; `metrics` are in `objectives`."""
         return self.metric.name if self.metric else None
+
+    @property
+    def objectives(self) -> tuple[Metric, ...]:
+        """Return every metric that the search goes by: none, `metric`, or `metrics`."""
+        return self.metrics or ((self.metric,) if self.metric is not None else ())
 
     @property
     def searcher(self) -> Searcher:

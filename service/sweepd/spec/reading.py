@@ -12,6 +12,7 @@ from sweepd.registry import Registry, missing_extra
 from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
 from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.document import Unreadable, read_document
+from sweepd.spec.metrics import ONE_CURVE, check_metrics
 from sweepd.spec.parameters import read_parameters
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
@@ -108,6 +109,7 @@ class _Reader:
             "method": method or "random",
             "space": space or Space(()),
             "metric": metric,
+            "metrics": self._metrics(method),
             "early_terminate": self._early_terminate(space),
             "controller": self._controller(),
             "scheduler": self._scheduler(method),
@@ -187,13 +189,11 @@ class _Reader:
         return space if len(self._problems.errors) == before else None
 
     def _metric(self, method: str | None) -> Metric | None:
-        if "metrics" in self._given:
-            self._metrics(method)
-        elif "metric" in self._given:
+        if "metric" in self._given:
             name = self._given["metric"] if isinstance(self._given["metric"], str) else "…"
             example = f"{{name: {show(name)}, goal: minimize}}"
             return self._block(Metric, self._given["metric"], ("metric",), example=example)
-        else:
+        elif "metrics" not in self._given:
             needing = [f"method {method}"] if method in _LEARNING else []
             needing += ["early_terminate"] if "early_terminate" in self._given else []
             for what in needing:
@@ -201,22 +201,22 @@ class _Reader:
                 self._problems.error((), words)
         return None
 
-    def _metrics(self, method: str | None) -> None:
+    def _metrics(self, method: str | None) -> tuple[Metric, ...]:
+        """Return the metrics of a sweep that has several."""
         path: Path = ("metrics",)
-        metrics = self._given["metrics"]
+        metrics = self._given.get("metrics")
+        if metrics is None:
+            return ()
         if "metric" in self._given:
             self._problems.error(path, "cannot stand beside metric")
-        if method not in ("custom", None):
-            self._problems.error(path, f"needs method: custom, not {method}")
         if not isinstance(metrics, list) or len(metrics) < 2:
             words = "must be a list of at least two metrics; did you mean metric?"
             self._problems.error(path, words)
-            return
-        for i, metric in enumerate(metrics):
-            self._block(Metric, metric, (*path, i))
-        if not self._is_searched_elsewhere():
-            words = "sweepd's own search knows one metric: these have no effect here"
-            self._problems.warn(path, words)
+            return ()
+        read = [self._block(Metric, metric, (*path, i)) for i, metric in enumerate(metrics)]
+        found = tuple(metric for metric in read if metric is not None)
+        check_metrics(found, self._problems, method=method)
+        return found
 
     def _block(
         self, model: type[Model], data: Any, path: Path, *, example: str = "{…}"
@@ -236,6 +236,9 @@ class _Reader:
     def _early_terminate(self, space: Space | None) -> EarlyTerminate | None:
         data, path = self._given.get("early_terminate"), ("early_terminate",)
         if data is None:
+            return None
+        if "metrics" in self._given:
+            self._problems.error(path, ONE_CURVE)
             return None
         example = "{type: hyperband, min_iter: …}"
         rule = self._block(EarlyTerminate, data, path, example=example)
@@ -321,6 +324,9 @@ class _Reader:
         known = {key: value for key, value in data.items() if key not in (*_LATER, *_TIES)}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
         own = self._block(OwnBlock, known, path) or OwnBlock()
+        if rules is not None and "metrics" in self._given:
+            self._problems.error((*path, "stop"), ONE_CURVE)
+            rules = None
         goal = metric.goal if metric else "minimize" if "metric" in self._given else None
         own = own.model_copy(update={"stop": read_stops(rules, self._problems, goal=goal)})
         if not isinstance(entries, list):

@@ -28,6 +28,9 @@ prior_run = Table(  # runs from before the sweep that its search learns from
     ),
     Column("config", Text, nullable=False),  # JSON, nested, values only, when it was attached
     Column("value", Float),  # of the metric, by the definition's rule, as logged; null if none
+    Column(
+        "objectives", Text
+    ),  # JSON: the same of each of `metrics`, signed; null if one is missing
 )
 
 slot = Table(  # where a sweep's trials run: one GPU of one host, or one agent of another client

@@ -65,12 +65,8 @@ def _key() -> Column[int]:
 
 
 def _to(target: str, *, name: str | None = None, nullable: bool = False) -> Column[int]:
-    return Column(
-        name or f"{target}_id",
-        Integer,
-        ForeignKey(f"{target}.id", ondelete="CASCADE"),
-        nullable=nullable,
-    )
+    key = ForeignKey(f"{target}.id", ondelete="CASCADE")
+    return Column(name or f"{target}_id", Integer, key, nullable=nullable)
 
 
 entity = Table(
@@ -295,6 +291,7 @@ trial = Table(
     Column("reason", Text),  # sweepd.errors.Reason, once ended
     Column("message", Text),  # the first line of the error, in words
     Column("objective", Float),  # signed: lower is better; null until known
+    Column("objectives", Text),  # JSON: one for each of `metrics`, signed; null until it has ended
     Column("best", Float),  # extremum of the metric, as logged
     Column("last", Float),  # last finite value, as logged
     Column("n_values", Integer, nullable=False, server_default="0"),  # finite values logged

@@ -39,7 +39,7 @@ def _search(method, space, n, objective, *, seed=0):
 
 
 def _ask(method, space, trials, pending, n, *, seed=0):
-    rng = np.random.default_rng([seed, len(trials) + len(pending), len(trials)])
+    rng = np.random.default_rng([seed, len(trials)])
     return method.suggest(space, trials, pending, n, rng, {})[0]
 
 

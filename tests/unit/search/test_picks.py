@@ -3,14 +3,8 @@
 import numpy as np
 
 from sweepd.search import Trial
-from sweepd.search.picks import picks, sweep_seed
+from sweepd.search.picks import picks
 from sweepd.search.random import draws
-
-
-def test_seed_of_a_sweep_is_the_first_number_of_the_callers_seed():
-    assert sweep_seed(np.random.default_rng([7, 3, 9])) == 7
-    assert sweep_seed(np.random.default_rng((8, 1))) == 8
-    assert sweep_seed(np.random.default_rng(5)) == 5
 
 
 def test_ideas_that_are_out_are_passed_over_and_then_it_is_drawn(space_of):

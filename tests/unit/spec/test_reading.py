@@ -11,6 +11,7 @@ from sweepd.errors import DefinitionError
 from sweepd.spec import EarlyTerminate, read_definition
 
 METRIC = {"name": "loss", "goal": "minimize"}
+METRICS = [METRIC, {"name": "size", "goal": "minimize"}]
 X = {"x": {"values": [1, 2]}}
 
 
@@ -141,8 +142,21 @@ def test_an_error_names_the_file_and_counts_its_problems():
             "scheduler.search_space",
             "needs source",
         ),
-        ({"metrics": [METRIC, {"name": "b"}]}, "metrics", "needs method: custom, not random"),
         ({"metrics": [METRIC], "method": "custom"}, "metrics", "at least two"),
+        ({"metrics": METRICS, "metric": METRIC}, "metrics", "cannot stand beside metric"),
+        ({"metrics": [METRIC, METRIC]}, "metrics[1].name", "loss is named twice"),
+        ({"metrics": METRICS, "method": "cmaes"}, "metrics", "method: nsga2, tpe or bayes"),
+        ({"metrics": [{"name": f"m{i}"} for i in range(9)]}, "metrics", "at most 8"),
+        (
+            {"metrics": METRICS, "early_terminate": {"type": "hyperband", "min_iter": 3}},
+            "early_terminate",
+            "compares runs by one curve",
+        ),
+        (
+            {"metrics": METRICS, "sweepd": {"stop": {"rule": "median"}}},
+            "sweepd.stop",
+            "compares runs by one curve",
+        ),
     ],
 )
 def test_a_wrong_top_level_key_is_refused(keys, path, words, text_of, refusal):
@@ -188,6 +202,12 @@ def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, ref
         ({"job": "team/project/job:v1"}, "job", "Sweeps on Launch"),
         ({"settings": {"a": 1}}, "settings", "has no effect"),
         ({"metric": None, "description": ""}, None, ""),
+        ({"metrics": METRICS, "method": "nsga2"}, None, ""),
+        (
+            {"metrics": [METRIC, {"name": "b", "impute": "worst"}]},
+            "metrics[1].impute",
+            "no effect beside other metrics",
+        ),
         ({"run_cap": 3}, "run_cap", "never reached: there are 2 configurations"),
         ({"kind": "job"}, "kind", "must be sweep"),
         ({"command": ["python", "${arg}"]}, "command[1]", "did you mean ${args}?"),
@@ -297,3 +317,18 @@ def test_a_method_whose_packages_are_missing_is_a_warning_with_the_command(text_
         "line 1: method: tpe needs packages that are not installed here: "
         "pip install 'sweepd[optuna]'"
     ]
+
+
+def test_several_metrics_stand_side_by_side_and_none_of_them_is_the_metric(parsed):
+    definition = parsed(
+        X, method="nsga2", metrics=[METRIC, {"name": "acc", "goal": "maximize", "target": 0.9}]
+    ).definition
+
+    assert [(m.name, m.goal, m.target) for m in definition.metrics] == [
+        ("loss", "minimize", None),
+        ("acc", "maximize", 0.9),
+    ]
+    assert definition.objectives == definition.metrics
+    assert (definition.metric, definition.metric_name) == (None, None)
+    assert parsed(X, method="bayes", metric=METRIC).definition.objectives[0].name == "loss"
+    assert parsed(X).definition.objectives == ()

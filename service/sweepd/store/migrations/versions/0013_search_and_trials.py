@@ -2,6 +2,7 @@
 
 Running totals of the curves, and how far stop rules have judged a trial.
 Where attempts ran, which slots are in quarantine, and notices on several topics at once.
+What a trial, or a prior run, came to in each of several metrics.
 """
 
 import sqlalchemy as sa
@@ -69,3 +70,5 @@ def upgrade() -> None:
         "INSERT INTO notice (sweep_id, topic, text, at)"
         " SELECT id, 'search', notice, updated_at FROM sweep WHERE notice IS NOT NULL"
     )
+    op.add_column("trial", sa.Column("objectives", sa.Text(), nullable=True))
+    op.add_column("prior_run", sa.Column("objectives", sa.Text(), nullable=True))
