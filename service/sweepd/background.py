@@ -4,12 +4,13 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 
 from sqlalchemy import select
 
-from sweepd.engine import blobs, files, keys, leftovers, suggest, watchdog
+from sweepd.engine import blobs, computing, files, keys, leftovers, suggest, watchdog
 from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied, StoreError
@@ -63,16 +64,19 @@ async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> N
     seen = store.newest_event
     job = await store.read(suggest.next_job, limits=services.limits)
     if job is None:
-        await store.wait_change(seen)
+        again_at = await store.read(suggest.next_try_at)
+        wait_s = None if again_at is None else max(0.0, again_at - store.read_sync(_now))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(store.wait_change(seen), wait_s)
         return
     _warm_up()
     try:
-        configs, memo = await worker.call(suggest.compute, job, timeout_s=timeout_s)
+        answer = await worker.call(computing.compute, job, timeout_s=timeout_s)
     except ProcessDied as error:
         _log.warning("sweep %d: no suggestions from %s: %s", job.sweep_id, job.method, error)
-        await store.write(suggest.store, job=job, configs=[], memo=None, error=str(error))
+        await store.write(suggest.store, job=job, error=str(error))
         return
-    await store.write(suggest.store, job=job, configs=configs, memo=memo)
+    await store.write(suggest.store, job=job, answer=answer)
 
 
 @cache

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweepd.engine import accounts, agents, files, outcomes, runs, streams, suggest, sweeps
+from sweepd.engine import (
+    accounts,
+    agents,
+    computing,
+    files,
+    outcomes,
+    runs,
+    streams,
+    suggest,
+    sweeps,
+)
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, AgentView, Command
 from sweepd.store import Store
@@ -163,8 +173,7 @@ class Lab:
         """Return the trial that an agent's heartbeat brings, None if none."""
         job = self.store.write_sync(suggest.next_job) if self.is_searching else None
         if job is not None:
-            configs, memo = suggest.compute(job)
-            self.store.write_sync(suggest.store, job=job, configs=configs, memo=memo)
+            self.store.write_sync(suggest.store, job=job, answer=computing.compute(job))
         commands = self.store.write_sync(
             agents.heartbeat, actor=self.account, agent_id=agent.id, running=running
         )

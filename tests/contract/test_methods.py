@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from sweepd.errors import InvalidInput
-from sweepd.search import Trial
+from sweepd.search import Taken, Trial
 
 
 def _ask(method, space, trials=(), pending=(), n=1, *, memo=None, seed=0):
@@ -144,3 +144,19 @@ def test_running_trials_are_not_suggested_again(method, finite):
 
 def test_method_says_whether_it_is_instant(method):
     assert isinstance(method.is_instant, bool)
+
+
+def test_numbered_configs_exhaust_a_finite_space_exactly_once(method, finite):
+    if not method.is_instant:
+        return
+    taken, index = Taken(finite), 0
+    while (found := method.pick(finite, taken, index=index, seed=3)) is not None:
+        config, number = found
+        assert number >= index
+        assert finite.contains(config)
+        assert config not in taken
+        assert method.pick(finite, taken, index=index, seed=3) == found
+        taken.add(config)
+        index = number + 1
+
+    assert len(taken) == finite.size

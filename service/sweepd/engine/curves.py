@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import delete, func, insert, select, update
 
-from sweepd.engine.trials import Lease
+from sweepd.engine.trials import Lease, correct
+from sweepd.schedule import TrialState
 from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -165,6 +166,8 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> Curv
             objective=None if value is None else signed(value, definition.goal),
         )
     )
+    if lease.state == TrialState.ENDED:  # rows that came late, or were taken back
+        correct(tx, lease)
     return CurveEnd(best, last, count, n_bad)
 
 

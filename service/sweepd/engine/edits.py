@@ -117,4 +117,14 @@ def _search_anew(tx: Tx, sweep: Any, old: Definition, new: Definition) -> dict[s
     tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.sweep_id == sweep.id))
     add_initial(tx, sweep.id, new, basis=0)
     seed = sweep.seed if new.own.seed in (None, old.own.seed) else draw_seed(tx, new)
-    return {"method": new.method, "seed": seed, "memo": None, "is_exhausted": 0}
+    is_counted = "grid" in (old.method, new.method)  # whose points are other ones now
+    return {
+        "method": new.method,
+        "seed": seed,
+        "memo": None,
+        "is_exhausted": 0,
+        "basis_event": 0,
+        "next_index": 0 if is_counted else sweep.next_index,
+        "search_failures": 0,
+        "search_again_at": None,
+    }

@@ -88,7 +88,8 @@ def add(
         display_name=clean(display_name) if display_name else None,
     )
     run = tx.conn.scalar(select(t.run.c.name).where(t.run.c.id == run_id))
-    _record(tx, sweep, run_id, "trial.enqueued", actor)
+    event = _record(tx, sweep, run_id, "trial.enqueued", actor)
+    tx.conn.execute(update(t.trial).where(t.trial.c.id == trial_id).values(created_event=event))
     return trial_id, str(run)
 
 
@@ -139,7 +140,8 @@ def _end(tx: Tx, found: Row[Any], *, why: str, actor: str) -> None:
         .values(state=RunState.KILLED, stop_requested=why, ended_at=tx.now)
     )
     data = {"reason": Reason.KILLED, "message": why}
-    _record(tx, _sweep(tx, found.sweep_id), found.run_id, "trial.ended", actor, **data)
+    event = _record(tx, _sweep(tx, found.sweep_id), found.run_id, "trial.ended", actor, **data)
+    tx.conn.execute(update(t.trial).where(t.trial.c.id == found.id).values(ended_event=event))
 
 
 def _sweep(tx: Tx, sweep_id: int) -> Row[Any]:
@@ -168,8 +170,8 @@ def _key(definition: Definition, config: Config) -> str:
     return definition.space.key(config) if is_known else canonical(config)
 
 
-def _record(tx: Tx, sweep: Any, run_id: int, kind: str, actor: str, **data: Any) -> None:
-    events.record(
+def _record(tx: Tx, sweep: Any, run_id: int, kind: str, actor: str, **data: Any) -> int:
+    return events.record(
         tx,
         actor=actor,
         kind=kind,

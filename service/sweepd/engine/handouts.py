@@ -1,13 +1,16 @@
-"""Where the next trial comes from: requeued, promoted, enqueued, initial, prepared, a filler."""
+"""Where the next trial comes from: requeued, promoted, enqueued, initial, prepared, made now."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from sweepd.engine import enqueued, promotions, slots, suggest, trials
+from sweepd.engine.computing import instant, is_instant
 from sweepd.engine.endings import is_drained
 from sweepd.engine.sweepviews import definition_of
+from sweepd.engine.taken import TakenInStore
 from sweepd.engine.trials import Lease
 from sweepd.schedule import TrialState
 from sweepd.search import filler
@@ -16,6 +19,17 @@ from sweepd.store import Tx
 from sweepd.store import tables as t
 
 __all__ = ["next_lease"]
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """A config to hand out, and where it comes from."""
+
+    config: Config
+    origin: str
+    position: int | None = None
+    basis_event: int | None = None
+    why: str | None = None
 
 
 def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None) -> Lease | None:
@@ -66,24 +80,31 @@ def _new(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | N
             tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id, slot_id=slot_id
         )
     definition = definition_of(sweep.definition)
-    picked = _prepared(tx, sweep, definition) or _computed(tx, sweep, definition)
+    picked = _prepared(tx, sweep) or _computed(tx, sweep, definition)
     if picked is None:
         return None
-    config, origin = picked
     _, run_id = trials.add(
         tx,
         sweep=sweep,
-        config=config,
-        nested=definition.space.nest(config),
-        key=definition.space.key(config),
-        origin=origin,
+        config=picked.config,
+        nested=definition.space.nest(picked.config),
+        key=definition.space.key(picked.config),
+        origin=picked.origin,
+        basis_event=picked.basis_event,
+        position=picked.position,
+        why=picked.why,
     )
     lease = trials.issue(tx, sweep_id=sweep.id, run_id=run_id, agent_id=agent_id, slot_id=slot_id)
-    suggest.restock(tx, sweep.id)
+    if picked.origin == "filler":
+        is_it = t.trial.c.run_id == run_id
+        event = select(t.trial.c.created_event).where(is_it).scalar_subquery()
+        _set(tx, sweep, unplanned_event=event)
+    elif definition.searcher == "us" and is_instant(sweep.method):
+        _look_ahead(tx, sweep, definition)
     return lease
 
 
-def _prepared(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] | None:
+def _prepared(tx: Tx, sweep: Any) -> _Picked | None:
     """Take the first suggestion that is still new: initial ones, then as they were prepared."""
     of_sweep = t.suggestion.c.sweep_id == sweep.id
     first = select(t.suggestion).where(of_sweep)
@@ -92,19 +113,44 @@ def _prepared(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] 
         tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.id == row.id))
         taken = (t.trial.c.sweep_id == sweep.id) & (t.trial.c.config_key == row.config_key)
         if tx.conn.scalar(select(t.trial.c.id).where(taken).limit(1)) is None:
-            return json.loads(row.config), row.origin
+            config = json.loads(row.config)
+            return _Picked(config, row.origin, row.position, row.basis_event, row.why)
     return None
 
 
-def _computed(tx: Tx, sweep: Any, definition: Definition) -> tuple[Config, str] | None:
-    """Return a suggestion made now: by an instant method, else one space-filling point."""
+def _computed(tx: Tx, sweep: Any, definition: Definition) -> _Picked | None:
+    """Return a suggestion made now: an instant method's next one, else a space-filling point.
+
+    It depends on nothing but the seed, its number, and what is out.
+    """
     if sweep.is_exhausted or definition.searcher != "us":
         return None
-    if suggest.is_instant(sweep.method):
-        suggest.restock(tx, sweep.id)
-        return _prepared(tx, sweep, definition)
-    config = filler(definition.space, suggest.taken_keys(tx, sweep.id), sweep.n_issued, sweep.seed)
-    if config is None:
+    taken = TakenInStore(tx, sweep, definition)
+    if is_instant(sweep.method):
+        index, column, origin = sweep.next_index, "next_index", "search"
+        found = instant(sweep.method).pick(definition.space, taken, index=index, seed=sweep.seed)
+    else:
+        index, column, origin = sweep.next_filler, "next_filler", "filler"
+        found = filler(definition.space, taken, index=index, seed=sweep.seed)
+    if found is None:
         suggest.set_exhausted(tx, sweep.id)
         return None
-    return config, "filler"
+    config, number = found
+    _set(tx, sweep, **{column: number + 1})
+    return _Picked(config, origin, position=index)
+
+
+def _look_ahead(tx: Tx, sweep: Any, definition: Definition) -> None:
+    """Note it if an instant method has nothing more to give, so that an end is known in time."""
+    size = definition.space.size
+    taken = TakenInStore(tx, sweep, definition)
+    if sweep.method != "grid" and (size is None or len(taken) < size):
+        return
+    index = tx.conn.scalar(select(t.sweep.c.next_index).where(t.sweep.c.id == sweep.id)) or 0
+    method = instant(sweep.method)
+    if method.pick(definition.space, taken, index=index, seed=sweep.seed) is None:
+        suggest.set_exhausted(tx, sweep.id)
+
+
+def _set(tx: Tx, sweep: Any, **values: Any) -> None:
+    tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep.id).values(**values))

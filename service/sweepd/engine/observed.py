@@ -1,7 +1,9 @@
-"""A sweep's trials as the search sees them: what each outcome teaches it."""
+"""A sweep's trials as the search sees them at an event: what each outcome teaches it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select
@@ -9,85 +11,221 @@ from sqlalchemy import select
 from sweepd.engine.objectives import objectives_of
 from sweepd.engine.prior_runs import observed_of
 from sweepd.errors import Reason
-from sweepd.schedule import FAILURES, TrialState
+from sweepd.schedule import FAILURES
 from sweepd.search import Trial
 from sweepd.spec import Config, Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["Observed", "observe"]
+__all__ = [
+    "NEWS",
+    "Observed",
+    "Running",
+    "Told",
+    "latest_news",
+    "learn",
+    "looks_at_running",
+    "observe",
+    "trials_told",
+]
+
+#: Events after which a search knows something new, so that it starts a new sequence. A trial that
+#: the search itself suggested is none of them; one that it did not is: `sweep.unplanned_event`.
+NEWS = (
+    "sweep.created",
+    "sweep.edited",
+    "sweep.prior_runs",
+    "trial.ended",
+    "trial.corrected",
+    "trial.requeued",
+    "trial.promoted",
+    "trial.enqueued",
+    "run.deleted",
+)
 
 _INFEASIBLE = FAILURES - {Reason.NO_METRIC}
 _IMPUTED = FAILURES | {Reason.CRASHED, Reason.KILLED}
 
+#: Of each running trial, by its number: `best`, `last` (as logged) and `n`, how many values.
+Running = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial as its events have left it; `ended_event` is None until it has ended."""
+
+    number: int
+    config: Config
+    key: str
+    origin: str
+    version: int
+    created_event: int
+    ended_event: int | None = None
+    reason: str | None = None
+    objective: float | None = None
+    best: float | None = None
+    last: float | None = None
+    n_values: int = 0
+    basis_event: int | None = None
+    position: int | None = None
+    objectives: str | None = None  # JSON, of each of `metrics`, signed
+
 
 @dataclass(frozen=True)
 class Observed:
-    """Trials that ended, in the order in which they did, and configs that have not."""
+    """Trials that ended, in the order in which they did, and configs that have not.
+
+    Attributes:
+        trials: prior runs first.
+        pending: handed out by the basis event, then the `initial` ones, then earlier suggestions.
+        running: what of running trials was looked at.
+    """
 
     trials: tuple[Trial, ...]
     pending: tuple[Config, ...]
+    running: Running = field(default_factory=dict)
 
 
 def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
-    """Return what a sweep's search may learn from, by the table of outcomes; prior runs first.
+    """Return what a sweep's search may learn from now."""
+    sweep = tx.conn.execute(select(t.sweep).where(t.sweep.c.id == sweep_id)).one()
+    return learn(
+        definition,
+        trials=trials_told(tx, sweep_id),
+        prior=observed_of(tx, sweep_id, definition),
+        version=sweep.version,
+        basis=latest_news(tx, sweep),
+    )
+
+
+def latest_news(tx: Tx, sweep: Any) -> int:
+    """Return the newest event that a sweep's search should know of."""
+    kinds = (t.event.c.sweep_id == sweep.id) & t.event.c.kind.in_(NEWS)
+    latest = select(t.event.c.id).where(kinds).order_by(t.event.c.id.desc()).limit(1)
+    found = tx.conn.scalar(latest)
+    return max(int(found or 0), int(sweep.unplanned_event))
+
+
+def trials_told(tx: Tx, sweep_id: int) -> list[Told]:
+    """Return a sweep's trials by their number, as they are now."""
+    c = t.trial.c
+    rows = tx.conn.execute(
+        select(
+            c.number,
+            c.config,
+            c.config_key,
+            c.origin,
+            c.version,
+            c.created_event,
+            c.ended_event,
+            c.reason,
+            c.objective,
+            c.best,
+            c.last,
+            c.n_values,
+            c.basis_event,
+            c.position,
+            c.objectives,
+        )
+        .where(c.sweep_id == sweep_id)
+        .order_by(c.number)
+    )
+    return [Told(row[0], _config(row[1]), *row[2:]) for row in rows]
+
+
+def learn(
+    definition: Definition,
+    *,
+    trials: Sequence[Told],
+    prior: Sequence[Trial],
+    version: int,
+    basis: int,
+    earlier: Sequence[Config] = (),
+    running: Running | None = None,
+) -> Observed:
+    """Return what a search learns at an event, by the table of outcomes. Pure.
 
     `impute` in the definition wins for trials without a value and for failed ones;
     `impute_while_running` turns running trials into observations.
+
+    Args:
+        definition: the one in force.
+        trials: all that there are, as the events up to the basis have left them, by number.
+        prior: what the runs from before the sweep teach.
+        version: of the definition.
+        basis: the event; trials handed out later are not looked at.
+        earlier: what was suggested from the same event before, in order.
+        running: what running trials had logged then; None: what they have logged now.
     """
-    rows = tx.conn.execute(
-        select(
-            t.trial.c.config,
-            t.trial.c.origin,
-            t.trial.c.version,
-            t.trial.c.state,
-            t.trial.c.reason,
-            t.trial.c.objective,
-            t.trial.c.objectives,
-            t.trial.c.best,
-            t.trial.c.last,
-        )
-        .where(t.trial.c.sweep_id == sweep_id)
-        .order_by(t.trial.c.ended_at.is_(None), t.trial.c.ended_at, t.trial.c.number)
-    ).all()
-    ended, pending = observed_of(tx, sweep_id, definition), []
-    version = tx.conn.scalar(select(t.sweep.c.version).where(t.sweep.c.id == sweep_id))
-    impute = definition.metric.impute if definition.metric is not None else None
-    meanwhile = definition.metric.impute_while_running if definition.metric is not None else "false"
-    worst = max(
-        (
-            row.objective
-            for row in rows
-            if row.reason == Reason.FINISHED and row.objective is not None
-        ),
-        default=0.0,
+    metric = definition.metric
+    impute = metric.impute if metric is not None else None
+    meanwhile = metric.impute_while_running if metric is not None else "false"
+    known = [one for one in (_of_space(one, definition, version, basis) for one in trials) if one]
+    ended = sorted(
+        (one for one in known if one.ended_event is not None), key=lambda one: one.ended_event or 0
     )
-    for row in rows:
-        config = json.loads(row.config)
-        if row.version != version or row.origin == "enqueued":
-            config = definition.space.existing(config)
-            if not definition.space.contains(config):
-                continue  # of a space that it was searched before, or a person's own
-        if row.state == TrialState.ENDED:
-            ended.append(_ended(row, config, definition, impute, worst))
-        elif meanwhile != "false" and (meanwhile == "worst" or row.best is not None):
-            ended.append(Trial(config, _imputed(row, definition, meanwhile, worst)))
+    finished = (
+        one.objective
+        for one in ended
+        if one.reason == Reason.FINISHED and one.objective is not None
+    )
+    worst = max(finished, default=0.0)
+    found = [*prior, *(_ended(one, definition, impute, worst) for one in ended)]
+    live = [one for one in known if one.ended_event is None]
+    if running is None:
+        running = {str(one.number): _looked_at(one) for one in live}
+    pending = []
+    for one in live:
+        seen = running.get(str(one.number), {})
+        if meanwhile != "false" and (meanwhile == "worst" or seen.get("best") is not None):
+            found.append(Trial(one.config, _imputed(seen, definition, meanwhile, worst)))
         else:
-            pending.append(config)
-    return Observed(tuple(ended), tuple(pending))
+            pending.append(one.config)
+    given = {one.key for one in trials if one.created_event <= basis}
+    initial = {definition.space.key(config): config for config in definition.own.initial}
+    pending += [config for key, config in initial.items() if key not in given]
+    kept = running if looks_at_running(definition) else {}
+    return Observed(tuple(found), (*pending, *earlier), kept)
 
 
-def _ended(
-    row: Any, config: Config, definition: Definition, impute: str | None, worst: float
-) -> Trial:
-    reason = Reason(row.reason)
+def _of_space(one: Told, definition: Definition, version: int, basis: int) -> Told | None:
+    """Return a trial as the present space has it; None if it is not of it, or came later."""
+    if one.created_event > basis:
+        return None
+    if one.version == version and one.origin != "enqueued":
+        return one
+    # of a space that it was searched before, or a person's own
+    config = definition.space.existing(one.config)
+    return replace(one, config=config) if definition.space.contains(config) else None
+
+
+def looks_at_running(definition: Definition) -> bool:
+    """Return whether the search learns from what running trials have logged so far."""
+    metric = definition.metric
+    return metric is not None and metric.impute_while_running != "false"
+
+
+def _looked_at(one: Told) -> dict[str, Any]:
+    return {"best": one.best, "last": one.last, "n": one.n_values}
+
+
+def _ended(one: Told, definition: Definition, impute: str | None, worst: float) -> Trial:
+    reason = Reason(one.reason or Reason.ERROR)
     if reason in (Reason.FINISHED, Reason.STOPPED_EARLY):
-        return Trial(config, row.objective, objectives=objectives_of(row.objectives))
+        return Trial(one.config, one.objective, objectives=objectives_of(one.objectives))
     if impute is not None and reason in _IMPUTED:
-        return Trial(config, _imputed(row, definition, impute, worst))
-    return Trial(config, None, is_feasible=reason not in _INFEASIBLE)
+        seen = {"best": one.best, "last": one.last}
+        return Trial(one.config, _imputed(seen, definition, impute, worst))
+    return Trial(one.config, None, is_feasible=reason not in _INFEASIBLE)
 
 
-def _imputed(row: Any, definition: Definition, how: str, worst: float) -> float:
-    value = {"latest": row.last, "best": row.best}.get(how)
+def _imputed(seen: Mapping[str, Any], definition: Definition, how: str, worst: float) -> float:
+    value = seen.get("last" if how == "latest" else how)
     return worst if value is None else signed(value, definition.goal)
+
+
+@lru_cache(maxsize=16_384)
+def _config(text: str) -> Config:
+    """Return a trial's config; it is shared, and nobody changes one."""
+    config: Config = json.loads(text)
+    return config

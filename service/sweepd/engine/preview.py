@@ -1,10 +1,10 @@
 """What a definition would try: for `sweep preview`, without a service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from sweepd.engine.suggest import instant_batch, load_method
+from sweepd.engine.computing import SuggestJob, compute_in, instant, is_instant
+from sweepd.search import Taken
 from sweepd.spec import Config, Definition, grid_size
 
 __all__ = ["Preview", "preview"]
@@ -40,18 +40,35 @@ def preview(definition: Definition, *, n: int) -> Preview:
     configs = list(unique.values())[:n]
     n_initial = len(configs)
     is_everything = False
-    method = load_method(definition.method)
-    while len(configs) < n and not is_everything:
-        if method.is_instant:
-            found, asked = instant_batch(
-                definition, trials=(), pending=configs, n_known=len(configs), seed=seed
-            )
-        else:
-            asked = n - len(configs)
-            rng = np.random.default_rng((seed, len(configs), 0))
-            found, _ = method.suggest(space, (), configs, asked, rng, {})
-        is_everything = len(found) < asked and len(configs) + len(found) <= n
-        configs.extend(found)
+    taken, index = Taken(space, configs), 0
+    while is_instant(definition.method) and len(configs) < n and not is_everything:
+        found = instant(definition.method).pick(space, taken, index=index, seed=seed)
+        is_everything = found is None
+        if found is not None:
+            config, index = found[0], found[1] + 1
+            configs.append(config)
+            taken.add(config)
+    if len(configs) < n and not is_everything:
+        asked = n - len(configs)
+        more = compute_in(definition, _first_job(definition, configs, n=asked, seed=seed)).configs
+        is_everything = len(more) < asked
+        configs.extend(more)
     size = grid_size(space) if definition.method == "grid" else None
-    is_learning = not method.is_instant
+    is_learning = not is_instant(definition.method)
     return Preview(tuple(configs[:n]), n_initial, size, is_everything, is_learning)
+
+
+def _first_job(
+    definition: Definition, initial: Sequence[Config], *, n: int, seed: int
+) -> SuggestJob:
+    """Return what the search is asked before any trial has ended."""
+    return SuggestJob(
+        sweep_id=0,
+        method=definition.method,
+        definition="",
+        trials=(),
+        pending=tuple(initial),
+        n=n,
+        seed=seed,
+        basis_event=0,
+    )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import curves, events
@@ -22,7 +22,7 @@ from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["attach", "configs_of", "names_in", "observed_of", "prior_runs_of"]
+__all__ = ["attach", "keys_of", "names_in", "observed_of", "prior_runs_of"]
 
 _MAX_RUNS = 1_000
 #: History rows that are read for one request; the summary speaks for the runs beyond.
@@ -72,6 +72,14 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         raise NotFound(f"there is no run {shown} in {where}: prior runs are of the sweep's project")
     definition = definition_of(sweep.definition)
     useless, left = [], _MAX_ROWS
+    event = events.record(
+        tx,
+        actor=actor,
+        kind="sweep.prior_runs",
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"runs": list(names)},
+    )
     for name in names:
         row = rows[name]
         left -= row.history_lines
@@ -82,6 +90,8 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
             "config": json.dumps(values, ensure_ascii=False),
             "value": value,
             "objectives": json.dumps(several) if several else None,
+            "has_finished": int(row.state == RunState.FINISHED),
+            "event": event,
         }
         tx.conn.execute(
             insert(s.prior_run)
@@ -92,14 +102,6 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         why = _why_useless(definition, values, is_known=is_known)
         if why is not None:
             useless.append(f"{name} ({why})")
-    events.record(
-        tx,
-        actor=actor,
-        kind="sweep.prior_runs",
-        project_id=sweep.project_id,
-        sweep_id=sweep.id,
-        data={"runs": list(names)},
-    )
     if not useless or definition.searcher != "us":
         return []
     more = f" and {len(useless) - _MAX_NAMED} more" if len(useless) > _MAX_NAMED else ""
@@ -118,14 +120,26 @@ def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
             found.append(Trial(config, signed(row.value, definition.goal)))
         elif row.objectives is not None:
             found.append(Trial(config, None, objectives=objectives_of(row.objectives)))
-        elif not definition.objectives and row.state == RunState.FINISHED:
+        elif not definition.objectives and row.has_finished:
             found.append(Trial(config, None))
     return found
 
 
-def configs_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Config]:
-    """Return the configs of the space that prior runs have had."""
-    return [trial.config for trial in observed_of(tx, sweep_id, definition)]
+def keys_of(tx: Tx, sweep_id: int, definition: Definition) -> frozenset[str]:
+    """Return the key of every config of the space that prior runs have had; kept in memory."""
+    of_sweep = s.prior_run.c.sweep_id == sweep_id
+    count = select(func.count(), func.max(s.prior_run.c.event)).where(of_sweep)
+    n, event = tx.conn.execute(count).one()
+    if not n:
+        return frozenset()
+    name, stamp = f"prior runs of {sweep_id}", (n, event, definition.raw)
+    kept = tx.memory.get(name)
+    if kept is None or kept[0] != stamp:
+        trials = observed_of(tx, sweep_id, definition)
+        keys = frozenset(definition.space.key(trial.config) for trial in trials)
+        kept = tx.memory[name] = (stamp, keys)
+    found: frozenset[str] = kept[1]
+    return found
 
 
 def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
@@ -137,10 +151,7 @@ def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
 
 def _configs(tx: Tx, sweep_id: int, definition: Definition) -> Iterator[tuple[Any, Config]]:
     query = (
-        select(s.prior_run, t.run.c.state)
-        .join(t.run, t.run.c.id == s.prior_run.c.run_id)
-        .where(s.prior_run.c.sweep_id == sweep_id)
-        .order_by(t.run.c.id)
+        select(s.prior_run).where(s.prior_run.c.sweep_id == sweep_id).order_by(s.prior_run.c.run_id)
     )
     for row in tx.conn.execute(query):
         space = definition.space

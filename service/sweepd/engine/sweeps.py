@@ -151,8 +151,8 @@ def update_sweep(
     values |= {name: value for name, value in asked.items() if value is not None}
     if values:
         _set(tx, sweep_id, values)
-        version = {"version": values["version"]} if "version" in values else {}
-        _record(tx, sweep, actor, "sweep.edited", changed=sorted(values), **version)
+        now = {key: values[key] for key in ("version", "seed") if key in values}
+        _record(tx, sweep, actor, "sweep.edited", changed=sorted(values), **now)
     if names:
         home = projects.project_by_id(tx, actor=actor, project_id=sweep.project_id, need=Need.WRITE)
         where = f"{home.entity}/{home.name}"

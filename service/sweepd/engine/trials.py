@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 
 from sweepd.engine import events
 from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
@@ -19,6 +19,7 @@ __all__ = [
     "Lease",
     "add",
     "config_of",
+    "correct",
     "end",
     "issue",
     "issue_again",
@@ -45,6 +46,9 @@ def add(
     key: str,
     origin: str,
     display_name: str | None = None,
+    basis_event: int | None = None,
+    position: int | None = None,
+    why: str | None = None,
 ) -> tuple[int, int]:
     """Make a trial of a config with its run (pending); no attempt of it, and not counted yet.
 
@@ -56,6 +60,9 @@ def add(
         key: its canonical form.
         origin: initial, search, filler or enqueued.
         display_name: the run's; None makes one of the trial's number.
+        basis_event: the event that it was suggested from.
+        position: its place among the suggestions of that event, or of its origin.
+        why: JSON, what the search expected of it.
 
     Returns:
         The ids of the trial and of its run.
@@ -84,6 +91,9 @@ def add(
         state=TrialState.QUEUED,
         attempt=0,
         version=sweep.version,
+        basis_event=basis_event,
+        position=position,
+        why=why,
         created_at=tx.now,
     )
     return trial_id, run_id
@@ -105,7 +115,10 @@ def issue(
     )
     lease = lease_of_run(tx, run_id)
     assert lease is not None, "it was made just now"
-    record(tx, lease, "trial.issued", agent_id, number=row.number, attempt=1, origin=row.origin)
+    event = record(
+        tx, lease, "trial.issued", agent_id, number=row.number, attempt=1, origin=row.origin
+    )
+    _set(tx, lease, t.trial.c.created_event == 0, created_event=event)
     return lease
 
 
@@ -190,7 +203,7 @@ def put_back(tx: Tx, lease: Lease, *, why: str, actor: str, slot_id: int | None 
     tx.conn.execute(update(t.attempt).where(blamed).values(is_excused=1))
     if lease.state == TrialState.QUEUED:
         return
-    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None)
+    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None, ended_event=None)
     _set_run(tx, lease, stop_requested=None)
     data = {"attempt": lease.attempt, "reason": lease.reason, "message": why}
     record(tx, lease, "trial.requeued", actor, **data)
@@ -199,7 +212,7 @@ def put_back(tx: Tx, lease: Lease, *, why: str, actor: str, slot_id: int | None 
 def requeue(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
     """End an attempt and let the trial wait for another one."""
     _end_attempt(tx, lease, ending)
-    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None)
+    _move(tx, lease, TrialState.QUEUED, reason=None, message=None, ended_at=None, ended_event=None)
     if lease.has_started:
         state = RUN_STATES[ending.reason]
         is_legal = state == lease.run_state or state in RUN_MOVES[lease.run_state]
@@ -225,6 +238,7 @@ def reopen(tx: Tx, lease: Lease) -> None:
         reason=None,
         message=None,
         ended_at=None,
+        ended_event=None,
         is_paused=0,
         stopped_as=None,
     )
@@ -241,7 +255,7 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
     state = RUN_STATES[ending.reason]
     if state in RUN_MOVES[lease.run_state]:  # what the client itself said of its end stays
         _set_run(tx, lease, state=state, ended_at=tx.now)
-    record(
+    event = record(
         tx,
         lease,
         "trial.ended",
@@ -249,7 +263,23 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
         attempt=lease.attempt,
         reason=ending.reason,
         message=ending.message,
+        **_outcome(tx, lease),
     )
+    _set(tx, lease, ended_event=event)
+
+
+def correct(tx: Tx, lease: Lease) -> None:
+    """Note that the values of a trial have changed after its end: its search learns anew."""
+    event = record(tx, lease, "trial.corrected", lease.agent_id, **_outcome(tx, lease))
+    _set(tx, lease, ended_event=event)
+
+
+def _outcome(tx: Tx, lease: Lease) -> dict[str, Any]:
+    """Return what the search learns from a trial beside its reason: the event log keeps it."""
+    c = t.trial.c
+    columns = (c.objective, c.objectives, c.best, c.last, c.n_values)
+    row = tx.conn.execute(select(*columns).where(c.id == lease.trial_id)).one()
+    return {column.name: value for column, value in zip(columns, row, strict=True)}
 
 
 def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str, slot_id: int | None) -> None:
@@ -289,6 +319,10 @@ def _set_attempt(tx: Tx, lease: Lease, **values: Any) -> None:
     )
 
 
+def _set(tx: Tx, lease: Lease, *where: ColumnElement[bool], **values: Any) -> None:
+    tx.conn.execute(update(t.trial).where(t.trial.c.id == lease.trial_id, *where).values(**values))
+
+
 def _set_run(tx: Tx, lease: Lease, **values: Any) -> None:
     tx.conn.execute(update(t.run).where(t.run.c.id == lease.run_id).values(**values))
 
@@ -311,9 +345,9 @@ def _free_run_name(tx: Tx, project_id: int) -> str:
             return name
 
 
-def record(tx: Tx, lease: Lease, kind: str, actor: str, **data: Any) -> None:
-    """Append an event of a trial; details that are None are left out."""
-    events.record(
+def record(tx: Tx, lease: Lease, kind: str, actor: str, **data: Any) -> int:
+    """Append an event of a trial; details that are None are left out. Return its id."""
+    return events.record(
         tx,
         actor=actor,
         kind=kind,

@@ -140,6 +140,9 @@ class TrialView:
     ended_at: float | None
     version: int = 1  # of the definition that it came from
     rung: int = 0  # of successive halving, the last that it was judged at
+    basis_event: int | None = None  # the event that it was suggested from
+    position: int | None = None  # among the suggestions of that event, or the first that was tried
+    why: str | None = None  # JSON: what the search expected of it
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from sweepd.search.curves import Curves
 from sweepd.search.pareto import front
 from sweepd.search.protocols import (
     Decision,
+    Instant,
     Memo,
     Method,
     Outcome,
@@ -14,17 +15,21 @@ from sweepd.search.protocols import (
 )
 from sweepd.search.scalarised import Scalarised
 from sweepd.search.space_filling import filler
+from sweepd.search.unique import Out, Taken
 
 __all__ = [
     "Curves",
     "Decision",
+    "Instant",
     "Memo",
     "Method",
+    "Out",
     "Outcome",
     "Peers",
     "Progress",
     "Scalarised",
     "StopRule",
+    "Taken",
     "Trial",
     "filler",
     "front",

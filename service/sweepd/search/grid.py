@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from sweepd.search.protocols import Memo, Trial
+from sweepd.search.unique import Out
 from sweepd.spec import Config, Space
 
 __all__ = ["Grid"]
@@ -39,3 +40,11 @@ class Grid:
         done.update(grid.number(config) for config in pending)
         left = (number for number in grid.walk() if number not in done)
         return [grid.config(number) for number in islice(left, n)], memo
+
+    def pick(self, space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
+        """Return the point with this number, or the next that is free; see `Instant.pick`."""
+        for number, behind in space.grid.ahead(index):
+            config = space.grid.config(number)
+            if config not in taken:
+                return config, behind - 1
+        return None

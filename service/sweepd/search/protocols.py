@@ -6,10 +6,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from sweepd.search.unique import Out
 from sweepd.spec import Config, Space
 
 __all__ = [
     "Decision",
+    "Instant",
     "Memo",
     "Method",
     "Outcome",
@@ -49,7 +51,7 @@ class Method(Protocol):
     shown one number for each trial of several metrics (`sweepd.search.scalarised`).
 
     Attributes:
-        is_instant: cheap enough to call while the store waits.
+        is_instant: it learns from nothing, and is an `Instant`.
     """
 
     is_instant: bool
@@ -73,8 +75,30 @@ class Method(Protocol):
             trials: ended runs in the order in which they ended, so that it only grows at its end.
             pending: configs that were handed out and have not ended, in any order.
             n: how many are wanted.
-            rng: seeded by the sweep's seed and the number of configs handed out so far.
-            memo: the one that the last call returned; {} at first.
+            rng: seeded by the sweep's seed and the number of ended runs, so that each call between
+                two results is given the same one.
+            memo: one that a call with the first of these trials returned, or {}; which one makes no
+                difference to the configs.
+
+        n = 3 gives what three calls of n = 1 give, each with the configs before it among the
+        pending: so a suggestion does not depend on how many were asked for together.
+        """
+        ...
+
+
+class Instant(Method, Protocol):
+    """A method whose configs are numbered: each depends on its number and the seed alone."""
+
+    def pick(self, space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
+        """Return the config with this number, or the next one that is free, and its number.
+
+        None means that there is none: the space is exhausted.
+
+        Args:
+            space: where to search.
+            taken: what is out.
+            index: 0, 1, …
+            seed: of the sweep, at least 0.
         """
         ...
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from sweepd.search.picks import picks
 from sweepd.search.protocols import Memo, Trial
-from sweepd.search.space_filling import spread
+from sweepd.search.space_filling import filler, spread
 from sweepd.search.streams import sweep_seed
+from sweepd.search.unique import Out
 from sweepd.spec import Config, Space
 
 __all__ = ["Qmc"]
@@ -41,3 +42,7 @@ class Qmc:
             rng,
             ideas=lambda out, running, own: spread(space, start=out, seed=seed),
         ), memo
+
+    def pick(self, space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
+        """Return the point with this number, or the next that is free; see `Instant.pick`."""
+        return filler(space, taken, index=index, seed=seed)

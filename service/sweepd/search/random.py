@@ -6,7 +6,7 @@ import numpy as np
 
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.streams import pick_rng
-from sweepd.search.unique import Taken, fresh
+from sweepd.search.unique import Out, Taken, fresh
 from sweepd.spec import Config, Space
 
 __all__ = ["Random", "draws"]
@@ -37,6 +37,12 @@ class Random:
             taken.add(config)
             configs.append(config)
         return configs, memo
+
+    def pick(self, space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
+        """Return a config drawn with a generator of this number's own; see `Instant.pick`."""
+        rng = np.random.default_rng((seed, index))
+        config = fresh(draws(space, rng), taken, start=int(rng.integers(2**62)))
+        return None if config is None else (config, index)
 
 
 def draws(space: Space, rng: np.random.Generator) -> Iterator[Config]:

@@ -1,13 +1,13 @@
 """Points spread evenly over a space: a search starts with them, and gives them while it thinks."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 import numpy.typing as npt
 
-from sweepd.search.unique import Taken, fresh
+from sweepd.search.unique import MOST_DRAWS, Out, left_over
 from sweepd.spec import Config, Space
 
 __all__ = ["filler", "spread"]
@@ -18,17 +18,20 @@ _BLOCK = 64
 _MOST_MISSED = 256
 
 
-def filler(space: Space, taken_keys: Collection[str], index: int, seed: int) -> Config | None:
-    """Return one space-filling config at once, or None if the space is exhausted.
+def filler(space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
+    """Return one space-filling config at once, and its number; None if the space is exhausted.
 
     Args:
         space: where to search.
-        taken_keys: `space.key` of every config that was handed out.
-        index: how many were handed out before; another index is another config.
-        seed: of the sequence, at least 0; the same seed and index are the same config.
+        taken: what is out.
+        index: the number that is tried first; those of earlier fillers lie below.
+        seed: of the sequence, at least 0; the same seed and number are the same config.
     """
-    taken = Taken(space, keys=taken_keys)
-    return fresh(spread(space, start=index, seed=seed), taken, start=index)
+    for number, config in islice(_numbered(space, index, seed), MOST_DRAWS):
+        if config not in taken:
+            return config, number
+    left = left_over(taken, start=index)
+    return None if left is None else (left, index)
 
 
 def spread(space: Space, *, start: int, seed: int) -> Iterator[Config]:
@@ -42,6 +45,10 @@ def spread(space: Space, *, start: int, seed: int) -> Iterator[Config]:
         start: number of the first config.
         seed: of the scrambling, at least 0.
     """
+    return (config for _, config in _numbered(space, start, seed))
+
+
+def _numbered(space: Space, start: int, seed: int) -> Iterator[tuple[int, Config]]:
     missed = 0
     for index in count(start):
         if index == 0:
@@ -55,7 +62,7 @@ def spread(space: Space, *, start: int, seed: int) -> Iterator[Config]:
                 continue
             config = space.sample(np.random.default_rng([seed, index]))
         missed = 0
-        yield config
+        yield index, config
 
 
 @lru_cache(maxsize=64)

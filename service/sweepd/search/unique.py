@@ -2,14 +2,29 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
 from sweepd.spec import Config, Space
 
-__all__ = ["Taken", "configs_from", "fresh"]
+__all__ = ["MOST_DRAWS", "Out", "Taken", "configs_from", "fresh", "left_over"]
 
 #: Draws that may all be taken before a finite space is counted through, and one without end counts
 #: as exhausted.
-_MOST_DRAWS = 200
+MOST_DRAWS = 200
+
+
+class Out(Protocol):
+    """What is not to be suggested again, wherever that is kept."""
+
+    @property
+    def space(self) -> Space:
+        """Return the space."""
+
+    def __contains__(self, config: Config) -> bool:
+        """Return whether a config of the space is out."""
+
+    def __len__(self) -> int:
+        """Return how many configs are out, at most."""
 
 
 class Taken:
@@ -49,7 +64,7 @@ class Taken:
             self._keys.add(self.space.key(config))
 
 
-def fresh(draws: Iterable[Config], taken: Taken, *, start: int) -> Config | None:
+def fresh(draws: Iterable[Config], taken: Out, *, start: int) -> Config | None:
     """Return the first of the drawn configs that is not taken, else any that is left.
 
     Args:
@@ -61,9 +76,14 @@ def fresh(draws: Iterable[Config], taken: Taken, *, start: int) -> Config | None
         None if the space is exhausted: every config of a finite one is taken, or one without end
         has given nothing new in 200 draws.
     """
-    for config in islice(draws, _MOST_DRAWS):
+    for config in islice(draws, MOST_DRAWS):
         if config not in taken:
             return config
+    return left_over(taken, start=start)
+
+
+def left_over(taken: Out, *, start: int) -> Config | None:
+    """Return the first free config of a finite space, counting from `start`; None if none is."""
     if taken.space.lattice is None:
         return None
     left = configs_from(taken.space, start=start, count=len(taken) + 1)

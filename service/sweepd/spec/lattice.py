@@ -134,6 +134,19 @@ class Lattice:
             start %= self.n_points
             yield from chain(self._blocks(start, self.n_points), self._blocks(0, start))
 
+    def ahead(self, cursor: int) -> Iterator[tuple[int, int]]:
+        """Yield the configs' numbers from a cursor on, each with the cursor behind it; 0 is first.
+
+        The order is that of `walk`, and it does not go round.
+        """
+        if self._is_plain or self._numbers is None:
+            numbers = range(cursor, self.n_points)
+            found = numbers if self._is_plain else self._blocks(cursor, self.n_points)
+            yield from ((number, number + 1) for number in found)
+        else:
+            for place in range(cursor, len(self._numbers)):
+                yield self._numbers[place], place + 1
+
     @cached_property
     def _numbers(self) -> list[int] | None:
         """The numbers of all configs in rising order; None if there are too many combinations."""

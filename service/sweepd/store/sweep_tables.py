@@ -31,6 +31,8 @@ prior_run = Table(  # runs from before the sweep that its search learns from
     Column(
         "objectives", Text
     ),  # JSON: the same of each of `metrics`, signed; null if one is missing
+    Column("has_finished", Integer, nullable=False, server_default="0"),  # when it was attached
+    Column("event", Integer, nullable=False, server_default="0"),  # that attached it last
 )
 
 slot = Table(  # where a sweep's trials run: one GPU of one host, or one agent of another client

@@ -175,7 +175,13 @@ sweep = Table(
     Column("scheduler", Text),  # JSON, likewise
     Column("n_issued", Integer, nullable=False, server_default="0"),  # trials handed out, ever
     Column("n_suggested", Integer, nullable=False, server_default="0"),  # by the search method
-    Column("memo", Text),  # JSON: the search method's memo
+    Column("memo", Text),  # JSON: the search method's memo, and the trials that it was made of
+    Column("basis_event", Integer, nullable=False, server_default="0"),  # of what is prepared
+    Column("unplanned_event", Integer, nullable=False, server_default="0"),  # the latest filler's
+    Column("next_index", Integer, nullable=False, server_default="0"),  # of an instant method
+    Column("next_filler", Integer, nullable=False, server_default="0"),  # space-filling points used
+    Column("search_failures", Integer, nullable=False, server_default="0"),  # one after the other
+    Column("search_again_at", Float),  # not asked before, after a failure
     Column("is_exhausted", Integer, nullable=False, server_default="0"),
     Column("stop_reason", Text),  # in words, once it has ended
     Column("notice", Text),  # in words, what a person should know now
@@ -298,10 +304,13 @@ trial = Table(
     Column("n_bad", Integer, nullable=False, server_default="0"),  # latest are NaN or infinite
     Column("version", Integer, nullable=False, server_default="1"),  # of the definition
     Column("basis_event", Integer),  # the event that its suggestion was computed from
+    Column("position", Integer),  # among the suggestions of that event, or the first that was tried
     Column("why", Text),  # JSON: what the search expected of it
     Column("rung", Integer, nullable=False, server_default="0"),  # the last it was judged at
     Column("is_paused", Integer, nullable=False, server_default="0"),  # there: may be promoted
     Column("stopped_as", Text),  # sweepd.errors.Reason of the end that a stop rule asked for
+    Column("created_event", Integer, nullable=False, server_default="0"),
+    Column("ended_event", Integer),  # what says how it ended; null until it has
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
     UniqueConstraint("sweep_id", "number"),
@@ -347,6 +356,7 @@ suggestion = Table(  # prepared ahead by the search, not yet handed out
     Column("config_key", Text, nullable=False),
     Column("origin", Text, nullable=False),
     Column("basis_event", Integer, nullable=False),  # the event it was computed from
+    Column("position", Integer, nullable=False, server_default="0"),  # 0, 1, … of that event
     Column("why", Text),  # JSON: what the search expected of it
 )
 Index("ix_suggestion_sweep_id", suggestion.c.sweep_id)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweepd.engine import agents, outcomes, runs, streams, suggest, sweeps, watchdog
+from sweepd.engine import agents, computing, outcomes, runs, streams, suggest, sweeps, watchdog
 from sweepd.engine.access import Need
 from sweepd.engine.services import Limits
 from sweepd.store import Store, Tx
@@ -181,8 +181,7 @@ class Lab:
             job = self.store.read_sync(suggest.next_job, limits=self.limits)
             if job is None:
                 return count
-            configs, memo = suggest.compute(job)
-            self.write(suggest.store, job=job, configs=configs, memo=memo)
+            self.write(suggest.store, job=job, answer=computing.compute(job))
         raise AssertionError("the search does not come to rest")
 
     def at_once(self, job):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweepd.engine import byhand, files, fronts, suggest
+from sweepd.engine import byhand, computing, files, fronts
 from sweepd.engine.observed import observe
 from sweepd.engine.sweeps import definition_of
 from sweepd.errors import InvalidInput, Reason
@@ -152,8 +152,8 @@ def test_every_method_searches_by_several_metrics(method, lab):
 def test_a_method_that_knows_one_objective_is_shown_one(lab):
     bayes = definition_of(TWO.replace("nsga2", "bayes"))
 
-    assert isinstance(suggest.method_of(bayes), Scalarised)
-    assert not isinstance(suggest.method_of(definition_of(TWO)), Scalarised)
+    assert isinstance(computing.method_of(bayes), Scalarised)
+    assert not isinstance(computing.method_of(definition_of(TWO)), Scalarised)
 
 
 def test_prior_runs_tell_every_metric(lab):

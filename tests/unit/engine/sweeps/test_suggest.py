@@ -1,9 +1,11 @@
 import pickle
+import re
 import sys
 
 import pytest
 
-from sweepd.engine import agents, suggest
+from sweepd.engine import agents, computing, suggest
+from sweepd.engine.computing import Answer, Kept
 from sweepd.engine.preview import preview
 from sweepd.errors import DefinitionError, SearchError
 from sweepd.spec import read_definition
@@ -85,44 +87,104 @@ def test_computing_is_pure_and_travels_to_another_process(lab, texts):
     again = pickle.loads(pickle.dumps(job))
 
     assert again == job
-    assert suggest.compute(again) == suggest.compute(job)
+    assert computing.compute(again) == computing.compute(job)
 
 
 def test_memo_comes_back_with_the_next_job_after_a_restart(lab, texts):
     sweep = lab.create(texts["bayes"])
     job = job_of(lab)
-    configs, _ = suggest.compute(job)
-    lab.write(suggest.store, job=job, configs=configs, memo={"fits": [1, 2]})
+    kept = Kept(0, "", {"fits": [1, 2]})
+    lab.write(suggest.store, job=job, answer=Answer(computing.compute(job).configs, kept))
     lab.restart()
     lab.run(lab.register(sweep), 1.0)
 
-    assert job_of(lab).memo == {"fits": [1, 2]}
+    assert job_of(lab).kept == kept
+
+
+class Odd:
+    """A search method that a test tells what to return or raise."""
+
+    is_instant = False
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def suggest(self, space, trials, pending, n, rng, memo):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 @pytest.mark.parametrize(
-    ("configs", "error", "words"),
+    ("answer", "words"),
     [
-        ([], "LinAlgError: not positive definite", "LinAlgError"),
-        ([{"lr": 7.0, "layers": 3}], None, "not in the space"),
-        ([{"nonsense": 1}], None, "not in the space"),
+        (ValueError("not positive definite"), "not positive definite"),
+        (([{"lr": 7.0, "layers": 3}], {}), "not in the space"),
+        (([{"nonsense": 1}], {}), "not in the space"),
+        (([{"lr": float("nan"), "layers": 3}], {}), "not in the space"),
+        (([None], {}), "suggested null, not in the space"),
+        (None, "returned null, not configs and a memo"),
+        (("ab", {}), "not up to 2 configs"),
+        (([{"lr": 0.5, "layers": 3}] * 2, {}), "again, which was given before"),
+        (([{"lr": i / 9, "layers": 3} for i in range(9)], {}), "not up to 2 configs"),
+        (([{"lr": 0.5, "layers": 3}], {"x": {1}}), "a memo that is not JSON"),
+        (([{"lr": 0.5, "layers": 3}], []), "the memo [], not an object"),
     ],
-    ids=["error", "out of range", "rubbish"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_failing_search_goes_on_with_fillers_and_a_notice(lab, texts, configs, error, words):
+def test_rubbish_of_a_search_is_refused_in_words(lab, texts, monkeypatch, answer, words):
+    sweep = lab.create(texts["bayes"])
+    for _ in range(2):
+        lab.register(sweep)
+    monkeypatch.setattr(computing, "load_method", lambda name: Odd(answer))
+
+    with pytest.raises((SearchError, ValueError), match=re.escape(words)):
+        computing.compute(job_of(lab))
+
+
+def test_failing_search_goes_on_with_fillers_and_a_notice(lab, texts):
     sweep = lab.create(texts["bayes"])
     agent = lab.register(sweep)
-    lab.write(suggest.store, job=job_of(lab), configs=configs, memo=None, error=error)
+    lab.write(suggest.store, job=job_of(lab), error="LinAlgError: not positive definite")
 
     notice = lab.sweep(sweep).notice
-    assert words in notice
+    assert "LinAlgError" in notice
     assert "space-filling" in notice
     assert job_of(lab) is None  # it is not asked again at once
     command = lab.run(agent, 1.0)
     assert lab.trial(sweep, command).origin == "filler"
 
-    lab.think()
+    lab.clock.advance(1)
+    assert lab.think() == 1
 
     assert lab.sweep(sweep).notice is None
+
+
+def test_search_that_fails_again_and_again_is_asked_ever_more_rarely(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    lab.register(sweep)
+    pauses = []
+    for _ in range(9):
+        lab.write(suggest.store, job=job_of(lab), error="no")
+        again_at = lab.store.read_sync(suggest.next_try_at)
+        pauses.append(again_at - lab.clock.now)
+        lab.clock.advance(pauses[-1])
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+    lab.think()
+    assert lab.store.read_sync(suggest.next_try_at) is None
+
+
+def test_search_that_fails_keeps_no_other_sweep_waiting(lab, texts):
+    bad, good = lab.create(texts["bayes"]), lab.create(texts["bayes"])
+    job = job_of(lab)
+    assert job.sweep_id == bad.id
+
+    lab.write(suggest.store, job=job, error="no answer within 60 s")
+
+    assert job_of(lab).sweep_id == good.id
+    assert lab.store.read_sync(suggest.next_job, without={good.id}) is None
 
 
 def test_search_that_only_repeats_itself_gets_fillers(lab, texts):
@@ -130,10 +192,20 @@ def test_search_that_only_repeats_itself_gets_fillers(lab, texts):
     agent = lab.register(sweep)
     first = lab.run(agent, 1.0)
 
-    lab.write(suggest.store, job=job_of(lab), configs=[first.config], memo=None)
+    lab.write(suggest.store, job=job_of(lab), answer=Answer((first.config,)))
 
     assert "handed out before" in lab.sweep(sweep).notice
     assert job_of(lab) is None
+
+
+def test_search_that_gives_too_few_is_no_exhausted_space(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    agent = lab.register(sweep)
+
+    lab.write(suggest.store, job=job_of(lab), answer=Answer())
+
+    assert "gave 0 of 1 suggestions" in lab.sweep(sweep).notice
+    assert lab.trial(sweep, lab.ask(agent)).origin == "filler"
 
 
 def test_result_for_a_definition_that_changed_meanwhile_is_dropped(lab, texts):
@@ -141,11 +213,10 @@ def test_result_for_a_definition_that_changed_meanwhile_is_dropped(lab, texts):
 
     sweep = lab.create(texts["bayes"])
     job = job_of(lab)
-    configs, memo = suggest.compute(job)
     wider = texts["bayes"].replace("max: 1.0", "max: 9.0")
     lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=wider)
 
-    lab.write(suggest.store, job=job, configs=configs, memo=memo)
+    lab.write(suggest.store, job=job, answer=computing.compute(job))
 
     assert job_of(lab).definition == wider
 
@@ -299,13 +370,14 @@ def test_a_stored_sweep_goes_on_at_random_where_the_packages_are_gone(lab, texts
     monkeypatch.setitem(sys.modules, "optuna", None)
     job = job_of(lab)
     with pytest.raises(SearchError) as failure:
-        suggest.compute(job)
+        computing.compute(job)
 
-    lab.write(suggest.store, job=job, configs=[], memo=None, error=str(failure.value))
+    lab.write(suggest.store, job=job, error=str(failure.value))
 
     assert "pip install 'sweepd[optuna]'" in lab.sweep(sweep).notice
     lab.run(agent, 0.5)
     assert lab.ask(agent).run
     monkeypatch.undo()
+    lab.clock.advance(1)
     lab.think()
     assert lab.sweep(sweep).notice is None

@@ -1,4 +1,4 @@
-"""What the search told of each suggestion, and from which event on it was made.
+"""What the search told of each suggestion, and the events that made each trial what it is.
 
 Running totals of the curves, and how far stop rules have judged a trial.
 Where attempts ran, which slots are in quarantine, and notices on several topics at once.
@@ -18,12 +18,19 @@ UPDATE curve SET total = sums.total FROM (
     SELECT run_id, number, sum(value) OVER (PARTITION BY run_id ORDER BY number) AS total FROM curve
 ) AS sums WHERE curve.run_id = sums.run_id AND curve.number = sums.number
 """
+_COUNTS = {
+    "sweep": ("basis_event", "unplanned_event", "next_index", "next_filler", "search_failures"),
+    "trial": ("created_event",),
+    "suggestion": ("position",),
+    "prior_run": ("has_finished", "event"),
+}
 
 
 def upgrade() -> None:
-    """Add the columns and tables."""
+    """Add the columns and tables; what the events tell of older trials is looked up."""
     op.add_column("suggestion", sa.Column("why", sa.Text(), nullable=True))
     op.add_column("trial", sa.Column("basis_event", sa.Integer(), nullable=True))
+    op.add_column("trial", sa.Column("position", sa.Integer(), nullable=True))
     op.add_column("trial", sa.Column("why", sa.Text(), nullable=True))
     op.execute("ALTER TABLE trial RENAME COLUMN has_bad_value TO n_bad")
     op.add_column("trial", sa.Column("rung", sa.Integer(), nullable=False, server_default="0"))
@@ -72,3 +79,30 @@ def upgrade() -> None:
     )
     op.add_column("trial", sa.Column("objectives", sa.Text(), nullable=True))
     op.add_column("prior_run", sa.Column("objectives", sa.Text(), nullable=True))
+    op.add_column("trial", sa.Column("ended_event", sa.Integer(), nullable=True))
+    op.add_column("sweep", sa.Column("search_again_at", sa.Float(), nullable=True))
+    for table, names in _COUNTS.items():
+        for name in names:
+            column = sa.Column(name, sa.Integer(), nullable=False, server_default="0")
+            op.add_column(table, column)
+    op.execute(
+        "UPDATE trial SET created_event = coalesce((SELECT min(event.id) FROM event"
+        " WHERE event.run_id = trial.run_id"
+        " AND event.kind IN ('trial.issued', 'trial.enqueued')), 0)"
+    )
+    op.execute(
+        "UPDATE trial SET ended_event = coalesce((SELECT max(event.id) FROM event"
+        " WHERE event.run_id = trial.run_id AND event.kind = 'trial.ended'), 0)"
+        " WHERE state = 'ended'"
+    )
+    op.execute("UPDATE sweep SET next_filler = n_issued, memo = NULL")
+    op.execute("UPDATE sweep SET next_index = n_issued WHERE method != 'grid'")
+    op.execute(  # what was prepared is worked out anew, a grid's last points among it
+        "UPDATE sweep SET is_exhausted = 0 WHERE id IN"
+        " (SELECT sweep_id FROM suggestion WHERE origin != 'initial')"
+    )
+    op.execute("DELETE FROM suggestion WHERE origin != 'initial'")
+    op.execute(
+        "UPDATE prior_run SET has_finished = EXISTS"
+        " (SELECT 1 FROM run WHERE run.id = prior_run.run_id AND run.state = 'finished')"
+    )
