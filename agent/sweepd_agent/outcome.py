@@ -62,7 +62,7 @@ def judge(
 def first_error_line(output: str) -> str | None:
     """Return the line that says what went wrong: the last exception's, else the last printed."""
     lines = [_ANSI.sub("", line).rstrip() for line in output.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("wandb: ")]
+    lines = [line for line in lines if line and line.partition(" ")[0] != "wandb:"]
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     if starts:
         after = (line for line in lines[starts[-1] + 1 :] if not line.startswith(" "))

@@ -34,6 +34,12 @@ class Connection:
         """Send JSON with the key."""
         return self.send("POST", path, json.dumps(body).encode(), self._key_header)
 
+    def send_json(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> tuple[int, str, Mapping[str, str]]:
+        """Send JSON with the key and further headers."""
+        return self.send(method, path, json.dumps(body).encode(), {**self._key_header, **headers})
+
     def put(self, url: str, body: bytes) -> tuple[int, str, Mapping[str, str]]:
         """Send bytes by a signed link."""
         return self.send("PUT", _path(url), body, {})

@@ -37,6 +37,10 @@ def test_last_line_is_the_error_where_there_is_no_traceback():
     assert first_error_line("") is None
 
 
+def test_what_the_client_prints_at_the_end_is_no_error():
+    assert first_error_line("\x1b[34mwandb\x1b[0m: \nwandb:\nwandb: View run\n") is None
+
+
 def test_long_line_is_cut():
     assert len(first_error_line("x" * 10_000)) == 500
 
