@@ -11,6 +11,7 @@ __all__ = ["first_error_line", "judge", "oom_kills"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TRACEBACK = "Traceback (most recent call last):"
+_FATAL = "Fatal Python error:"  # of faulthandler; what follows it is where, and which modules
 _OOM = re.compile(
     r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
     r"|DefaultCPUAllocator: (?:can't|not enough)|^MemoryError|std::bad_alloc",
@@ -64,7 +65,10 @@ def first_error_line(output: str) -> str | None:
     lines = [_ANSI.sub("", line).rstrip() for line in output.splitlines()]
     lines = [line for line in lines if line and line.partition(" ")[0] != "wandb:"]
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
-    if starts:
+    fatal = [line for line in lines if line.startswith(_FATAL)]
+    if fatal:
+        line: str | None = fatal[-1]
+    elif starts:
         after = (line for line in lines[starts[-1] + 1 :] if not line.startswith(" "))
         line = next(after, None)
     else:

@@ -1,4 +1,4 @@
-"""A training program that goes wrong in every way that a user's does; a text that tests write out."""
+"""A training program that goes wrong in every way that a user's does, as a text to write out."""
 
 __all__ = ["KINDS", "PROGRAM"]
 
@@ -20,7 +20,7 @@ KINDS = {
     "flood": ("finished", None),
     "segfault": ("error", None),
 }
-PROGRAM = '''
+PROGRAM = """
 import os, signal, sys
 import wandb
 
@@ -52,4 +52,4 @@ if kind == "segfault":
     run.log({"loss": 0.5})
     os.kill(os.getpid(), signal.SIGSEGV)
 run.finish()
-'''
+"""

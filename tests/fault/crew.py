@@ -15,12 +15,19 @@ __all__ = ["agent"]
 
 @contextmanager
 def agent(
-    service: Service, sweep: str, folder: Path, *, slots: int = 1
+    service: Service,
+    sweep: str,
+    folder: Path,
+    *,
+    slots: int = 1,
+    url: str | None = None,
+    **more: str,
 ) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run an agent of a sweep in a folder, by way of `url` if it is to reach the service there."""
     with (folder / f"agent-{os.urandom(3).hex()}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sweepd_agent", sweep, "--gpus", "none", "--slots", str(slots)],
-            env=service.environment(),
+            env=service.environment(**({"WANDB_BASE_URL": url} if url else {}), **more),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

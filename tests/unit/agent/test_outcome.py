@@ -41,6 +41,13 @@ def test_what_the_client_prints_at_the_end_is_no_error():
     assert first_error_line("\x1b[34mwandb\x1b[0m: \nwandb:\nwandb: View run\n") is None
 
 
+def test_fatal_error_is_named_and_not_the_modules_that_python_lists_after_it():
+    dump = (
+        "Fatal Python error: Bus error\n\nThread 0x1:\n  File x\n\nExtension modules: numpy, a.b\n"
+    )
+    assert first_error_line(dump) == "Fatal Python error: Bus error"
+
+
 def test_long_line_is_cut():
     assert len(first_error_line("x" * 10_000)) == 500
 
