@@ -24,7 +24,8 @@ from sweepd.engine import (
 )
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, AgentView, Command
-from sweepd.store import Store
+from sweepd.store import Store, Tx
+from sweepd.store import tables as t
 
 PROJECT = "mnist"
 
@@ -163,6 +164,47 @@ class Lab:
             definition=definition,
         )
         return view.name
+
+    def edit(self, sweep: str, definition: str) -> None:
+        """Give a sweep another definition, as somebody else does."""
+        view = self.store.read_sync(
+            sweeps.find_sweep, actor=self.account, need=Need.READ, name=sweep
+        )
+        self.store.write_sync(
+            sweeps.update_sweep, actor=self.account, sweep_id=view.id, definition=definition
+        )
+
+    def explain(self, run: str, seeded: "Seeded") -> None:
+        """Leave with a trial what a model would have said of it."""
+        found = self.run(run).trial
+        near = self.store.read_sync(
+            sweeps.trials_of, actor=self.account, need=Need.READ, sweep_id=found.sweep_id
+        )
+        first = min((one for one in near if one.ended_at), key=lambda one: one.ended_at or 0.0)
+        objective = found.objective
+        nearest = [
+            {"index": 0, "distance": 0.25, "objective": first.objective, "is_feasible": True},
+            {"index": 999, "distance": 0.5, "objective": None, "is_feasible": False},
+        ]
+        why = {
+            "origin": "model",
+            "mean": objective + 0.01,
+            "low": objective - 0.05,
+            "high": objective + 0.07,
+            "log_ei": -1.5,
+            "p_feasible": 0.9,
+            "nearest": nearest,
+        }
+
+        def write(tx: Tx) -> None:
+            row = t.trial.c.id == found.id
+            tx.conn.execute(
+                t.trial.update()
+                .where(row)
+                .values(why=json.dumps(why), origin="search", basis_event=1)
+            )
+
+        self.store.write_sync(write)
 
     def agent(self, sweep: str, host: str) -> AgentView:
         return self.store.write_sync(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -101,4 +102,141 @@ def test_importance_says_that_it_needs_more_runs(tab: Tab, seeded: Seeded) -> No
 
     expect(page.locator("#importance")).to_contain_text("Needs 20 finished runs")
     expect(page.locator("#importance")).to_contain_text("With 1 so far")
+    assert tab.problems == []
+
+
+def test_configuration_of_ones_own_is_enqueued_by_keyboard(
+    tab: Tab, page: Page, lab: Lab, done: str
+) -> None:
+    page.get_by_role("button", name="Try a configuration").press("Enter")
+    dialog = page.locator("#enqueue")
+    expect(dialog).to_contain_text("These are the values of trial-")
+    lr = dialog.get_by_label("opt.lr")
+    expect(lr).not_to_have_value("")
+    expect(dialog).to_contain_text("a number from 0.0001 to 1")
+    look(page, "enqueue")
+
+    dialog.get_by_label("kind").fill("null")
+    dialog.get_by_label("noise").fill("7")
+    lr.fill("1e-3")
+    lr.press("Enter")
+
+    expect(dialog.locator("#enqueue-told")).to_contain_text("waits: the next free agent takes it")
+    expect(dialog.locator("#enqueue-told")).to_contain_text("noise is 7, not a number from 0 to 1")
+    look(page, "enqueued")
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+    command = lab.ask(lab.agent(done, "box2"), set())
+    assert command is not None
+    assert command.config["opt"] == {"lr": 0.001}
+    assert (command.config["kind"], command.config["noise"]) == (None, 7)
+    assert tab.problems == []
+
+
+def test_run_is_run_again_with_edits_and_a_missing_value_is_named(
+    page: Page, tab: Tab, seeded: Seeded
+) -> None:
+    row = page.locator("#runs tbody tr").last
+    title = row.locator(".run-name a").inner_text()
+    row.locator(".run-name a").click()
+    page.get_by_role("link", name="Run again with edits").click()
+
+    dialog = page.locator("#enqueue")
+    expect(dialog).to_contain_text(f"These are the values of {title}")
+    dialog.get_by_label("width").fill("")
+    page.get_by_role("button", name="Enqueue", exact=True).click()
+    expect(dialog.locator("#enqueue-told")).to_contain_text("needs width (one of 16, 32, 64)")
+    expect(page).not_to_have_url(re.compile("like="))
+    assert [one for one in tab.problems if "400" not in one] == []
+
+
+def test_definition_is_edited_with_its_changes_shown_first(
+    tab: Tab, page: Page, seeded: Seeded, done: str
+) -> None:
+    page.get_by_role("tab", name="Definition").click()
+    expect(page.locator("#version-note")).to_contain_text("registered")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text = page.locator("#editor-text")
+    old = text.input_value()
+    save = page.locator("#editor-save")
+
+    text.fill(old.replace("minimize", "maximize"))
+    page.get_by_role("button", name="Show what changes").click()
+    expect(page.locator("#editor-told")).to_contain_text("cannot change the metric's name and goal")
+    expect(save).to_be_disabled()
+    text.fill(
+        old.replace("run_cap: 60", "run_cap: 80").replace(
+            "max: 1.0}\n  width", "max: 0.1}\n  width"
+        )
+    )
+    page.get_by_role("button", name="Show what changes").click()
+    told = page.locator("#editor-told")
+    expect(told).to_contain_text("run_cap: 60 → 80")
+    expect(told).to_contain_text("trials so far are not of the new space")
+    expect(told.locator('.diff[data-sign="+"]')).to_have_count(2)
+    look(page, "edit")
+    save.click()
+
+    expect(page.locator("#editor")).not_to_be_visible()
+    expect(page.locator("#version")).to_have_value("2")
+    expect(page.locator("#version-note")).to_contain_text("by ada; 0 trials")
+    page.locator("#against").select_option("1")
+    expect(page.locator('#yaml .diff[data-sign="-"]').first).to_contain_text("run_cap: 60")
+    page.emulate_media(color_scheme="dark")
+    look(page, "versions-dark")
+    expect(page.locator("#sentence")).to_contain_text("of 80 trials")
+    assert page.title() != "owned"
+    assert tab.problems == []
+
+
+def test_edit_of_an_older_version_is_refused(tab: Tab, page: Page, lab: Lab, done: str) -> None:
+    page.get_by_role("tab", name="Definition").click()
+    page.get_by_role("button", name="Edit", exact=True).click()
+    text = page.locator("#editor-text")
+    old = text.input_value()
+    text.fill(old + "name: mine\n")
+    page.get_by_role("button", name="Show what changes").click()
+    expect(page.locator("#editor-save")).to_be_enabled()
+    lab.edit(done, old + "name: theirs\n")
+
+    page.locator("#editor-save").click()
+
+    expect(page.locator("#editor-told")).to_contain_text("somebody made version")
+    assert [one for one in tab.problems if "409" not in one] == []
+
+
+def test_run_says_why_it_was_suggested_and_what_came_out(
+    tab: Tab, page: Page, lab: Lab, seeded: Seeded, done: str
+) -> None:
+    run = page.locator("#runs tbody tr").first.get_attribute("data-run")
+    assert run is not None
+    lab.explain(run, seeded)
+
+    tab.open(f"{seeded.project_url}/runs/{run}#overview")
+
+    card = page.locator("#decision-card")
+    expect(card).to_contain_text("The model of the results so far expected the most of it.")
+    expect(card).to_contain_text("within what was expected")
+    expect(card).to_contain_text("log EI −1.5".replace("−", "-"))
+    expect(card).to_contain_text("Chance not to fail90 %")
+    expect(card.locator("li a")).to_have_count(1)
+    expect(card.locator(".expected .outcome")).to_have_count(1)
+    expect(card).to_contain_text("version 1")
+    look(page, "decision")
+    assert page.title() != "owned"
+    assert tab.problems == []
+
+
+def test_run_that_a_rule_stopped_says_why(tab: Tab, seeded: Seeded) -> None:
+    page = tab.open(seeded.sweep_url)
+    early = page.locator("#runs tbody tr", has_text="Stopped early").first
+    expect(early).to_be_visible()
+    early.locator(".run-name a").click()
+    page.get_by_role("tab", name="Overview").click()
+
+    card = page.locator("#decision-card")
+    expect(card).to_contain_text("A random draw.")
+    expect(card).to_contain_text("By hyperband")
+    expect(card).to_contain_text("the threshold 0.")
+    look(page, "stopped")
     assert tab.problems == []

@@ -68,6 +68,7 @@ def filled(path, *, entity, project, run, sweep):
         "version": "v0",
         "alias": "latest",
         "user": "ann",
+        "agent": "a1",
         "team": entity,
         "key": "k" * 12,
         "session": "s" * 16,

@@ -17,7 +17,7 @@ from sweepd.spec import (
     canonical,
 )
 
-__all__ = ["metric_axis", "parameter_axes", "parameter_axis"]
+__all__ = ["bands_of", "metric_axis", "parameter_axes", "parameter_axis"]
 
 #: Whole numbers in at most so many values are shown as bands.
 _FEW = 12
@@ -44,7 +44,7 @@ def parameter_axis(name: str, law: Distribution, values: Sequence[Any]) -> dict[
     no longer gives (prior runs, an edited definition) get bands of their own at the end.
     """
     axis: dict[str, Any] = {"name": name, "role": "parameter"}
-    bands = _bands(law)
+    bands = bands_of(law)
     if bands is not None:
         known = {canonical(value) for value in bands}
         extra = [value for value in values if canonical(value) not in known]
@@ -82,7 +82,7 @@ def metric_axis(metric: str, *, goal: str, values: Iterable[float]) -> dict[str,
     return {**axis, "lo": low, "hi": high, **({"clamp": clamp} if clamp else {})}
 
 
-def _bands(law: Distribution) -> list[Any] | None:
+def bands_of(law: Distribution) -> list[Any] | None:
     """Return the values of a law that is shown as bands, in order; None for the others."""
     if isinstance(law, Categorical):
         values = list(law.values)

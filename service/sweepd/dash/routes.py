@@ -10,6 +10,7 @@ from sweepd.dash import (
     adminpage,
     artifactpage,
     assets,
+    byhand,
     comparepage,
     listings,
     live,
@@ -66,6 +67,7 @@ def _data(guard: Guard) -> list[BaseRoute]:
         "/-/data/project/{entity}/{project}": listings.project_data,
         "/-/data/sweep/{entity}/{project}/{name}": sweeppage.data,
         "/-/data/sweep/{entity}/{project}/{name}/importance": sweeppage.importance,
+        "/-/data/sweep/{entity}/{project}/{name}/versions": byhand.list_versions,
         f"{run}/series": runpage.series,
         f"{run}/histograms": mediapage.histograms,
         f"{run}/media": mediapage.media,
@@ -84,10 +86,14 @@ def _data(guard: Guard) -> list[BaseRoute]:
 
 
 def _actions(guard: Guard) -> list[BaseRoute]:
-    sweep = "/-/sweep/{entity}/{project}/{name}/{action}"
+    sweep = "/-/sweep/{entity}/{project}/{name}"
     run = "/-/run/{entity}/{project}/{name}"
     return [
-        Route(sweep, guard.action(sweeppage.control), methods=["POST"]),
+        Route(f"{sweep}/enqueue", guard.action(byhand.enqueue), methods=["POST"]),
+        Route(f"{sweep}/preview", guard.action(byhand.preview), methods=["POST"]),
+        Route(f"{sweep}/edit", guard.action(byhand.edit), methods=["POST"]),
+        Route(f"{sweep}/release/{{agent}}", guard.action(byhand.release), methods=["POST"]),
+        Route(f"{sweep}/{{action}}", guard.action(sweeppage.control), methods=["POST"]),
         Route(f"{run}/stop", guard.action(runpage.stop), methods=["POST"]),
         Route(f"{run}/finish", guard.action(runpage.finish), methods=["POST"]),
         Route("/logout", guard.form(login.leave), methods=["POST"]),

@@ -11,11 +11,11 @@ from sweepd.dash.assets import HEADERS
 from sweepd.dash.filelinks import add_links, file_link
 from sweepd.dash.mediashape import charts
 from sweepd.dash.plain import digest, dump
-from sweepd.dash.runshape import attempt_data, files_data, run_data
+from sweepd.dash.runshape import attempt_data, decision_data, files_data, run_data
 from sweepd.dash.sweepshape import address
 from sweepd.dash.vegalite import as_preset
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import alerts, files, history, presets, runs, sweeps
+from sweepd.engine import alerts, decisions, files, history, presets, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput, NotFound
@@ -66,6 +66,7 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     if run.trial is not None:
         found = queries.attempts(tx, trial_id=run.trial.id)
         shown["attempts"] = [attempt_data(attempt) for attempt in found]
+    shown["decision"] = decision_data(decisions.decision_of(tx, run=run), run)
     shown["alerts"] = [asdict(one) for one in alerts.list_alerts(tx, run_id=run.id)]
     shown["files"] = files_data(listed.items, own)
     shown["n_files"] = files.count_files(tx, run_id=run.id)

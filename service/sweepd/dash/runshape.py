@@ -10,12 +10,14 @@ from sweepd.dash.plain import config_values, flatten, parse
 from sweepd.dash.queries import AttemptRow
 from sweepd.dash.sweepshape import address
 from sweepd.dash.words import run_badge
+from sweepd.engine.decisions import DecisionView
 from sweepd.engine.views import FileView, RunView
 from sweepd.errors import Reason
 from sweepd.states import RunState
 
 __all__ = [
     "attempt_data",
+    "decision_data",
     "files_data",
     "histogram",
     "listed_run",
@@ -163,6 +165,16 @@ def attempt_data(attempt: AttemptRow) -> dict[str, Any]:
         "signal": attempt.signal,
         "message": attempt.message,
     }
+
+
+def decision_data(decision: DecisionView | None, run: RunView) -> dict[str, Any] | None:
+    """Return why a run was suggested and stopped, with links to the trials that it names."""
+    if decision is None:
+        return None
+    shown = asdict(decision)
+    for one in shown["nearest"]:
+        one["url"] = address(run.entity, run.project, "runs", one["run"])
+    return shown
 
 
 def files_data(files: Sequence[FileView], links: Sequence[str]) -> list[dict[str, Any]]:

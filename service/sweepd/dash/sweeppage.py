@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash import queries
+from sweepd.dash import byhand, queries
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
@@ -45,6 +45,7 @@ def gather(
         base_url=base_url,
         now=tx.now,
     )
+    shown["fields"] = byhand.fields(definition)
     shown["stamp"] = digest(queries.sweep_stamp(tx, sweep_id=view.id))
     return view, shown
 
@@ -68,6 +69,7 @@ async def page(visit: Visit) -> Response:
         "data": address("-", "data", "sweep", *place),
         "feed": address("-", "feed", "sweep", *place),
         "control": address("-", "sweep", *place),
+        "versions": address("-", "data", "sweep", *place, "versions"),
         "compare": address(view.entity, view.project, "compare"),
     }
     return visit.page(

@@ -12,7 +12,7 @@ from sweepd.dash.queries import TrialRow
 from sweepd.dash.words import Pace, ends_in, run_badge, sweep_badge, sweep_sentence
 from sweepd.engine.views import AgentView, SweepView, TrialView
 from sweepd.spec import Definition, signed
-from sweepd.states import SWEEP_MOVES, AgentState, RunState, SweepState
+from sweepd.states import SWEEP_MOVES, AgentState, RunState, SweepState, is_terminal
 
 __all__ = ["address", "controls", "curve_runs", "progress", "sweep_data", "trial_value"]
 
@@ -114,6 +114,7 @@ def sweep_data(
             "stop_reason": view.stop_reason,
             "notice": view.notice,
             "controls": controls(view.state, n_running=view.n_running),
+            "takes_more": not is_terminal(view.state) and view.stop_reason is None,
             "method": view.method,
             "metric": metric,
             "goal": definition.goal,
@@ -247,6 +248,9 @@ def _agent(agent: AgentView, view: SweepView) -> dict[str, Any]:
         "n_runs": agent.n_runs,
         "created": agent.created_at,
         "seen": agent.heartbeat_at,
+        "device": agent.device,
+        "quarantine": agent.quarantine,
+        "quarantined": agent.quarantined_at,
         "run": run,
         "run_url": address(view.entity, view.project, "runs", run) if run else None,
     }

@@ -3,8 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepd.engine import agents, alerts, byhand, outcomes, runs, sessions, sweeps, versions
+from sweepd.engine import (
+    agents,
+    alerts,
+    byhand,
+    decisions,
+    outcomes,
+    runs,
+    sessions,
+    sweeps,
+    versions,
+)
 from sweepd.engine.access import Need
+from sweepd.engine.decisions import DecisionView
 from sweepd.engine.importance import ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
@@ -193,6 +204,10 @@ async def _alerts(run: RunView, info: Info) -> Sequence[AlertView]:
     return await info.context.read(alerts.list_alerts, run_id=run.id)
 
 
+async def _decision(run: RunView, info: Info) -> DecisionView | None:
+    return await info.context.read(decisions.decision_of, run=run)
+
+
 async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
     context = info.context
     token = await context.write(sessions.create_login_link, account=context.account)
@@ -201,7 +216,15 @@ async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
 
 FIELDS: Resolvers = {
     "Query": {"sweepdSweep": _sweep, "sweepdSweeps": _sweeps},
-    "Run": {"sweepdAlerts": _alerts},
+    "Run": {"sweepdAlerts": _alerts, "sweepdDecision": _decision},
+    "SweepdDecision": {
+        "versions": attribute("n_versions"),
+        "basisEvent": attribute("basis_event"),
+        "basisAt": attribute("basis_at"),
+        "logEI": attribute("log_ei"),
+        "feasibility": attribute("p_feasible"),
+    },
+    "SweepdNeighbour": {"runName": attribute("run"), "isFeasible": attribute("is_feasible")},
     "SweepdAlert": {"createdAt": attribute("at"), "repeats": attribute("n_repeats")},
     "Sweep": {
         "sweepdStatus": _itself,

@@ -96,6 +96,36 @@ def test_odd_values_run_with_a_warning(lab, enqueue, texts):
     assert lab.ask(lab.register(sweep)).config == {"lr": 5.0, "layer": 2, "layers": 3}
 
 
+def test_conditions_and_constraints_are_known(lab, enqueue):
+    sweep = lab.create(
+        """
+method: random
+metric: {name: loss}
+parameters:
+  opt: {values: [sgd, adam]}
+  momentum: {min: 0.0, max: 1.0}
+  width: {values: [8, 16]}
+  depth: {values: [1, 2]}
+sweepd:
+  when: {momentum: {opt: [sgd]}}
+  constraints: ["width * depth <= 16"]
+"""
+    )
+
+    plain = enqueue(sweep, {"opt": "adam", "width": 8, "depth": 2})
+    odd = enqueue(sweep, {"opt": "adam", "momentum": 0.5, "width": 16, "depth": 2})
+    with pytest.raises(InvalidInput, match=r"^needs momentum \(a number from 0 to 1\)"):
+        enqueue(sweep, {"opt": "sgd", "width": 8, "depth": 2})
+
+    assert plain.warnings == ()
+    left_out, broken = odd.warnings
+    assert (
+        left_out == "momentum does not exist in this configuration by sweepd.when: it is left out"
+    )
+    assert broken.startswith("width * depth <= 16 is not so: it runs")
+    assert lab.ask(lab.register(sweep)).config == {"opt": "adam", "width": 8, "depth": 2}
+
+
 def test_who_may_not_write_or_names_nothing_is_refused(lab, enqueue, texts, bob):
     sweep = lab.create(texts["random"])
 

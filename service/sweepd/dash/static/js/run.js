@@ -4,6 +4,7 @@ import { runColor } from "./color.js";
 import { h, icon, pageData, put, stateBadge, tabs } from "./dom.js";
 import { bytes, keepTimes, lasting, number, setNow, value, when } from "./format.js";
 import { customChart } from "./customchart.js";
+import { drawDecision } from "./decision.js";
 import { HeatMap } from "./heatmap.js";
 import { live } from "./live.js";
 import { LogView } from "./logview.js";
@@ -117,6 +118,7 @@ function head({ run, pruned, attempts, alerts: told }) {
   if (head.key !== key) {
     head.key = key;
     put($("controls"),
+      run.sweep && run.trial !== null ? h("a", { class: "btn", id: "again", href: `${run.sweep_url}?like=${encodeURIComponent(run.name)}`, title: "put its configuration, with changes of yours, into the sweep" }, "Run again with edits") : null,
       run.is_stuck ? h("button", { class: "btn", type: "button", title: "nothing is heard of its process: say that it was done", data: { control: "finish" }, onclick: (event) => ask(event, data.address.finish) }, icon("finished"), "Mark as finished") : null,
       run.is_live ? h("button", { class: "btn", type: "button", disabled: Boolean(isStopping), title: "ask its process to stop", data: { control: "stop" }, onclick: (event) => ask(event, data.address.stop) }, icon("stop"), isStopping ? "Stopping…" : "Stop run") : null);
   }
@@ -217,6 +219,7 @@ function draw(fresh) {
   head(data);
   about(data);
   attempts(data);
+  drawDecision(data);
   runArtifacts(data);
   alerts(data);
   pairs("config", data.config, needles.config);

@@ -52,6 +52,17 @@ export async function act(address) {
   return false;
 }
 
+/** Send a form's data as JSON; return `{answer}`, or `{error}` in words. */
+export async function send(address, body) {
+  try {
+    const answer = await fetch(address, { method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const found = await answer.json().catch(() => ({}));
+    return answer.ok ? { answer: found } : { error: found.error ?? `The server answered ${answer.status}.` };
+  } catch {
+    return { error: "The server does not answer." };
+  }
+}
+
 /** Show sentences at the top of a page: `[{tone, text, icon}]`. */
 export function banners(root, items, icon) {
   root.hidden = items.length === 0;

@@ -1,6 +1,8 @@
 // A sweep's page.
 
 import { BestSoFar } from "./bestsofar.js";
+import { Definition } from "./definition.js";
+import { enqueueForm } from "./enqueue.js";
 import { runColor } from "./color.js";
 import { copyText, h, icon, pageData, put, s, stateBadge, tabs } from "./dom.js";
 import { Focus, view } from "./focus.js";
@@ -11,7 +13,6 @@ import { live } from "./live.js";
 import { Parallel } from "./parallel.js";
 import { act, banners, choose, progressBar, toggle, watchFilter, watchPicks } from "./shared.js";
 import { nameCell, RunsTable, stateCell } from "./table.js";
-import { paintYaml } from "./yaml.js";
 
 const $ = (id) => document.getElementById(id);
 const data = pageData();
@@ -41,12 +42,26 @@ async function control(name, button) {
   button.disabled = false;
 }
 
+const enqueue = enqueueForm(`${data.address.control}/enqueue`);
+
+/** Open the form with a run's values: those of the one that is named, else of the best. */
+function tryOne(id) {
+  const run = byId.get(id ?? data.sweep.best?.run);
+  enqueue(data.fields, run);
+}
+
+async function release(id, button) {
+  button.disabled = true;
+  if (await act(`${data.address.control}/release/${encodeURIComponent(id)}`)) await refresh();
+  button.disabled = false;
+}
+
 function head({ sweep }) {
-  const state = JSON.stringify([sweep.state, sweep.controls]);
+  const state = JSON.stringify([sweep.state, sweep.controls, sweep.takes_more]);
   if (head.state !== state) {
     head.state = state;
     put($("state"), stateBadge(sweep.state, { pill: true }));
-    put($("controls"), sweep.controls.map((name) => {
+    put($("controls"), sweep.takes_more ? h("button", { class: "btn", type: "button", id: "try", title: "run a configuration of your own next", onclick: () => tryOne(null) }, "Try a configuration") : null, sweep.controls.map((name) => {
       const { label, icon: sign, hint, cls } = CONTROLS[name];
       return h("button", { class: `btn ${cls ?? ""}`, type: "button", title: hint, data: { control: name }, onclick: (event) => control(name, event.currentTarget) }, icon(sign), label);
     }));
@@ -158,6 +173,7 @@ function columns({ sweep, axes }) {
     ...parameters.map((axis) => ({ key: `p:${axis.name}`, label: axis.name, right: axis.kind !== "band" || typeof axis.values[0] === "number", get: (run) => sortable(run.config[axis.name]), show: (run) => h("span", { title: value(run.config[axis.name]) }, value(run.config[axis.name])) })),
     { key: "number", label: "Trial", right: true, get: (run) => run.number, show: (run) => run.number },
     { key: "time", label: "Duration", right: true, get: (run) => (run.started ? (run.ended ?? data.now) - run.started : null), show: (run) => lasting(run.started, run.ended) },
+    ...(sweep.version > 1 ? [{ key: "version", label: "Version", title: "of the definition that it came from", right: true, get: (run) => run.version, show: (run) => run.version }] : []),
     { key: "created", label: "Made", downFirst: true, get: (run) => run.created, show: (run) => when(run.created) },
     { key: "why", label: "Note", cls: "clip", get: (run) => run.state.why, show: (run) => h("span", { class: "dim", title: run.state.why }, run.state.why ?? "") },
   ];
@@ -196,13 +212,16 @@ function agents({ agents: list }) {
     put($("agents"), h("div", { class: "empty" }, h("h3", {}, "No agent has connected yet"), h("p", {}, "Run the command above on any machine that reaches this service.")));
     return;
   }
-  const heads = ["Agent", "State", "Host", "Current run", "Runs", "Last heartbeat", "Connected"];
+  const hasQuarantine = list.some((one) => one.quarantine);
+  const heads = ["Agent", "State", "Host", "Current run", "Runs", "Last heartbeat", "Connected", ...(hasQuarantine ? ["In quarantine"] : [])];
   put($("agents"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
     h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, list.map((one) => h("tr", {},
-      h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", { class: "clip" }, one.host),
+      h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", { class: "clip", title: one.host }, [one.host, one.device].filter(Boolean).join(" · ")),
       h("td", { class: "clip" }, one.run ? h("a", { href: one.run_url }, byId.get(one.run)?.title ?? one.run) : h("span", { class: "faint" }, "–")),
-      h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created))))))));
+      h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created)),
+      hasQuarantine ? h("td", { class: "wrap" }, one.quarantine ? h("div", { class: "line" }, h("span", { class: "grow" }, one.quarantine, ", since ", when(one.quarantined)),
+        h("button", { class: "btn small", type: "button", data: { release: one.id }, title: "hand out trials there again, as if nothing had failed", onclick: (event) => release(one.id, event.currentTarget) }, "Release")) : "") : null))))));
 }
 
 put($("agent-kind"), data.commands.map((one, i) => h("button", { type: "button", data: { name: one.name }, "aria-pressed": String(i === 0) }, `${one.name} agent`)));
@@ -210,9 +229,7 @@ const showCommand = (name) => { $("command").textContent = data.commands.find((o
 choose($("agent-kind"), "name", showCommand);
 showCommand(data.commands[0].name);
 $("copy").addEventListener("click", (event) => copyText(event.currentTarget, $("command").textContent));
-const yaml = $("yaml").textContent;
-paintYaml($("yaml"), yaml);
-$("copy-yaml").addEventListener("click", (event) => copyText(event.currentTarget, yaml));
+const definition = new Definition({ address: data.address, onSaved: () => refresh() });
 
 // --- everything
 
@@ -243,6 +260,7 @@ function draw(fresh, first = null) {
   table.set({ runs: data.runs, columns: columns(data), bestId: data.sweep.best?.run });
   $("rule").textContent = data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
   agents(data);
+  definition.set(data.sweep);
 }
 
 setNow(data.now);
@@ -250,3 +268,4 @@ draw(data, { brushes: brushesOfAddress(), order: view.get("axes")?.split(" ").ma
 keepTimes();
 tabs($("tabs"));
 const refresh = live({ feed: data.address.feed, data: data.address.data, stamp: data.stamp, onData: draw });
+if (view.get("like")) { tryOne(view.get("like")); view.set("like", null); }

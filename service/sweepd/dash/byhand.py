@@ -1,0 +1,161 @@
+"""What a person does to a sweep by forms of its page: enqueue, edit, release a place."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sweepd.dash.axes import bands_of
+from sweepd.dash.plain import dump
+from sweepd.dash.sweepshape import address
+from sweepd.dash.visit import Visit, json_text
+from sweepd.engine import agents, byhand, sweeps, versions
+from sweepd.engine.access import Need
+from sweepd.engine.views import Account, SweepView
+from sweepd.errors import Conflict, InvalidInput
+from sweepd.spec import Definition, read_value
+from sweepd.store import Tx
+
+__all__ = ["edit", "enqueue", "fields", "list_versions", "preview", "release"]
+
+_LONGEST = 2**21  # bytes of a request: a definition has at most half of it
+
+
+def fields(definition: Definition) -> list[dict[str, Any]]:
+    """Return the fields of the form that enqueues: what each allows, and a value to begin with."""
+    space = definition.space
+    middle = space.from_unit(np.full(space.d, 0.5))
+    return [
+        {
+            "name": parameter.name,
+            "allowed": parameter.distribution.allowed,
+            "choices": bands_of(parameter.distribution) or [],
+            **({"value": middle[parameter.name]} if parameter.name in middle else {}),
+        }
+        for parameter in space.searched
+    ]
+
+
+async def enqueue(visit: Visit) -> Response:
+    """Put a run of the form's values into the sweep."""
+    sweep = await _sweep(visit)
+    body = await _body(visit.request)
+    given = body.get("values")
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+        raise InvalidInput("values: must be texts by the parameters' names")
+    config = {}
+    for name, text in given.items():
+        try:
+            config[str(name)] = read_value(text)
+        except InvalidInput as error:
+            raise InvalidInput(f"{name}: {error}") from None
+    like, title = body.get("like"), body.get("name")
+    made = await visit.write(
+        byhand.enqueue,
+        actor=visit.account,
+        sweep_id=sweep.id,
+        configs=[config],
+        like=like if isinstance(like, str) and like else None,
+        display_name=title.strip()[:200] or None if isinstance(title, str) else None,
+    )
+    run = {"run": made.runs[0], "url": address(sweep.entity, sweep.project, "runs", made.runs[0])}
+    return json_text(dump({**run, "warnings": made.warnings}))
+
+
+async def list_versions(visit: Visit) -> Response:
+    """Answer with every version of the definition."""
+    sweep = await _sweep(visit, Need.READ)
+    found = await visit.read(
+        versions.list_versions, actor=visit.account, sweep_id=sweep.id, need=Need.READ
+    )
+    return json_text(dump([asdict(one) for one in found]))
+
+
+async def preview(visit: Visit) -> Response:
+    """Answer with what a new definition would change."""
+    sweep = await _sweep(visit)
+    found = await visit.read(
+        versions.preview_edit,
+        actor=visit.account,
+        sweep_id=sweep.id,
+        definition=_definition(await _body(visit.request)),
+        need=Need.WRITE,
+    )
+    return json_text(dump(asdict(found)))
+
+
+def change(
+    tx: Tx, *, actor: Account, sweep_id: int, definition: str, version: object
+) -> tuple[SweepView, list[str]]:
+    """Give a sweep a new definition, if the present one is still the version that was edited.
+
+    Raises:
+        Conflict: if somebody made another version meanwhile, or the edit is none that can be made.
+    """
+    now = sweeps.sweep_by_id(tx, actor=actor, sweep_id=sweep_id, need=Need.WRITE).version
+    if version != now:
+        raise Conflict(f"somebody made version {now} meanwhile: reload the page to edit that one")
+    return sweeps.update_sweep(tx, actor=actor, sweep_id=sweep_id, definition=definition)
+
+
+async def edit(visit: Visit) -> Response:
+    """Give the sweep a new definition."""
+    sweep = await _sweep(visit)
+    body = await _body(visit.request)
+    view, warnings = await visit.write(
+        change,
+        actor=visit.account,
+        sweep_id=sweep.id,
+        definition=_definition(body),
+        version=body.get("version"),
+    )
+    return json_text(dump({"version": view.version, "warnings": warnings}))
+
+
+async def release(visit: Visit) -> Response:
+    """Take the place where an agent works out of quarantine."""
+    await _sweep(visit)
+    await visit.write(agents.release_slot, actor=visit.account, agent_id=visit["agent"])
+    return json_text("{}")
+
+
+async def _sweep(visit: Visit, need: Need = Need.WRITE) -> SweepView:
+    return await visit.read(
+        sweeps.get_sweep,
+        actor=visit.account,
+        need=need,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+    )
+
+
+def _definition(body: Mapping[str, Any]) -> str:
+    definition = body.get("definition")
+    if not isinstance(definition, str):
+        raise InvalidInput("definition: must be its text")
+    return definition
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a form's script sent.
+
+    Raises:
+        InvalidInput: if it is none, or longer than any form of ours.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST:
+            raise InvalidInput("this form is too long")
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput("a form of this service's own pages was expected")
+    return found

@@ -1,0 +1,58 @@
+// Why a trial was suggested, what was expected of it, and why it was stopped.
+
+import { h, put, s } from "./dom.js";
+import { number, when } from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+const pair = (name, ...content) => [h("dt", {}, name), h("dd", {}, content)];
+const WIDTH = 260;
+const HEIGHT = 20;
+
+/** Draw the card; it stays hidden for a run that is no trial. */
+export function drawDecision({ decision, run }) {
+  $("decision-card").hidden = !decision;
+  if (!decision) return;
+  const text = JSON.stringify(decision);
+  if (drawDecision.text === text) return;
+  drawDecision.text = text;
+  const { metric, goal } = decision;
+  $("decision-note").textContent = metric ? `${metric}, ${goal === "maximize" ? "higher" : "lower"} is better` : "";
+  put($("decision"), h("dl", { class: "pairs" },
+    pair("Suggested", decision.words),
+    decision.mean === null ? null : pair("Expected", expected(decision)),
+    decision.mean === null || decision.value === null ? null : pair("Came out", number(decision.value), h("span", { class: "dim" }, ` ${verdict(decision)}`)),
+    decision.log_ei === null ? null : pair("Acquisition", h("span", { title: "logarithm of the expected improvement, in standard deviations of the results" }, `log EI ${number(decision.log_ei, 3)}`)),
+    decision.p_feasible === null ? null : pair("Chance not to fail", `${Math.round(100 * decision.p_feasible)} %`),
+    decision.nearest.length === 0 ? null : pair("Nearest trials", h("ul", { class: "plain" }, decision.nearest.map((one) =>
+      h("li", {}, h("a", { href: one.url }, one.title), ` ${one.value === null ? (one.is_feasible ? "no value" : "failed") : number(one.value)}`, h("span", { class: "dim" }, `, distance ${number(one.distance, 2)}`))))),
+    decision.basis_event === null ? null : pair("Computed from", `event ${decision.basis_event}`, decision.basis_at ? [", ", when(decision.basis_at)] : ""),
+    pair("Definition", h("a", { href: `${run.sweep_url}#definition` }, `version ${decision.version}`), decision.n_versions > 1 ? ` of ${decision.n_versions}` : ""),
+    decision.stop ? pair("Stopped", stopped(decision)) : null));
+}
+
+function expected({ mean, low, high, value }) {
+  const words = `${number(mean)}, between ${number(low)} and ${number(high)} nine times of ten`;
+  if (low === null || high === null) return number(mean);
+  const all = [low, high, ...(value === null ? [] : [value])];
+  const [from, to] = [Math.min(...all), Math.max(...all)];
+  const x = (v) => 6 + (to > from ? (v - from) / (to - from) : 0.5) * (WIDTH - 12);
+  return [words, s("svg", { class: "expected", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
+    s("line", { class: "range", x1: x(low), x2: x(high), y1: HEIGHT / 2, y2: HEIGHT / 2 }),
+    s("line", { class: "mean", x1: x(mean), x2: x(mean), y1: 3, y2: HEIGHT - 3 }),
+    value === null ? null : s("circle", { class: "outcome", cx: x(value), cy: HEIGHT / 2, r: 4.5 }))];
+}
+
+function verdict({ low, high, value, goal }) {
+  if (low === null || high === null) return "";
+  if (value >= low && value <= high) return "within what was expected";
+  return (value < low) === (goal === "minimize") ? "better than expected" : "worse than expected";
+}
+
+function stopped({ stop, metric }) {
+  const numbers = [
+    stop.band === null ? null : `after ${stop.band} values`,
+    stop.value === null ? null : `${metric ?? "it"} was ${number(stop.value)}`,
+    stop.threshold === null ? null : `the threshold ${number(stop.threshold)}`,
+  ].filter(Boolean);
+  return [`By ${stop.rule}`, numbers.length ? `: ${numbers.join(", ")}` : "", ", ", when(stop.at), stop.words ? h("div", { class: "dim" }, stop.words) : null];
+}

@@ -1,0 +1,101 @@
+"""Why a trial was suggested and stopped, as far as it was kept."""
+
+import json
+
+import pytest
+
+from sweepd.engine import byhand
+from sweepd.engine.decisions import decision_of
+from sweepd.store import tables as t
+
+STOPPED = """
+method: random
+metric: {name: loss, goal: minimize}
+parameters: {lr: {min: 0.0, max: 1.0}}
+early_terminate: {type: hyperband, min_iter: 2, eta: 2}
+"""
+
+
+@pytest.fixture
+def decision(lab):
+    return lambda command: lab.store.read_sync(decision_of, run=lab.run_of(command))
+
+
+@pytest.fixture
+def explain(lab):
+    def explain(command, **why):
+        def write(tx):
+            row = t.trial.c.run_id == lab.run_of(command).id
+            tx.conn.execute(t.trial.update().where(row).values(why=json.dumps(why)))
+
+        lab.write(write)
+
+    return explain
+
+
+def test_values_are_those_of_the_metric_whatever_its_goal(lab, texts, decision, explain):
+    sweep = lab.create(texts["random"].replace("minimize", "maximize"))
+    agent = lab.register(sweep)
+    first = lab.run(agent, 0.25)
+    command = lab.run(agent, 0.5)
+    near = [{"index": 0, "distance": 0.1, "objective": -0.25, "is_feasible": True}]
+    explain(command, origin="model", mean=-0.5, low=-0.75, high=-0.25, nearest=near)
+
+    found = decision(command)
+
+    assert (found.low, found.mean, found.high, found.value) == (0.25, 0.5, 0.75, 0.5)
+    (neighbour,) = found.nearest
+    assert (neighbour.run, neighbour.value) == (first.run, 0.25)
+    assert found.words.startswith("The model of the results so far")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"index": 0, "objective": 9.0},
+        {"index": -1, "objective": None},
+        {"index": "0", "objective": "x"},
+        {"index": 99},
+    ],
+)
+def test_neighbour_that_is_no_trial_of_the_sweep_is_left_out(lab, texts, decision, explain, entry):
+    sweep = lab.create(texts["random"])
+    agent = lab.register(sweep)
+    lab.run(agent, 0.25)
+    command = lab.run(agent, 0.5)
+    explain(command, nearest=[entry, "nonsense"], mean="nonsense")
+
+    assert decision(command).nearest == ()
+    assert decision(command).mean is None
+
+
+def test_origin_is_told_where_the_search_says_nothing(lab, texts, decision):
+    sweep = lab.create(texts["grid"])
+    agent = lab.register(sweep)
+    found = decision(lab.run(agent, 1.0))
+    lab.write(byhand.enqueue, actor=lab.actor, sweep_id=sweep.id, configs=[{"a": 9, "b": "z"}])
+    mine = decision(lab.run(agent, 1.0))
+
+    assert (found.words, found.version, found.n_versions) == ("The next point of the grid.", 1, 1)
+    assert (found.mean, found.nearest, found.stop) == (None, (), None)
+    assert mine.words == "alice enqueued it."
+
+
+def test_run_that_a_rule_stopped_says_what_it_was_compared_with(lab, decision):
+    sweep = lab.create(STOPPED)
+    commands = []
+    for value in (1.0, 2.0, 9.0):
+        command = lab.ask(lab.register(sweep))
+        lab.start(command)
+        lab.log(command, value, value, value)
+        commands.append(command)
+
+    stop = decision(commands[-1]).stop
+
+    assert (stop.rule, stop.band, stop.value) == ("hyperband", 2, 9.0)
+    assert stop.threshold < 9.0
+    assert "9" in stop.words
+
+
+def test_run_that_is_no_trial_has_no_decision(store, upsert):
+    assert store.read_sync(decision_of, run=upsert()) is None
