@@ -25,7 +25,7 @@ __all__ = ["is_any", "next_lease"]
 
 #: Seconds after which nothing more is expected of a process that was stopped. Its client says
 #: `complete`, unless it was killed; until then a promotion would race with what it has yet to say.
-_SETTLED_S = 30.0
+_SETTLED_S = 15.0
 
 
 def next_lease(

@@ -68,6 +68,16 @@ class Asha:
             rung *= self.eta
         return tuple(rungs)
 
+    @property
+    def judged_at(self) -> tuple[int, ...]:
+        """Return the numbers (0, 1, …) of the values that a run is compared by."""
+        return tuple(rung - 1 for rung in self.rungs)
+
+    def threshold(self, reached: Sequence[float]) -> float | None:
+        """Return the worst value that is good enough among those that all runs had at a rung."""
+        slots = self._slots(len(reached), at_least=0 if self.promote else 1)
+        return sorted(reached)[slots - 1] if slots else None
+
     def rung_of(self, n_values: int) -> int:
         """Return the highest rung that a run of so many values has reached, 0 before the first."""
         return max((rung for rung in self.rungs if rung <= n_values), default=0)

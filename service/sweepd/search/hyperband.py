@@ -5,6 +5,7 @@ values than that, and `curve[band]` is what it had there. Bands, thresholds and 
 follow W&B's engine to the letter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweepd.search.protocols import Decision, Peers, Progress
@@ -54,14 +55,22 @@ class Hyperband:
                 band *= self.eta
         return tuple(bands)
 
+    @property
+    def judged_at(self) -> tuple[int, ...]:
+        """Return the numbers (0, 1, …) of the values that a run is compared by."""
+        return self.bands
+
+    def threshold(self, reached: Sequence[float]) -> float:
+        """Return what is needed to go on among the values that all runs had at a band."""
+        rank = min(int((1.0 / self.eta) * len(reached)), len(reached) - 1)
+        return sorted(reached)[rank]
+
     def should_stop(self, run: Progress, others: Peers) -> Decision | None:
         """Return why the run is to stop, or None if it may go on."""
         passed = [band for band in self.bands if band < len(run.curve)]
         if not passed:
             return None
         band = passed[-1]
-        reached = sorted((run.curve[band], *others.at(band)))
-        rank = min(int((1.0 / self.eta) * len(reached)), len(reached) - 1)
-        threshold = reached[rank]
+        threshold = self.threshold((run.curve[band], *others.at(band)))
         value = run.curve[band] if self.strict else min(run.curve)
         return Decision(band=band, threshold=threshold, value=value) if value > threshold else None

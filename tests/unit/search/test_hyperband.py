@@ -1,5 +1,6 @@
 """Hyperband, held to W&B's own engine."""
 
+import math
 import random
 import warnings
 
@@ -8,7 +9,7 @@ import pytest
 from sweepd.search import Curves, Decision, Progress
 from sweepd.search.hyperband import Hyperband
 
-HUGE = 1e300
+HUGE = 1.7e308
 
 
 @pytest.mark.parametrize(
@@ -61,32 +62,58 @@ def test_strict_looks_at_the_band_and_lenient_at_the_best_so_far():
     assert _decide(Hyperband(min_iter=1, strict=False), curve, others) is None
 
 
+STATES = (
+    "running",
+    "pending",
+    "finished",
+    "killed",
+    "crashed",
+    "failed",
+    "preempted",
+    "preempting",
+)
+#: What a run may log beside finite values of the metric: none of it is an iteration.
+NOISE = ({}, {"other": 1.0}, {"loss": math.nan}, {"loss": math.inf}, {"loss": -math.inf})
+NOISE += ({"loss": "3"}, {"loss": None}, {"loss": True}, {"loss": [1.0]})
+
+
 def _history(rng):
     """Return the keys of a stop rule, and curves of some runs, the running ones first."""
-    eta = rng.choice([2, 3, 4, 1.5, 2.7])
+    eta = rng.choice([2, 3, 4, 1.5, 2.7, 1.01, 40])
     if rng.random() < 0.5:
         keys = {"min_iter": rng.randint(1, 5), "eta": eta}
     else:
-        keys = {"max_iter": rng.randint(5, 40), "s": rng.randint(1, 4), "eta": eta}
+        keys = {"max_iter": rng.choice([rng.randint(5, 40), 10**9]), "s": rng.randint(1, 4)}
+        keys["eta"] = eta
     n_running, n_ended = rng.randint(1, 4), rng.randint(0, 8)
+    scale = rng.choice([1.0, 1e300, 1e-300])
+    digits = rng.choice([0, 1, 6])  # with few of them there are ties
     curves = []
     for _ in range(n_running + n_ended):
         level = rng.gauss(0, 2)
-        curves.append([round(rng.gauss(level, 1), 1) for _ in range(rng.choice([0, 1, 3, 10, 30]))])
+        length = rng.choice([0, 1, 2, 3, 4, 10, 30])
+        curves.append([scale * round(rng.gauss(level, 1), digits) for _ in range(length)])
     return keys, curves, n_running
 
 
 @pytest.fixture
 def stopped(oracle):
     """Return the numbers of the runs that W&B's engine stops."""
+    rng = random.Random("noise")
+
+    def rows(curve, sign):
+        for value in curve:
+            while rng.random() < 0.1:
+                yield rng.choice(NOISE)
+            yield {"loss": sign * value}
 
     def ask(keys, curves, n_running, goal="minimize"):
         sign = -1 if goal == "maximize" else 1
         runs = [
             oracle.SweepRun(
                 name=str(i),
-                state=oracle.RunState.running if i < n_running else oracle.RunState.finished,
-                sampledHistory=[{"loss": sign * value} for value in curve],
+                state=STATES[0] if i < n_running else rng.choice(STATES[1:]),
+                sampledHistory=list(rows(curve, sign)),
             )
             for i, curve in enumerate(curves)
         ]
@@ -98,7 +125,9 @@ def stopped(oracle):
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {int(run.name) for run in oracle.stop_runs(definition, runs)}
+            return {
+                int(run.name) for run in oracle.stop_runs(definition, rng.sample(runs, len(runs)))
+            }
 
     return ask
 
@@ -113,7 +142,7 @@ def test_decisions_are_those_of_wandbs_engine(stopped, goal):
     rng = random.Random(goal)
     n_stopped = 0
 
-    for _ in range(1500):
+    for _ in range(2000):
         keys, curves, n_running = _history(rng)
         rule = Hyperband(**keys, strict=False)
         if not rule.bands:
@@ -122,7 +151,7 @@ def test_decisions_are_those_of_wandbs_engine(stopped, goal):
         assert _ours(rule, curves, n_running) == expected, (keys, curves, n_running)
         n_stopped += len(expected)
 
-    assert n_stopped > 150
+    assert n_stopped > 300
 
 
 def test_strict_decisions_are_those_of_wandbs_engine_shown_the_band_alone(stopped):
@@ -133,7 +162,7 @@ def test_strict_decisions_are_those_of_wandbs_engine_shown_the_band_alone(stoppe
     rng = random.Random("strict")
     n_stopped = 0
 
-    for _ in range(700):
+    for _ in range(2000):
         keys, curves, n_running = _history(rng)
         rule = Hyperband(**keys, strict=True)
         if not rule.bands:
@@ -148,4 +177,4 @@ def test_strict_decisions_are_those_of_wandbs_engine_shown_the_band_alone(stoppe
         assert bool(_decide(rule, curves[running], others)) == expected
         n_stopped += expected
 
-    assert n_stopped > 100
+    assert n_stopped > 200

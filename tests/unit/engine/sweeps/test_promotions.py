@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from sweepd.engine import suggest
+from sweepd.engine.stop_marks import RungMark, stop_marks
 from sweepd.store import tables as t
 
 ASHA = "sweepd: {{stop: {{rule: asha, eta: 2, min_iter: 1, max_iter: 4, promote: {}}}}}\n"
@@ -176,7 +177,7 @@ def test_process_without_a_token_is_waited_for_before_its_trial_is_promoted(lab,
     third = lab.ask(agent)
     assert third.run not in (command.run, other.run)
     _train(lab, agent, 3.0, third)
-    lab.idle(40, (agent,))
+    lab.tick(20)
 
     assert lab.ask(agent).run == command.run
 
@@ -257,3 +258,23 @@ def test_paused_trials_survive_a_restart(lab, sweep):
     lab.restart()
 
     assert lab.ask(agent).run == first.run
+
+
+def test_marks_of_a_run_tell_its_rungs_and_what_was_decided(lab, sweep):
+    agent = lab.register(sweep())
+    first, _ = _train(lab, agent, 1.0)
+    _train(lab, agent, 2.0)
+    _train(lab, agent, 1.0)
+
+    marks = lab.store.read_sync(stop_marks, run=lab.run_of(first))
+
+    assert marks.rungs == (
+        RungMark("asha", 1, 0, 2.0, 2.0, 2),
+        RungMark("asha", 2, 1, 1.5, None, 1),
+    )
+    assert [kind for _, kind, _ in marks.decisions] == [
+        "trial.stop_requested",
+        "trial.promoted",
+        "trial.stop_requested",
+    ]
+    assert marks.decisions[-1][2]["band"] == 2

@@ -1,4 +1,5 @@
 import json
+import random
 
 import pytest
 from sqlalchemy import select
@@ -211,3 +212,56 @@ def test_both_kinds_of_rules_apply_and_the_first_to_say_stop_is_named(lab, texts
     command, stopped = _begin(lab, sweep, 9.0, 8.0, 8.0)
     assert stopped
     assert "is needed to go on" in lab.run_of(command).stop_requested
+
+
+#: What a run may log at a step: a finite value of the metric, or something that is no iteration.
+_NOISE = ({"loss": "NaN"}, {"loss": "Infinity"}, {"loss": "3"}, {"loss": True}, {"other": 1})
+
+
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_each_value_is_judged_as_wandbs_engine_would_at_that_moment(lab, texts, goal, strict):
+    """Six runs log in turns; some end in between. Its engine knows only the lenient rule: it is
+    shown a run with no better values than the one at its band where the rule is strict.
+    """
+    oracle, rng = pytest.importorskip("sweeps"), random.Random(f"{goal} {strict}")
+    block = {"type": "hyperband", "min_iter": 2, "eta": 1.5}
+    text = texts["random"].replace("minimize", goal) + _own("{rule: none}")
+    sweep = lab.create(f"{text}early_terminate: {json.dumps({**block, 'strict': strict})}\n")
+    commands = []
+    for _ in range(6):
+        commands.append(lab.ask(lab.register(sweep)))
+        lab.start(commands[-1])
+    rows, states = [[] for _ in commands], ["running"] * 6
+    definition = {"method": "random", "metric": {"name": "loss", "goal": goal}}
+    definition |= {"early_terminate": block, "parameters": {"a": {"values": [1, 2]}}}
+    bands, n_stopped = [2, 3, 4, 6, 10], 0
+
+    for _ in range(70):
+        running = [i for i, state in enumerate(states) if state == "running"]
+        if not running:
+            break
+        i = rng.choice(running)
+        row = rng.choice(_NOISE) if rng.random() < 0.15 else {"loss": round(rng.gauss(3 * i, 1), 1)}
+        stopped = lab.stream(commands[i], rows=[row], offset=len(rows[i])).stopped
+        rows[i].append(row)
+        if type(row.get("loss")) is not float and row.get("loss") not in ("NaN", "Infinity"):
+            continue  # no value of a metric: nothing is asked
+
+        shown = [[one for one in run if type(one.get("loss")) is float] for run in rows]
+        passed = [band for band in bands if band < len(shown[i])]
+        if strict and passed:
+            at_band = shown[i][passed[-1]]
+            shown[i] = [at_band] * len(shown[i])
+        runs = [
+            oracle.SweepRun(name=str(n), state=states[n], sampledHistory=of_run)
+            for n, of_run in enumerate(shown)
+        ]
+        expected = str(i) in {run.name for run in oracle.stop_runs(definition, runs)}
+        assert stopped == expected, (i, rows)
+        if stopped or rng.random() < 0.01:
+            lab.end(commands[i], int(stopped))
+            states[i] = "killed" if stopped else "finished"
+            n_stopped += stopped
+
+    assert n_stopped >= 1
