@@ -57,7 +57,8 @@ SWEEP_MOVES: Mapping[SweepState, frozenset[SweepState]] = {
     _S.PENDING: frozenset({_S.RUNNING, _S.PAUSED, _S.FINISHED, _S.CANCELED, _S.FAILED}),
     _S.RUNNING: frozenset({_S.PAUSED, _S.FINISHED, _S.CANCELED, _S.FAILED}),
     _S.PAUSED: frozenset({_S.RUNNING, _S.FINISHED, _S.CANCELED}),
-    _S.FINISHED: frozenset({_S.CANCELED}),  # while trials of it still run
+    # Cancelled while trials of it still run; running again for failed trials that are retried.
+    _S.FINISHED: frozenset({_S.CANCELED, _S.RUNNING}),
     _S.CANCELED: frozenset(),
     _S.FAILED: frozenset({_S.RUNNING, _S.CANCELED}),
 }

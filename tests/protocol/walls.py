@@ -208,6 +208,10 @@ CASES = {
     "Mutation.updateRunState": [
         'updateRunState(input: {id: "$pending_id", state: "failed"}) { success }'
     ],
+    "Mutation.sweepdRetry": [
+        'sweepdRetry(input: {sweepId: "$sweep_id"}) { runs }',
+        'sweepdRetry(input: {runId: "$trial_id"}) { sweep { name } }',
+    ],
     "Mutation.deleteRun": ['deleteRun(input: {id: "$run_id"}) { clientMutationId }'],
     "Mutation.sweepdLeaveAgent": ['sweepdLeaveAgent(input: {id: "$agent_id"}) { success }'],
     "Mutation.sweepdReleaseSlot": [
@@ -374,7 +378,10 @@ class World:
         agent = write(join)["createAgent"]["agent"]["id"]
         beat = f'agentHeartbeat(input: {{id: "{agent}", runState: "{{}}"}}) {{ commands }}'
         (command,) = json.loads(write(beat)["agentHeartbeat"]["commands"])
+        named = f'run(name: "{command["run_id"]}") {{ id }}'
+        found = self.ann.data(f'{{ project(name: "toy", entityName: "red") {{ {named} }} }}')
         return {
+            "trial_id": found["project"]["run"]["id"],
             "sweep": sweep["name"],
             "sweep_id": sweep["id"],
             "scheduled_id": held["id"],

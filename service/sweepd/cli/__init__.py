@@ -28,6 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "resume": "control:resume",
     "stop": "control:stop",
     "cancel": "control:cancel",
+    "retry": "retry:retry",
     "enqueue": "byhand:enqueue",
     "edit": "byhand:edit",
     "finish": "control:finish",

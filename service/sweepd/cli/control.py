@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDED",
     "cancel",
+    "find_either",
     "finish",
     "in_words",
     "ls",
@@ -253,7 +254,7 @@ def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool)
     from sweepd.cli.api import path_of
 
     with open_target(target, server, data) as (api, reference):
-        found, kind = _find_either(api, reference)
+        found, kind = find_either(api, reference)
         path = path_of(found)
         if not yes:
             _ask(f"delete the {kind} {path}{_size(found)}?")
@@ -264,7 +265,12 @@ def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool)
         say(f"deleted the {kind} {path}")
 
 
-def _find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str]:
+def find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str]:
+    """Return the sweep or else the run that a reference names, and which of the two it is.
+
+    Raises:
+        NotFound: if there is neither.
+    """
     from sweepd.cli.api import path_of
 
     try:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -11,6 +10,7 @@ from sqlalchemy import func, select, update
 from sweepd.engine import (
     curves,
     enqueued,
+    metric_watch,
     notices,
     objectives,
     projects,
@@ -34,7 +34,6 @@ from sweepd.store import tables as t
 __all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle"]
 
 _DEFAULT = Limits()
-_METRIC = "metric"  # the topic of a notice
 _OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
 _MAX_MESSAGE = 500  # characters
 #: How a trial may end that was asked to stop.
@@ -100,7 +99,11 @@ def row_logged(
     definition = definition_of(sweep.definition)
     curve = curves.extend(tx, lease, rows, definition=definition)
     if curve is None:
+        if definition.metric_name is not None and not lease.n_bad:
+            metric_watch.miss(tx, lease, rows, metric=definition.metric_name)
         return lease.stop_requested is not None
+    if lease.n_values == 0 and curve.n_values:
+        notices.withdraw(tx, lease.sweep_id, topic=metric_watch.TOPIC)
     _check_target(tx, lease, sweep, definition, curve.best)
     if lease.stop_requested is None and lease.state == TrialState.LEASED:
         return stopping.stop_if_told(tx, lease, curve, definition=definition)
@@ -237,7 +240,7 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         _check_targets(tx, lease, sweep)
     if ending.reason == Reason.NO_METRIC:
         words = f"run {lease.run}: {ending.message}"
-        notices.post(tx, sweep.id, topic=_METRIC, text=words)
+        notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)
     finish_if_done(tx, sweep.id)
@@ -288,7 +291,7 @@ def _ending(
         )
     )
     if reason == Reason.NO_METRIC and message is None:
-        words = _no_metric(tx, lease, missing or "")
+        words = metric_watch.what_was_logged(tx, lease, missing or "", {})
     elif reason == Reason.DIVERGED and message is None and lease.stop != "rule":
         words = f"the last value of {bad} is NaN or infinite"
     elif words is None:
@@ -340,22 +343,6 @@ def _check_targets(tx: Tx, lease: Lease, sweep: Any) -> None:
     words = objectives.target_reached(definition, objectives.objectives_of(text))
     if words is not None:
         drain(tx, sweep, reason=f"targets reached: run {lease.run} logged {words}")
-
-
-def _no_metric(tx: Tx, lease: Lease, metric: str) -> str:
-    """Return the warning that names the keys which were logged instead, the most alike first."""
-    run = tx.conn.execute(
-        select(t.run.c.history_keys, t.run.c.summary).where(t.run.c.id == lease.run_id)
-    ).one()
-    known: dict[str, Any] = dict(json.loads(run.summary or "{}"))
-    known.update(json.loads(run.history_keys or "{}").get("keys") or {})
-    logged = sorted(name for name in known if not name.startswith("_"))
-    near = get_close_matches(metric, logged, n=3, cutoff=0.5)
-    shown = ", ".join(near + [name for name in logged if name not in near][: 5 - len(near)])
-    if not shown:
-        return f"the metric {metric!r} was never logged, nor was anything else"
-    hint = f"; nearest: {near[0]!r}" if near else ""
-    return f"the metric {metric!r} was never logged{hint}; logged were: {shown}"
 
 
 def _last_words(tx: Tx, lease: Lease) -> str | None:

@@ -224,6 +224,9 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     old, new = SweepState(sweep.state), _state(state)
     if old == new:
         return _one(tx, sweep_id)
+    if (old, new) == (SweepState.FINISHED, SweepState.RUNNING):
+        hint = "`sweep retry` takes failed trials up"
+        raise IllegalMove(f"sweep {sweep.name} has ended ({sweep.stop_reason}); {hint}")
     if (old, new) == (SweepState.FINISHED, SweepState.CANCELED) and not _is_busy(tx, sweep_id):
         raise IllegalMove(f"sweep {sweep.name} has ended ({old.lower()}) and nothing of it runs")
     if new in (SweepState.FINISHED, SweepState.CANCELED):

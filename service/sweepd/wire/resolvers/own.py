@@ -9,6 +9,7 @@ from sweepd.engine import (
     byhand,
     decisions,
     outcomes,
+    retry,
     runs,
     sessions,
     sweeps,
@@ -19,7 +20,7 @@ from sweepd.engine.decisions import DecisionView
 from sweepd.engine.importance import ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
-from sweepd.errors import Reason
+from sweepd.errors import ProtocolError, Reason
 from sweepd.states import is_terminal
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, read_int_id
@@ -172,6 +173,20 @@ async def _enqueue(root: None, info: Info, input: Mapping[str, Any]) -> byhand.E
     )
 
 
+async def _retry(root: None, info: Info, input: Mapping[str, Any]) -> retry.Retried:
+    context = info.context
+    sweep, run = input.get("sweepId"), input.get("runId")
+    if (sweep is None) == (run is None):
+        raise ProtocolError("input: give sweepId or runId, one of the two")
+    if sweep is not None:
+        return await context.write(
+            retry.retry_sweep, actor=context.account, sweep_id=read_int_id("Sweep", sweep)
+        )
+    return await context.write(
+        retry.retry_run, actor=context.account, run_id=read_int_id("Run", str(run))
+    )
+
+
 async def _release_slot(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     agent = await context.write(
@@ -254,6 +269,7 @@ FIELDS: Resolvers = {
         "sweepdReportOutcome": _report_outcome,
         "sweepdLeaveAgent": _leave_agent,
         "sweepdEnqueue": _enqueue,
+        "sweepdRetry": _retry,
         "sweepdReleaseSlot": _release_slot,
         "sweepdDeleteSweep": _delete_sweep,
         "sweepdFinishRun": _finish_run,

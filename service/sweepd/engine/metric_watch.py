@@ -1,0 +1,84 @@
+"""The metric that a definition names, and what a program logs instead of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import select
+
+from sweepd.engine import notices
+from sweepd.engine.curves import Logged, read_number
+from sweepd.engine.trials import Lease
+from sweepd.store import Tx
+from sweepd.store import tables as t
+
+__all__ = ["TOPIC", "miss", "what_was_logged"]
+
+TOPIC = "metric"  # of the notice
+_PATIENCE = 3  # rows of the first trials without the metric, until it is said
+
+
+def miss(tx: Tx, lease: Lease, rows: Sequence[Logged], *, metric: str) -> None:
+    """Say on the sweep that a trial has logged rows without the metric; once one has it, never.
+
+    That is while the first trial runs, before a misspelt name has cost a whole sweep.
+    """
+    if lease.n_values:
+        return
+    has_it = (t.trial.c.sweep_id == lease.sweep_id) & (t.trial.c.n_values > 0)
+    if tx.conn.execute(select(t.trial.c.id).where(has_it).limit(1)).first() is not None:
+        return
+    last: dict[str, Any] = {}
+    for row in rows:
+        last.update(row.values)
+    lines = tx.conn.scalar(select(t.run.c.history_lines).where(t.run.c.id == lease.run_id)) or 0
+    if not is_wrong(last, metric) and max(lines, 1 + max(row.line for row in rows)) < _PATIENCE:
+        return
+    words = what_was_logged(tx, lease, metric, last)
+    notices.post(tx, lease.sweep_id, topic=TOPIC, text=f"run {lease.run}, so far: {words}")
+
+
+def is_wrong(logged: Mapping[str, Any], metric: str) -> bool:
+    """Return whether the metric is logged, as something that is no number."""
+    return metric in logged and read_number(logged[metric]) is None
+
+
+def what_was_logged(tx: Tx, lease: Lease, metric: str, last: Mapping[str, Any]) -> str:
+    """Return the sentence on a metric that was never logged as a number.
+
+    It says what it was logged as, or names the keys that were logged, the most alike first.
+
+    Args:
+        tx: the transaction.
+        lease: the trial.
+        metric: the metric's name.
+        last: values of its latest rows, where they are at hand.
+    """
+    run = tx.conn.execute(
+        select(t.run.c.history_keys, t.run.c.summary).where(t.run.c.id == lease.run_id)
+    ).one()
+    known: dict[str, Any] = dict(json.loads(run.summary or "{}"))
+    known.update(json.loads(run.history_keys or "{}").get("keys") or {})
+    for logged in (last, json.loads(run.summary or "{}")):
+        if is_wrong(logged, metric):
+            value = logged[metric]
+            kind = _KINDS.get(type(value), "something else")
+            shown = json.dumps(value, default=str)[:60]
+            return f"the metric {metric!r} was logged as {kind} ({shown}), which is no number"
+    names = sorted(name for name in {**known, **last} if not name.startswith("_"))
+    near = get_close_matches(metric, names, n=3, cutoff=0.5)
+    shown = ", ".join(near + [name for name in names if name not in near][: 5 - len(near)])
+    if not shown:
+        return f"the metric {metric!r} was never logged, nor was anything else"
+    hint = f"; nearest: {near[0]!r}" if near else ""
+    return f"the metric {metric!r} was never logged{hint}; logged were: {shown}"
+
+
+_KINDS: Mapping[type, str] = {
+    str: "text",
+    bool: "a truth value",
+    type(None): "nothing",
+    list: "a list",
+    dict: "a mapping",
+}
