@@ -41,6 +41,13 @@ __all__ = [
 #: States, on any W&B server, in which a sweep hands out nothing more.
 ENDED = frozenset({"FINISHED", "STOPPED", "CANCELED", "FAILED", "CRASHED"})
 
+_BUDGETS = {
+    "runs": "runs",
+    "hours": "hours",
+    "gpu_hours": "GPU hours",
+    "plateau": "finished trials without a better one",
+}
+
 
 def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """Return a sweep's progress as flat JSON: what `--json` prints."""
@@ -66,6 +73,10 @@ def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
         "stop_reason": status.get("stopReason"),
         "notice": status.get("notice"),
         "seconds_left": status.get("secondsLeft"),
+        "budget": {
+            one["name"]: {"used": one["used"], "limit": one["limit"]}
+            for one in status.get("budget") or ()
+        },
         "url": status.get("url"),
     }
 
@@ -145,6 +156,9 @@ def status(
         echo_json(facts)
         return
     say(f"{click.style(facts['sweep'], bold=True)} is {in_words(facts)}")
+    for name, spent in facts["budget"].items():
+        used, limit = format_number(round(spent["used"], 2)), format_number(spent["limit"])
+        say(f"  budget: {used} of {limit} {_BUDGETS[name]}")
     for name in ("stop_reason", "notice", "url"):
         if facts[name]:
             say(f"  {facts[name]}")

@@ -87,7 +87,7 @@ def register(
         tx.conn.execute(
             update(t.sweep)
             .where(t.sweep.c.id == row.id)
-            .values(state=SweepState.RUNNING, updated_at=tx.now)
+            .values(state=SweepState.RUNNING, updated_at=tx.now, running_since=tx.now)
         )
         _record(tx, row, agent_id, "sweep.started", actor=agent_id)
     return _view(tx, t.agent.c.id == agent_id)[0]

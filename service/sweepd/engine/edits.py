@@ -17,6 +17,7 @@ __all__ = ["add_initial", "cannot_change", "definition_at", "draw_seed", "edited
 
 #: What does not touch the search: it may change at any time, and the search does not start anew.
 _LOOSE = ("run_cap", "name", "description", "project", "entity", "settings", "apiVersion", "kind")
+_LOOSE_OWN = ("budget", "retries", "quarantine")
 
 
 def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {
         "definition": text,
-        "run_cap": new.run_cap,
+        "run_cap": new.cap,
         "version": sweep.version + 1,
     }
     for column in ("name", "description"):
@@ -109,7 +110,9 @@ def draw_seed(tx: Tx, definition: Definition) -> int:
 
 
 def _search_part(definition: Definition) -> dict[str, Any]:
-    return {name: value for name, value in definition.raw.items() if name not in _LOOSE}
+    kept = {name: value for name, value in definition.raw.items() if name not in _LOOSE}
+    own = kept.pop("sweepd", None) or {}
+    return {**kept, "sweepd": {key: value for key, value in own.items() if key not in _LOOSE_OWN}}
 
 
 def _search_anew(tx: Tx, sweep: Any, old: Definition, new: Definition) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Ending
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, TrialState, failing_alike
+from sweepd.schedule.budget import Spent, in_words, ran
 from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
 __all__ = [
+    "clock_of",
     "drain",
     "end_sweep",
     "fail_if_alike",
@@ -51,6 +53,13 @@ def goes_on(sweep: Any) -> bool:
     return sweep.state in live and sweep.stop_reason is None
 
 
+def clock_of(sweep: Any, state: SweepState, *, now: float) -> dict[str, Any]:
+    """Return the columns that keep how long a sweep has run, as it moves to another state."""
+    is_running = state == SweepState.RUNNING
+    ran_s = ran(sweep.ran_s, sweep.running_since, now)
+    return {"ran_s": ran_s, "running_since": now if is_running else None}
+
+
 def end_sweep(tx: Tx, sweep: Any, state: SweepState, *, reason: str, actor: str) -> None:
     """End a sweep: nothing is started any more; what runs may finish, unless it is cancelled.
 
@@ -61,7 +70,13 @@ def end_sweep(tx: Tx, sweep: Any, state: SweepState, *, reason: str, actor: str)
     tx.conn.execute(
         update(t.sweep)
         .where(t.sweep.c.id == sweep.id)
-        .values(state=state, stop_reason=reason, ended_at=tx.now, updated_at=tx.now)
+        .values(
+            state=state,
+            stop_reason=reason,
+            ended_at=tx.now,
+            updated_at=tx.now,
+            **clock_of(sweep, state, now=tx.now),
+        )
     )
     events.record(
         tx,
@@ -195,6 +210,8 @@ def _why_done(tx: Tx, sweep: Any) -> str | None:
     if sweep.stop_reason is not None:
         return str(sweep.stop_reason)
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
+        if definition_of(sweep.definition).run_cap != sweep.run_cap:
+            return in_words(Spent("runs", sweep.n_issued, sweep.run_cap))
         return f"run_cap reached: all {sweep.run_cap} trials have ended"
     prepared = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep.id).limit(1)
     has_more = tx.conn.scalar(prepared) is not None or enqueued.first(tx, sweep.id) is not None

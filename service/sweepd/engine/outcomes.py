@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from sweepd.engine import (
+    budgets,
     curves,
     enqueued,
     metric_watch,
@@ -243,6 +244,7 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)
+    budgets.stop_if_spent(tx, sweep.id)
     finish_if_done(tx, sweep.id)
 
 

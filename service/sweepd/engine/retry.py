@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from sweepd.engine import events, slots, trials
 from sweepd.engine.access import Need
-from sweepd.engine.endings import sweep_row
+from sweepd.engine.endings import clock_of, sweep_row
 from sweepd.engine.runs import run_by_id
 from sweepd.engine.sweepviews import sweep_for, sweep_views
 from sweepd.engine.trials import Lease
@@ -106,7 +106,13 @@ def _reopen(tx: Tx, sweep: Any, actor: Account) -> None:
     tx.conn.execute(
         update(t.sweep)
         .where(t.sweep.c.id == sweep.id)
-        .values(state=SweepState.RUNNING, stop_reason=None, ended_at=None, updated_at=tx.now)
+        .values(
+            state=SweepState.RUNNING,
+            stop_reason=None,
+            ended_at=None,
+            updated_at=tx.now,
+            **clock_of(sweep, SweepState.RUNNING, now=tx.now),
+        )
     )
     events.record(
         tx,

@@ -19,7 +19,7 @@ from sweepd.engine import (
     slots,
 )
 from sweepd.engine.access import Need
-from sweepd.engine.endings import end_sweep, finish_if_done, sweep_row
+from sweepd.engine.endings import clock_of, end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
@@ -101,7 +101,7 @@ def create_sweep(
         description=description or wanted.description,
         definition=definition,
         method=wanted.method,
-        run_cap=wanted.run_cap,
+        run_cap=wanted.cap,
         seed=edits.draw_seed(tx, wanted),
         controller=controller,
         scheduler=scheduler,
@@ -235,6 +235,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
         return _one(tx, sweep_id)
     move_sweep(old, new)
     values: dict[str, Any] = {"state": new, "updated_at": tx.now, "ended_at": None}
+    values |= clock_of(sweep, new, now=tx.now)
     if old == SweepState.FAILED:
         values["stop_reason"] = None
         slots.release_all(tx, sweep_id, actor=actor.name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import comebacks, events, outcomes, trials
+from sweepd.engine import budgets, comebacks, events, outcomes, trials
 from sweepd.engine.beats import Beat, write_beats
 from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
@@ -55,11 +55,17 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     _lose_silent_agents(tx, limits)
     running = select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING)
     for sweep_id in tx.conn.scalars(running).all():
+        budgets.stop_if_spent(tx, sweep_id)
         finish_if_done(tx, sweep_id)
 
 
 def grace(tx: Tx, *, gap_s: float) -> None:
-    """Move the last sign of life of every live lease, run and agent by `gap_s` seconds."""
+    """Move the last sign of life of every live lease, run and agent by `gap_s` seconds.
+
+    The gap counts for no sweep as time that it ran, either.
+    """
+    since = t.sweep.c.running_since
+    tx.conn.execute(update(t.sweep).where(since.is_not(None)).values(running_since=since + gap_s))
     live = t.attempt.c.ended_at.is_(None)
     columns = {
         "issued_at": t.attempt.c.issued_at + gap_s,

@@ -3,7 +3,7 @@
 from sweepd.spec.changes import changes_of, must_stay
 from sweepd.spec.conditions import Condition
 from sweepd.spec.constraints import Constraint
-from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.distributions import (
     Array,
     Categorical,
@@ -22,6 +22,7 @@ from sweepd.spec.words import nearest
 __all__ = [
     "Array",
     "Beta",
+    "Budget",
     "Categorical",
     "Condition",
     "Config",

@@ -12,7 +12,7 @@ from sweepd.spec.goals import Goal, check_rule
 from sweepd.spec.space import Config, Space
 from sweepd.spec.stops import NanStop, Stop
 
-__all__ = ["Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
+__all__ = ["Budget", "Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
 
 Searcher = Literal["us", "scheduler", "controller", "nobody"]
 
@@ -55,6 +55,15 @@ class EarlyTerminate(_Model):
     strict: Flag = True
 
 
+class Budget(_Model):
+    """What a sweep may spend; the first that is used up ends it. None: no such limit."""
+
+    runs: Annotated[Whole, at_least(1), at_most(2**31 - 1)] | None = None
+    hours: Annotated[Real, at_least(0, exclusive=True)] | None = None
+    gpu_hours: Annotated[Real, at_least(0, exclusive=True)] | None = None
+    plateau: Annotated[Whole, at_least(1)] | None = None
+
+
 class OwnBlock(_Model):
     """The `sweepd:` block: what W&B has no word for.
 
@@ -69,6 +78,7 @@ class OwnBlock(_Model):
     stop: tuple[Stop, ...] = (NanStop(),)
     retries: Annotated[Whole, at_least(0), at_most(20)] | None = None
     quarantine: Annotated[Whole, at_least(0), at_most(1000)] = 3
+    budget: Budget = Budget()
 
 
 class Definition(_Model):
@@ -106,6 +116,11 @@ class Definition(_Model):
     def objectives(self) -> tuple[Metric, ...]:
         """Return every metric that the search goes by: none, `metric`, or `metrics`."""
         return self.metrics or ((self.metric,) if self.metric is not None else ())
+
+    @property
+    def cap(self) -> int | None:
+        """Return how many trials are handed out at most: `run_cap`, or `budget.runs` if smaller."""
+        return min((n for n in (self.run_cap, self.own.budget.runs) if n), default=None)
 
     @property
     def searcher(self) -> Searcher:

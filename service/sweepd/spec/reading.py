@@ -10,7 +10,7 @@ from sweepd.errors import DefinitionError, Violation
 from sweepd.names import METHODS
 from sweepd.registry import Registry, missing_extra
 from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
-from sweepd.spec.definition import Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.metrics import ONE_CURVE, check_metrics
 from sweepd.spec.parameters import read_parameters
@@ -45,8 +45,8 @@ _ENGINES = ("wandb", "optuna", "ax")
 #: Methods of ours that learn from results.
 _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 #: Keys of `sweepd:` that make the space, and those that a later version honours.
-_TIES, _LATER = ("when", "constraints"), ("outcome_constraints", "budget")
-_OWN = ("seed", "initial", "objective", "retries", "quarantine", "stop", *_TIES, *_LATER)
+_TIES, _LATER = ("when", "constraints"), ("outcome_constraints",)
+_OWN = ("seed", "initial", "objective", "retries", "quarantine", "budget", "stop", *_TIES, *_LATER)
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
     **dict.fromkeys(_OWN, "it belongs below sweepd"),
@@ -323,7 +323,11 @@ class _Reader:
                 self._problems.lenient((*path, key), words)
         known = {key: value for key, value in data.items() if key not in (*_LATER, *_TIES)}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
+        limits = known.pop("budget", None)
         own = self._block(OwnBlock, known, path) or OwnBlock()
+        if limits is not None:
+            budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
+            own = own.model_copy(update={"budget": budget or Budget()})
         if rules is not None and "metrics" in self._given:
             self._problems.error((*path, "stop"), ONE_CURVE)
             rules = None

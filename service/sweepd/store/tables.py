@@ -189,6 +189,8 @@ sweep = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("ended_at", Float),
+    Column("ran_s", Float, nullable=False, server_default="0"),  # seconds, before running_since
+    Column("running_since", Float),  # null while it does not run
     _one_of("state", SweepState),
 )
 

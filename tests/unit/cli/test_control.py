@@ -76,6 +76,16 @@ def importance():
     }
 
 
+def test_status_says_what_is_spent_of_each_budget(local, ours):
+    ours.sweep["sweepdStatus"]["budget"] = [{"name": "hours", "used": 1.256, "limit": 12.0}]
+
+    out = local("status", "s1", code=0).out
+    facts = local("status", "s1", "--json", code=0).json
+
+    assert "budget: 1.26 of 12 hours" in out
+    assert facts["budget"] == {"hours": {"used": 1.256, "limit": 12.0}}
+
+
 def test_status_tells_which_parameters_matter(local, ours, importance):
     asked = []
     ours.sweep["sweepdImportance"] = lambda info, metric=None: (

@@ -106,6 +106,23 @@ def test_an_error_names_the_file_and_counts_its_problems():
 
 
 @pytest.mark.parametrize(
+    ("budget", "path", "words"),
+    [
+        ({"runs": 0}, "sweepd.budget.runs", "at least 1"),
+        ({"hours": 0}, "sweepd.budget.hours", "above 0"),
+        ({"plateau": 1.5}, "sweepd.budget.plateau", "whole number"),
+        ({"gpu_ours": 1}, "sweepd.budget.gpu_ours", "did you mean gpu_hours?"),
+        (12, "sweepd.budget", "write sweepd.budget: {hours: 12}"),
+    ],
+    ids=str,
+)
+def test_budget_is_checked(text_of, refusal, budget, path, words):
+    found = refusal(text_of(X, sweepd={"budget": budget}), allow_unknown=False)
+
+    assert words in found[path].message
+
+
+@pytest.mark.parametrize(
     ("keys", "path", "words"),
     [
         ({"method": "Bayes"}, "method", "did you mean bayes?"),
@@ -174,7 +191,7 @@ def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, ref
         max_runs=9,
         lr={"values": [1]},
         metric=METRIC | {"gaol": "x"},
-        sweepd={"sed": 1, "budget": {}, "retries": 2, "quarantine": 0},
+        sweepd={"sed": 1, "outcome_constraints": {}, "retries": 2, "quarantine": 0},
     )
 
     warned = {w.path: w.message for w in read_definition(text).warnings}
@@ -187,7 +204,7 @@ def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, ref
     assert "go below parameters" in found["lr"]
     assert "did you mean goal?" in found["metric.gaol"]
     assert "did you mean seed?" in found["sweepd.sed"]
-    assert "not supported by this version" in found["sweepd.budget"]
+    assert "not supported by this version" in found["sweepd.outcome_constraints"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 from sweepd.engine import (
     agents,
     alerts,
+    budgets,
     byhand,
     decisions,
     outcomes,
@@ -21,6 +22,7 @@ from sweepd.engine.importance import ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import ProtocolError, Reason
+from sweepd.schedule.budget import Spent
 from sweepd.states import is_terminal
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, read_int_id
@@ -86,6 +88,13 @@ def seconds_left(sweep: SweepView, trials: Sequence[TrialView]) -> float | None:
         return None
     n_left = max(0, sweep.expected - sweep.n_finished - sweep.n_failed)
     return n_left * sum(lengths) / len(lengths) / max(1, min(sweep.n_agents, n_left))
+
+
+async def _budget(sweep: SweepView, info: Info) -> Sequence[Spent]:
+    context = info.context
+    return await context.read(
+        budgets.budget_of, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
 
 
 def _url(sweep: SweepView, info: Info) -> str:
@@ -297,6 +306,7 @@ FIELDS: Resolvers = {
         "createdAt": attribute("created_at"),
         "endedAt": attribute("ended_at"),
         "secondsLeft": _seconds_left,
+        "budget": _budget,
         "url": _url,
     },
 }

@@ -106,3 +106,6 @@ def upgrade() -> None:
         "UPDATE prior_run SET has_finished = EXISTS"
         " (SELECT 1 FROM run WHERE run.id = prior_run.run_id AND run.state = 'finished')"
     )
+    op.add_column("sweep", sa.Column("ran_s", sa.Float(), nullable=False, server_default="0"))
+    op.add_column("sweep", sa.Column("running_since", sa.Float(), nullable=True))
+    op.execute("UPDATE sweep SET running_since = updated_at WHERE state = 'RUNNING'")
