@@ -74,6 +74,14 @@ class Lease:
         """Return whether it is queued only because nothing was heard of this attempt."""
         return self.state == TrialState.QUEUED and not self.was_told
 
+    @property
+    def is_awaited(self) -> bool:
+        """Return whether a later attempt is given out whose process has not begun.
+
+        What comes without a lease header meanwhile is an earlier attempt's.
+        """
+        return self.attempt > 1 and self.state == TrialState.LEASED and not self.has_started
+
     def is_written_by(self, attempt: int | None, token: str | None) -> bool:
         """Return whether a write is the present attempt's; one without a lease header counts."""
         return attempt is None or (attempt == self.attempt and token == self.token)

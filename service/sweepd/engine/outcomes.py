@@ -32,7 +32,7 @@ from sweepd.spec import Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["Logged", "report", "row_logged", "run_ended", "run_started", "settle"]
+__all__ = ["Logged", "drop", "report", "row_logged", "run_ended", "run_started", "settle"]
 
 _DEFAULT = Limits()
 _OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
@@ -91,7 +91,7 @@ def row_logged(
     lease = trials.lease_of_run(tx, run_id)
     if lease is None:
         return False
-    if not lease.is_written_by(attempt, token):
+    if not lease.is_written_by(attempt, token) or (attempt is None and lease.is_awaited):
         return True  # a later attempt has the trial: this process works for nobody
     _wake(tx, lease)
     if not rows:
@@ -136,6 +136,8 @@ def run_ended(
     """
     lease = trials.lease_of_run(tx, run_id)
     if lease is None or not lease.is_written_by(attempt, token):
+        return
+    if attempt is None and lease.is_awaited:
         return
     if lease.state == TrialState.QUEUED and not lease.may_come_back and exit_code != 0:
         return
@@ -209,6 +211,16 @@ def report(
     if old == ending.reason and (message is None or lease.message == message):
         return
     settle(tx, lease, ending, actor=lease.agent_id, limits=limits)
+
+
+def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
+    """End a trial as killed that waits for another attempt; return whether it was one."""
+    lease = trials.lease_of_run(tx, run_id)
+    if lease is None or lease.state != TrialState.QUEUED:
+        return False
+    trials.end(tx, lease, Ending(reason=Reason.KILLED, message=why, was_told=True), actor=actor)
+    finish_if_done(tx, lease.sweep_id)
+    return True
 
 
 def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) -> None:

@@ -90,16 +90,20 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
     """Ask a run's process to stop; its next stream answer says so.
 
     Nothing changes for a run that has ended or was asked before. A plain run that never started,
-    or one that was enqueued and no agent has taken, is killed at once.
+    one that was enqueued and no agent has taken, and a trial that waits for another attempt are
+    killed at once.
 
     Raises:
         NotFound, Forbidden: as `run_by_id`.
     """
     run = run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
+    if run.sweep_id is not None and (
+        enqueued.drop(tx, run_id, why=why, actor=actor.name)
+        or outcomes.drop(tx, run_id, why=why, actor=actor.name)
+    ):
+        return run_by_id(tx, actor=actor, run_id=run_id, need=Need.READ)
     if is_terminal(run.state) or run.stop_requested is not None:
         return run
-    if run.sweep_id is not None and enqueued.drop(tx, run_id, why=why, actor=actor.name):
-        return run_by_id(tx, actor=actor, run_id=run_id, need=Need.READ)
     tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
     events.record(
         tx,

@@ -38,6 +38,40 @@ def upgrade() -> None:
     op.add_column("trial", sa.Column("stopped_as", sa.Text(), nullable=True))
     op.add_column("curve", sa.Column("total", sa.Float(), nullable=False, server_default="0"))
     op.execute(_TOTALS)
+    _add_slots()
+    op.add_column("trial", sa.Column("objectives", sa.Text(), nullable=True))
+    op.add_column("prior_run", sa.Column("objectives", sa.Text(), nullable=True))
+    op.add_column("trial", sa.Column("ended_event", sa.Integer(), nullable=True))
+    op.add_column("sweep", sa.Column("search_again_at", sa.Float(), nullable=True))
+    for table, names in _COUNTS.items():
+        for name in names:
+            column = sa.Column(name, sa.Integer(), nullable=False, server_default="0")
+            op.add_column(table, column)
+    op.execute(
+        "UPDATE trial SET created_event = coalesce((SELECT min(event.id) FROM event"
+        " WHERE event.run_id = trial.run_id"
+        " AND event.kind IN ('trial.issued', 'trial.enqueued')), 0)"
+    )
+    op.execute(
+        "UPDATE trial SET ended_event = coalesce((SELECT max(event.id) FROM event"
+        " WHERE event.run_id = trial.run_id AND event.kind = 'trial.ended'), 0)"
+        " WHERE state = 'ended'"
+    )
+    op.execute("UPDATE sweep SET next_filler = n_issued, memo = NULL")
+    op.execute("UPDATE sweep SET next_index = n_issued WHERE method != 'grid'")
+    op.execute(  # what was prepared is worked out anew, a grid's last points among it
+        "UPDATE sweep SET is_exhausted = 0 WHERE id IN"
+        " (SELECT sweep_id FROM suggestion WHERE origin != 'initial')"
+    )
+    op.execute("DELETE FROM suggestion WHERE origin != 'initial'")
+    op.execute(
+        "UPDATE prior_run SET has_finished = EXISTS"
+        " (SELECT 1 FROM run WHERE run.id = prior_run.run_id AND run.state = 'finished')"
+    )
+
+
+def _add_slots() -> None:
+    """Add where attempts ran, notices by topic, and how long a sweep has been running."""
     op.add_column("agent", sa.Column("slot_id", sa.Integer(), nullable=True))
     op.add_column("attempt", sa.Column("slot_id", sa.Integer(), nullable=True))
     for name in ("was_told", "is_excused"):
@@ -76,35 +110,6 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO notice (sweep_id, topic, text, at)"
         " SELECT id, 'search', notice, updated_at FROM sweep WHERE notice IS NOT NULL"
-    )
-    op.add_column("trial", sa.Column("objectives", sa.Text(), nullable=True))
-    op.add_column("prior_run", sa.Column("objectives", sa.Text(), nullable=True))
-    op.add_column("trial", sa.Column("ended_event", sa.Integer(), nullable=True))
-    op.add_column("sweep", sa.Column("search_again_at", sa.Float(), nullable=True))
-    for table, names in _COUNTS.items():
-        for name in names:
-            column = sa.Column(name, sa.Integer(), nullable=False, server_default="0")
-            op.add_column(table, column)
-    op.execute(
-        "UPDATE trial SET created_event = coalesce((SELECT min(event.id) FROM event"
-        " WHERE event.run_id = trial.run_id"
-        " AND event.kind IN ('trial.issued', 'trial.enqueued')), 0)"
-    )
-    op.execute(
-        "UPDATE trial SET ended_event = coalesce((SELECT max(event.id) FROM event"
-        " WHERE event.run_id = trial.run_id AND event.kind = 'trial.ended'), 0)"
-        " WHERE state = 'ended'"
-    )
-    op.execute("UPDATE sweep SET next_filler = n_issued, memo = NULL")
-    op.execute("UPDATE sweep SET next_index = n_issued WHERE method != 'grid'")
-    op.execute(  # what was prepared is worked out anew, a grid's last points among it
-        "UPDATE sweep SET is_exhausted = 0 WHERE id IN"
-        " (SELECT sweep_id FROM suggestion WHERE origin != 'initial')"
-    )
-    op.execute("DELETE FROM suggestion WHERE origin != 'initial'")
-    op.execute(
-        "UPDATE prior_run SET has_finished = EXISTS"
-        " (SELECT 1 FROM run WHERE run.id = prior_run.run_id AND run.state = 'finished')"
     )
     op.add_column("sweep", sa.Column("ran_s", sa.Float(), nullable=False, server_default="0"))
     op.add_column("sweep", sa.Column("running_since", sa.Float(), nullable=True))
