@@ -33,6 +33,7 @@ _COMMANDS: Mapping[str, str] = {
     "edit": "byhand:edit",
     "finish": "control:finish",
     "rm": "control:rm",
+    "replay": "replay:replay",
     "best": "winner:best",
     "export": "winner:export",
     "access": "visibility:access",

@@ -139,7 +139,7 @@ def _end(tx: Tx, found: Row[Any], *, why: str, actor: str) -> None:
         .where(t.run.c.id == found.run_id)
         .values(state=RunState.KILLED, stop_requested=why, ended_at=tx.now)
     )
-    data = {"reason": Reason.KILLED, "message": why}
+    data = {"reason": Reason.KILLED, "message": why, "n_values": 0}
     event = _record(tx, _sweep(tx, found.sweep_id), found.run_id, "trial.ended", actor, **data)
     tx.conn.execute(update(t.trial).where(t.trial.c.id == found.id).values(ended_event=event))
 

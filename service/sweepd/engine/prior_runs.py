@@ -1,7 +1,8 @@
 """Runs from before a sweep that its search learns from: `prior_runs`, `wandb sweep -R`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -16,13 +17,22 @@ from sweepd.engine.texts import read_object
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput, NotFound, ProtocolError
 from sweepd.search import Trial
-from sweepd.spec import Config, Definition, reduce_curve, signed
+from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["attach", "keys_of", "names_in", "observed_of", "prior_runs_of"]
+__all__ = [
+    "PriorRow",
+    "attach",
+    "keys_of",
+    "names_in",
+    "observed_of",
+    "prior_rows",
+    "prior_runs_of",
+    "taught_by",
+]
 
 _MAX_RUNS = 1_000
 #: History rows that are read for one request; the summary speaks for the runs beyond.
@@ -108,14 +118,36 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
     return [f"prior runs that tell the search nothing: {', '.join(useless[:_MAX_NAMED])}{more}"]
 
 
-def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
-    """Return what a sweep's search learns from its prior runs, in the order of their ids.
+@dataclass(frozen=True)
+class PriorRow:
+    """A run from before the sweep, as it was when it was attached; config and objectives JSON."""
+
+    config: str
+    value: float | None
+    objectives: str | None
+    has_finished: bool
+    event: int
+
+
+def prior_rows(tx: Tx, sweep_id: int) -> list[PriorRow]:
+    """Return a sweep's prior runs, in the order of their ids."""
+    columns = [s.prior_run.c[name] for name in PriorRow.__dataclass_fields__]
+    query = select(*columns).where(s.prior_run.c.sweep_id == sweep_id)
+    rows = tx.conn.execute(query.order_by(s.prior_run.c.run_id)).all()
+    return [PriorRow(a, b, c, bool(d), e) for a, b, c, d, e in rows]
+
+
+def taught_by(rows: Sequence[PriorRow], definition: Definition) -> list[Trial]:
+    """Return what a search learns from prior runs.
 
     One whose config is not of the space tells nothing, nor one without a value, unless there is no
     metric: then one that finished counts as tried.
     """
     found = []
-    for row, config in _configs(tx, sweep_id, definition):
+    for row in rows:
+        config = definition.space.existing(definition.space.flatten(json.loads(row.config)))
+        if not definition.space.contains(config):
+            continue
         if row.value is not None:
             found.append(Trial(config, signed(row.value, definition.goal)))
         elif row.objectives is not None:
@@ -123,6 +155,11 @@ def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
         elif not definition.objectives and row.has_finished:
             found.append(Trial(config, None))
     return found
+
+
+def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
+    """Return what a sweep's search learns from its prior runs, in the order of their ids."""
+    return taught_by(prior_rows(tx, sweep_id), definition)
 
 
 def keys_of(tx: Tx, sweep_id: int, definition: Definition) -> frozenset[str]:
@@ -147,17 +184,6 @@ def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
     ids = select(s.prior_run.c.run_id).where(s.prior_run.c.sweep_id == sweep_id)
     rows = tx.conn.execute(select_runs().where(t.run.c.id.in_(ids)).order_by(t.run.c.id))
     return [view_of(row) for row in rows.all()]
-
-
-def _configs(tx: Tx, sweep_id: int, definition: Definition) -> Iterator[tuple[Any, Config]]:
-    query = (
-        select(s.prior_run).where(s.prior_run.c.sweep_id == sweep_id).order_by(s.prior_run.c.run_id)
-    )
-    for row in tx.conn.execute(query):
-        space = definition.space
-        config = space.existing(space.flatten(json.loads(row.config)))
-        if definition.space.contains(config):
-            yield row, config
 
 
 def _is_name(member: Any) -> bool:

@@ -1,6 +1,7 @@
 """The versions of a sweep's definition, and what an edit would do before it is made."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["EditPreview", "VersionView", "list_versions", "preview_edit"]
+__all__ = ["EditPreview", "VersionView", "list_versions", "preview_edit", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,7 @@ def list_versions(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[
         NotFound, Forbidden: as for the sweep.
     """
     sweep = _sweep(tx, actor, sweep_id, need)
-    old = tx.conn.execute(
-        select(s.old_definition)
-        .where(s.old_definition.c.sweep_id == sweep_id)
-        .order_by(s.old_definition.c.version)
-    ).all()
+    old = _old(tx, sweep_id)
     counts = {
         version: count
         for version, count in tx.conn.execute(
@@ -71,7 +68,6 @@ def list_versions(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[
     }
     actors = _actors(tx, sweep_id)
     since = {row.version + 1: row.replaced_at for row in old}
-    texts = [*((row.version, row.definition) for row in old), (sweep.version, sweep.definition)]
     return [
         VersionView(
             version=version,
@@ -80,8 +76,14 @@ def list_versions(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[
             actor=actors.get(version, ""),
             n_trials=counts.get(version, 0),
         )
-        for version, text in texts
+        for version, text in texts_of(tx, sweep)
     ]
+
+
+def texts_of(tx: Tx, sweep: Any) -> list[tuple[int, str]]:
+    """Return every version of a sweep's definition with its number, the first one first."""
+    old = [(row.version, row.definition) for row in _old(tx, sweep.id)]
+    return [*old, (sweep.version, sweep.definition)]
 
 
 def preview_edit(
@@ -108,6 +110,12 @@ def preview_edit(
         n_kept=sum(fits),
         n_lost=len(fits) - sum(fits),
     )
+
+
+def _old(tx: Tx, sweep_id: int) -> Sequence[Any]:
+    of_sweep = s.old_definition.c.sweep_id == sweep_id
+    query = select(s.old_definition).where(of_sweep).order_by(s.old_definition.c.version)
+    return tx.conn.execute(query).all()
 
 
 def _sweep(tx: Tx, actor: Account, sweep_id: int, need: Need) -> Any:

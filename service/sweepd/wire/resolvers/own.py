@@ -10,6 +10,7 @@ from sweepd.engine import (
     byhand,
     decisions,
     outcomes,
+    replay,
     retry,
     runs,
     sessions,
@@ -232,6 +233,14 @@ async def _decision(run: RunView, info: Info) -> DecisionView | None:
     return await info.context.read(decisions.decision_of, run=run)
 
 
+async def _replay_log(sweep: SweepView, info: Info) -> str:
+    context = info.context
+    log = await context.read(
+        replay.log_of, actor=context.account, sweep_id=sweep.id, need=Need.READ
+    )
+    return log.text()
+
+
 async def _create_login_link(root: None, info: Info) -> Mapping[str, Any]:
     context = info.context
     token = await context.write(sessions.create_login_link, account=context.account)
@@ -254,6 +263,7 @@ FIELDS: Resolvers = {
         "sweepdStatus": _itself,
         "sweepdAgents": _agents,
         "sweepdVersions": _versions,
+        "sweepdReplayLog": _replay_log,
         "sweepdPreviewEdit": _preview_edit,
         "sweepdImportance": _importance,
     },
