@@ -142,6 +142,24 @@ def test_running_trials_are_not_suggested_again(method, finite):
     assert len({finite.key(config) for config in pending}) == min(5, finite.size)
 
 
+def test_explanations_are_json_and_one_for_each_config(method, endless):
+    try:
+        configs, memo = _ask(method, endless, n=7)
+    except InvalidInput:
+        return  # a method that needs a grid
+    trials = [Trial(config, float(i)) for i, config in enumerate(configs[:6])]
+    trials[2] = Trial(configs[2], None, is_feasible=False)
+    suggested, memo = _ask(method, endless, trials, configs[6:], n=3, memo=memo)
+    if not hasattr(method, "explain"):
+        return
+
+    reasons = method.explain(endless, trials, configs[6:], suggested, memo)
+
+    assert len(reasons) == 3
+    assert all(json.loads(json.dumps(why, allow_nan=False)) == why for why in reasons)
+    assert reasons == method.explain(endless, trials, configs[6:], suggested, {})
+
+
 def test_method_says_whether_it_is_instant(method):
     assert isinstance(method.is_instant, bool)
 

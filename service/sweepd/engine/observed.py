@@ -44,6 +44,8 @@ NEWS = (
 )
 
 _INFEASIBLE = FAILURES - {Reason.NO_METRIC}
+#: How sure it is that the config is why a trial failed, where the program may be as well.
+_BLAME = {Reason.ERROR: 0.3, Reason.NEVER_INIT: 0.3, Reason.TIMED_OUT: 0.3}
 _IMPUTED = FAILURES | {Reason.CRASHED, Reason.KILLED}
 
 #: Of each running trial, by its number: `best`, `last` (as logged) and `n`, how many values.
@@ -216,7 +218,8 @@ def _ended(one: Told, definition: Definition, impute: str | None, worst: float) 
     if impute is not None and reason in _IMPUTED:
         seen = {"best": one.best, "last": one.last}
         return Trial(one.config, _imputed(seen, definition, impute, worst))
-    return Trial(one.config, None, is_feasible=reason not in _INFEASIBLE)
+    is_feasible, blame = reason not in _INFEASIBLE, _BLAME.get(reason, 1.0)
+    return Trial(one.config, None, is_feasible=is_feasible, blame=blame)
 
 
 def _imputed(seen: Mapping[str, Any], definition: Definition, how: str, worst: float) -> float:

@@ -5,13 +5,19 @@ d   searched parameters
 z   (m,) standard deviations that a candidate's mean lies below the incumbent
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 from scipy.special import erfcx, log_ndtr
 
 from sweepd.search.encode import Encoder
-from sweepd.search.gp import Array, Posterior
+from sweepd.search.gp import Array
 
-__all__ = ["log_ei", "rank_candidates"]
+__all__ = ["Score", "log_ei", "rank_candidates"]
+
+#: What candidates are ranked by: of points (m, d), shape (m,).
+Score: TypeAlias = Callable[[Array], Array]
 
 _LOG_SQRT_2PI = 0.5 * float(np.log(2.0 * np.pi))
 #: Below this z, 1 - √(π/2) |z| erfcx(|z|/√2) is lost in rounding and its series takes over.
@@ -50,23 +56,17 @@ def log_ei(mean: Array, std: Array, best: float) -> Array:
 
 
 def rank_candidates(
-    posterior: Posterior,
-    *,
-    encoder: Encoder,
-    around: Array,
-    best: float,
-    rng: np.random.Generator,
+    score: Score, *, encoder: Encoder, around: Array, rng: np.random.Generator
 ) -> Array:
-    """Return candidates in falling order of log expected improvement, shape (m, d).
+    """Return candidates in falling order of their score, shape (m, d).
 
     A first round looks anywhere and around the best trials; each of the next ones takes smaller
     steps from the best candidates so far.
 
     Args:
-        posterior: of the objective.
+        score: of points of shape (m, d), shape (m,); the larger the better.
         encoder: of the space.
         around: points of the best trials, shape (·, d); may be none.
-        best: the incumbent, in the posterior's units.
         rng: source of the candidates.
     """
     points = encoder.sample(_N_ANYWHERE, rng)
@@ -76,10 +76,10 @@ def rank_candidates(
         points = np.vstack(
             [points, encoder.step(bases[:half], 0.2, rng), encoder.step(bases[half:], 0.05, rng)]
         )
-    scores = log_ei(*posterior.predict(points), best)
+    scores = score(points)
     for size in _STEPS:
         elite = points[np.argsort(-scores, kind="stable")[:_N_ELITE]]
         steps = encoder.step(elite[np.arange(_N_ROUND) % len(elite)], size, rng)
         points = np.vstack([points, steps])
-        scores = np.append(scores, log_ei(*posterior.predict(steps), best))
+        scores = np.append(scores, score(steps))
     return points[np.argsort(-scores, kind="stable")]

@@ -42,7 +42,8 @@ class Prior:
     of a cube are √d further apart, so must the scales be. `scale` is the *mode* of their prior; its
     median is twenty times as large, and a model centred there is far too smooth.
     log η ~ N(noise, noise_spread²), kept within `noise_bounds`.
-    v is pulled towards 1 as if by `variance_weight` more trials.
+    v is pulled towards 1 as if by `variance_weight` more trials. If `is_tied`, all parameters have
+    one length scale.
     """
 
     scale: float = 0.2
@@ -51,6 +52,7 @@ class Prior:
     noise_spread: float = 1.5
     variance_weight: float = 2.0
     noise_bounds: tuple[float, float] = (-14.0, 1.0)
+    is_tied: bool = False
 
     def theta(self, d: int) -> Array:
         """Return the prior's mode as θ, shape (d + 1,)."""
@@ -190,11 +192,17 @@ def fit(
     bounds = [(centre - 4.0, centre + 4.0)] * d + [prior.noise_bounds]
     lower, upper = np.array(bounds).T
     found: list[tuple[float, Array]] = []
+
+    def descend(theta: Array) -> tuple[float, Array]:
+        value, gradient = objective(theta, pairs, y, prior)
+        if prior.is_tied:  # along the diagonal, from where all are equal
+            gradient[:d] = gradient[:d].mean()
+        return value, gradient
+
     for start in starts:
         result = minimize(
-            objective,
+            descend,
             np.clip(start, lower, upper),
-            args=(pairs, y, prior),
             method="L-BFGS-B",
             jac=True,
             bounds=bounds,
@@ -285,6 +293,11 @@ class Posterior:
         known = self.design.first(n)
         rescaled = Posterior(known, self.y[:n], theta=theta, prior=self.prior)
         return rescaled.believe(self.design.x[n:]) if self.n_believed else rescaled
+
+    def distance(self, point: Array, others: Array) -> Array:
+        """Return r from a point, (1, d), to each of the others, (m, d): shape (m,)."""
+        design = Design(others, self.design.is_category)
+        return np.asarray(np.sqrt(design.distance2(point, self._scales)[0]))
 
     def distance_to_believed(self, points: Array) -> Array:
         """Return r from each of the points (m, d) to the nearest believed one: shape (m,)."""

@@ -36,12 +36,15 @@ class Trial:
         is_feasible: False if its config made the run fail: diverged, out of memory, error.
         objectives: one for each metric where a sweep has several, each signed; `objective` is None
             then, so that no method takes one of them for the whole.
+        blame: if it failed, how sure it is that the config is why, above 0 to 1; less than 1 where
+            the program or the machine may be.
     """
 
     config: Config
     objective: float | None
     is_feasible: bool = True
     objectives: tuple[float, ...] = ()
+    blame: float = 1.0
 
 
 class Method(Protocol):

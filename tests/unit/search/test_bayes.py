@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sweepd.search import Trial
-from sweepd.search.bayes import Bayes, fit_points
+from sweepd.search.bayes import Bayes
 from sweepd.search.gp import Prior
+from sweepd.search.model import Settings, fit_points
 
 CUBE = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
 MIXED = {
@@ -205,7 +206,7 @@ def test_memo_of_another_space_is_left_alone(space_of, tried):
     space = space_of(CUBE)
     trials = tried(space, 8, lambda config: config["x0"])
 
-    _, memo = _ask(space, trials, memo={"fit": {"n": 6, "theta": [0.0] * 9}})
+    _, memo = _ask(space, trials, memo={"fit": {"n": 6, "theta": [0.0] * 9, "failures": None}})
 
     assert memo["fit"]["n"] == 8
     assert len(memo["fit"]["theta"]) == 4
@@ -255,10 +256,99 @@ def test_fits_are_due_at_fixed_numbers_of_trials():
 def test_model_that_fails_leaves_space_filling_points(space_of, tried):
     space = space_of(CUBE)
     trials = tried(space, 6, lambda config: config["x0"])
-    exact = Bayes(Prior(noise=-90.0, noise_bounds=(-99.0, -80.0)))  # one config twice is too much
+    exact = Bayes(
+        Settings(Prior(noise=-90.0, noise_bounds=(-99.0, -80.0)))
+    )  # one config twice is too much
 
     for told, pending in (([*trials, trials[0]], []), (trials, [trials[0].config])):
         configs, _ = exact.suggest(space, told, pending, 2, np.random.default_rng(0), {})
 
         assert len(configs) == 2
         assert all(space.contains(config) for config in configs)
+
+
+def test_search_learns_where_trials_fail_though_the_objective_gets_better_there(space_of):
+    def until(fits, settings):
+        space, trials, memo = space_of(CUBE), [], {}
+        for n in range(30):
+            rng = np.random.default_rng([0, n])
+            (config,), memo = Bayes(settings).suggest(space, trials, [], 1, rng, memo)
+            value = -config["x0"] - config["x1"]
+            trials.append(Trial(config, value if fits(config) else None, fits(config)))
+        lowest = min(trial.objective for trial in trials if trial.is_feasible)
+        return lowest, sum(not trial.is_feasible for trial in trials)
+
+    def fits(config):
+        return config["x0"] + config["x1"] < 0.9
+
+    lowest, n_failed = until(fits, Settings())
+    _, n_more = until(fits, Settings(learns_failures=False))
+
+    assert lowest < -0.89
+    assert n_failed < n_more
+
+
+@pytest.mark.parametrize("blame", [1.0, 0.3])
+def test_what_fails_for_sure_is_avoided_more_than_what_perhaps_fails(space_of, tried, blame):
+    space = space_of({"x": {"min": 0.0, "max": 1.0}})
+    good = tried(space, 10, lambda config: (config["x"] - 0.2) ** 2)
+    bad = [Trial({"x": x}, None, is_feasible=False, blame=blame) for x in (0.7, 0.71, 0.72)]
+
+    (why,) = Bayes().explain(space, [*good, *bad], [], [{"x": 0.71}], {})
+
+    assert (why["p_feasible"] < 0.2) == (blame == 1.0)
+
+
+def test_failures_that_are_perhaps_not_the_configs_add_up(space_of, tried):
+    space = space_of({"x": {"min": 0.0, "max": 1.0}})
+    good = tried(space, 10, lambda config: config["x"])
+    chances = []
+    for n in (0, 1, 4, 16):
+        bad = [Trial({"x": 0.7 + 0.001 * i}, None, is_feasible=False, blame=0.3) for i in range(n)]
+        (why,) = Bayes().explain(space, [*good, *bad], [], [{"x": 0.705}], {})
+        chances.append(why["p_feasible"])
+
+    assert chances == sorted(chances, reverse=True)
+    assert chances[0] == 1.0
+    assert chances[-1] < 0.2
+
+
+def test_explanation_is_in_the_metrics_own_units(space_of, tried):
+    space = space_of({"x": {"min": 0.0, "max": 1.0}})
+    trials = tried(space, 20, lambda config: 1000.0 + 500.0 * (config["x"] - 0.4) ** 2)
+    known = trials[7].config
+    (config,), memo = _ask(space, trials)
+
+    first, second = Bayes().explain(space, trials, [], [config, known], memo)
+
+    assert first["origin"] == "model"
+    assert first["low"] <= first["mean"] <= first["high"]
+    assert first["mean"] == pytest.approx(1000.0, abs=5.0)
+    assert second["mean"] == pytest.approx(trials[7].objective, abs=5.0)
+    assert second["nearest"][0]["index"] == 7
+    assert second["nearest"][0]["distance"] == pytest.approx(0.0, abs=1e-9)
+    assert len(first["nearest"]) == 3
+    assert json.loads(json.dumps([first, second], allow_nan=False)) == [first, second]
+
+
+def test_explanation_tells_the_origin_of_each_config(space_of, tried):
+    space = space_of(CUBE)
+    few, trials = tried(space, 3, lambda c: c["x0"]), tried(space, 12, lambda c: c["x0"])
+    configs, memo = _ask(space, trials, n=3)
+
+    reasons = Bayes().explain(space, trials, [], configs, memo)
+
+    assert [reason["origin"] for reason in reasons] == ["doubting model", "model", "model"]
+    assert Bayes().explain(space, few, [], _ask(space, few)[0], {}) == [{"origin": "space-filling"}]
+
+
+@pytest.mark.parametrize("objective", [None, math.inf, 1.0, 1e308])
+def test_odd_trials_are_explained_as_well(space_of, tried, objective):
+    space = space_of(MIXED)
+    trials = tried(space, 8, lambda config: objective)
+    trials.append(Trial({"lr": 0.1}, 1.0))
+    configs, memo = _ask(space, trials, n=2)
+
+    reasons = Bayes().explain(space, trials, [], configs, memo)
+
+    assert json.loads(json.dumps(reasons, allow_nan=False)) == reasons

@@ -134,3 +134,15 @@ def test_rescaled_posterior_is_that_of_other_length_scales(design, y):
     expected = Posterior(design, y, theta=shorter, prior=PRIOR).believe(points)
     elsewhere = np.random.default_rng(3).random((5, D))
     np.testing.assert_allclose(rescaled.predict(elsewhere), expected.predict(elsewhere))
+
+
+def test_tied_length_scales_are_all_the_same(design, y):
+    prior = Prior(is_tied=True)
+
+    theta = fit(design, y, prior=prior, starts=[prior.theta(D)])
+
+    assert np.ptp(theta[:D]) < 1e-9
+    assert (
+        objective(theta, design.pairs(), y, prior)[0]
+        < objective(prior.theta(D), design.pairs(), y, prior)[0]
+    )

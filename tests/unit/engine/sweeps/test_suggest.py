@@ -274,6 +274,7 @@ def test_failed_trials_teach_what_the_definition_says(lab, texts, impute, object
 
     assert [trial.objective for trial in job.trials] == objectives
     assert [trial.is_feasible for trial in job.trials] == [True, bool(impute), True]
+    assert job.trials[1].blame == (1.0 if impute else 0.3)  # the program may be wrong as well
 
 
 @pytest.mark.parametrize(
