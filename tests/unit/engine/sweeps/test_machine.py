@@ -51,6 +51,11 @@ SWEEPS = [
         "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n" + METRIC,
         6,
     ),
+    (
+        "method: random\nrun_cap: 6\nparameters: {lr: {min: 0.0, max: 1.0}}\n"
+        "sweepd: {stop: {rule: asha, eta: 2, promote: true}}\n" + METRIC,
+        6,
+    ),
 ]
 TERMINAL = (SweepState.FINISHED, SweepState.CANCELED)
 
