@@ -160,7 +160,8 @@ def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:
         "value": value,
         "last": trial.last,
         "n": trial.n_values,
-        "counts": value is not None and row.state not in (RunState.FAILED, RunState.CRASHED),
+        "is_out": trial.outcome is not None,
+        "counts": value is not None and _counts(row),
         "origin": trial.origin,
         "version": trial.version,
         "attempt": trial.attempt,
@@ -168,6 +169,11 @@ def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:
         "started": row.started_at,
         "ended": ended,
     }
+
+
+def _counts(row: TrialRow) -> bool:
+    """Return whether a trial can be the best."""
+    return row.state not in (RunState.FAILED, RunState.CRASHED) and row.trial.outcome is None
 
 
 def _pace(rows: Sequence[TrialRow], now: float) -> Pace:
@@ -208,6 +214,7 @@ def _best(
         for other, value in zip(rows, values, strict=True)
         if value is not None
         and other is not row
+        and other.trial.outcome is None
         and (other.trial.ended_at or float("inf")) <= (row.trial.ended_at or 0.0)
     ]
     sign = signed(1.0, definition.goal)

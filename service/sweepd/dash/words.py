@@ -86,6 +86,8 @@ def run_badge(state: RunState, trial: TrialView | None = None) -> Badge:
             return Badge(badge.word, badge.icon, badge.tone, f"attempt {trial.attempt}")
         return badge
     badge = _REASONS.get(trial.reason or "", _RUNS[state])
+    if trial.outcome is not None:
+        badge = Badge("Out of bounds", badge.icon, "warn", badge.why)
     return Badge(badge.word, badge.icon, badge.tone, trial.message or badge.why)
 
 

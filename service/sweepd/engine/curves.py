@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
 from sweepd.engine.trials import Lease, correct
 from sweepd.schedule import TrialState
@@ -20,6 +20,7 @@ __all__ = [
     "cut",
     "extend",
     "read_number",
+    "refresh",
     "summary_value",
     "take_summary",
     "value_in",
@@ -109,6 +110,11 @@ def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> Non
         _update(tx, lease, definition, n_bad=0)
 
 
+def refresh(tx: Tx, lease: Lease, *, definition: Definition) -> None:
+    """Work a trial's objective out again from its curve."""
+    _update(tx, lease, definition, n_bad=lease.n_bad)
+
+
 def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, bool]:
     """Take the metric from the run's summary, for a run that logged it nowhere else.
 
@@ -155,6 +161,7 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> Curv
     tail = list(reversed(tx.conn.scalars(latest.limit(n_last)).all()))
     value = best if rule == "best" else reduce_curve(tail, rule=rule, goal=definition.goal)
     last = tail[-1] if tail else None
+    objective = None if value is None else signed(value, definition.goal)
     tx.conn.execute(
         update(t.trial)
         .where(t.trial.c.id == lease.trial_id)
@@ -163,7 +170,8 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> Curv
             last=last,
             n_values=count,
             n_bad=n_bad,
-            objective=None if value is None else signed(value, definition.goal),
+            # one that does not satisfy outcome constraints has none, whatever comes late
+            objective=case((t.trial.c.outcome.is_(None), objective), else_=None),
         )
     )
     if lease.state == TrialState.ENDED:  # rows that came late, or were taken back

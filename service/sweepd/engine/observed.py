@@ -13,7 +13,7 @@ from sweepd.engine.prior_runs import observed_of
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES
 from sweepd.search import Trial
-from sweepd.spec import Config, Definition, signed
+from sweepd.spec import Config, Definition, Outcome, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -71,6 +71,7 @@ class Told:
     basis_event: int | None = None
     position: int | None = None
     objectives: str | None = None  # JSON, of each of `metrics`, signed
+    outcome: str | None = None  # sweepd.spec.Outcome: outcome constraints it does not satisfy
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def trials_told(tx: Tx, sweep_id: int) -> list[Told]:
             c.basis_event,
             c.position,
             c.objectives,
+            c.outcome,
         )
         .where(c.sweep_id == sweep_id)
         .order_by(c.number)
@@ -213,6 +215,8 @@ def _looked_at(one: Told) -> dict[str, Any]:
 
 def _ended(one: Told, definition: Definition, impute: str | None, worst: float) -> Trial:
     reason = Reason(one.reason or Reason.ERROR)
+    if one.outcome is not None:
+        return Trial(one.config, None, is_feasible=one.outcome != Outcome.BROKEN)
     if reason in (Reason.FINISHED, Reason.STOPPED_EARLY):
         return Trial(one.config, one.objective, objectives=objectives_of(one.objectives))
     if impute is not None and reason in _IMPUTED:

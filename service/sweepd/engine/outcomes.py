@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from sweepd.engine import (
     budgets,
+    constraints,
     curves,
     enqueued,
     metric_watch,
@@ -105,7 +106,8 @@ def row_logged(
         return lease.stop_requested is not None
     if lease.n_values == 0 and curve.n_values:
         notices.withdraw(tx, lease.sweep_id, topic=metric_watch.TOPIC)
-    _check_target(tx, lease, sweep, definition, curve.best)
+    if not definition.own.outcome_constraints:
+        _check_target(tx, lease, sweep, definition, curve.best)
     if lease.stop_requested is None and lease.state == TrialState.LEASED:
         return stopping.stop_if_told(tx, lease, curve, definition=definition)
     return lease.stop_requested is not None
@@ -234,7 +236,8 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         limits: how often a trial is tried, how many failures end a sweep.
     """
     sweep = sweep_row(tx, lease.sweep_id)
-    retries = definition_of(sweep.definition).own.retries
+    definition = definition_of(sweep.definition)
+    retries = definition.own.retries
     again = ending.is_excused and ending.reason in RETRIED and goes_on(sweep)
     again |= goes_again(
         ending.reason,
@@ -247,6 +250,7 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
             trials.requeue(tx, lease, ending, actor=actor)
             slots.note_end(tx, sweep, lease, ending, limits=limits)
         return
+    ending = constraints.judged(tx, lease, ending, definition=definition)
     trials.end(tx, lease, ending, actor=actor)
     slots.note_end(tx, sweep, lease, ending, limits=limits)
     if ending.reason == Reason.FINISHED:
@@ -254,6 +258,9 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     if ending.reason == Reason.NO_METRIC:
         words = f"run {lease.run}: {ending.message}"
         notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
+    if definition.own.outcome_constraints:
+        best = constraints.best_of(tx, lease.trial_id)
+        _check_target(tx, lease, sweep, definition, best)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)
     budgets.stop_if_spent(tx, sweep.id)

@@ -17,7 +17,7 @@ from sweepd.engine.texts import read_object
 from sweepd.engine.views import RunView
 from sweepd.errors import InvalidInput, NotFound, ProtocolError
 from sweepd.search import Trial
-from sweepd.spec import Definition, reduce_curve, signed
+from sweepd.spec import Definition, Outcome, judge, reduce_curve, signed
 from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
@@ -81,6 +81,7 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         shown = ", ".join(map(repr, unknown[:_MAX_NAMED]))
         raise NotFound(f"there is no run {shown} in {where}: prior runs are of the sweep's project")
     definition = definition_of(sweep.definition)
+    bounds = definition.own.outcome_constraints
     useless, left = [], _MAX_ROWS
     event = events.record(
         tx,
@@ -93,6 +94,7 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
     for name in names:
         row = rows[name]
         left -= row.history_lines
+        summary = json.loads(row.summary or "{}")
         values = _values(row.config)
         value = _value(tx, row, definition, with_rows=left >= 0)
         several = _objectives(tx, row, definition, with_rows=left >= 0)
@@ -100,6 +102,7 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
             "config": json.dumps(values, ensure_ascii=False),
             "value": value,
             "objectives": json.dumps(several) if several else None,
+            "outcome": min((how for how, _, _ in judge(summary, bounds)), default=None),
             "has_finished": int(row.state == RunState.FINISHED),
             "event": event,
         }
@@ -127,6 +130,7 @@ class PriorRow:
     objectives: str | None
     has_finished: bool
     event: int
+    outcome: str | None = None
 
 
 def prior_rows(tx: Tx, sweep_id: int) -> list[PriorRow]:
@@ -134,7 +138,7 @@ def prior_rows(tx: Tx, sweep_id: int) -> list[PriorRow]:
     columns = [s.prior_run.c[name] for name in PriorRow.__dataclass_fields__]
     query = select(*columns).where(s.prior_run.c.sweep_id == sweep_id)
     rows = tx.conn.execute(query.order_by(s.prior_run.c.run_id)).all()
-    return [PriorRow(a, b, c, bool(d), e) for a, b, c, d, e in rows]
+    return [PriorRow(a, b, c, bool(d), e, f) for a, b, c, d, e, f in rows]
 
 
 def taught_by(rows: Sequence[PriorRow], definition: Definition) -> list[Trial]:
@@ -148,7 +152,9 @@ def taught_by(rows: Sequence[PriorRow], definition: Definition) -> list[Trial]:
         config = definition.space.existing(definition.space.flatten(json.loads(row.config)))
         if not definition.space.contains(config):
             continue
-        if row.value is not None:
+        if row.outcome is not None:
+            found.append(Trial(config, None, is_feasible=row.outcome != Outcome.BROKEN))
+        elif row.value is not None:
             found.append(Trial(config, signed(row.value, definition.goal)))
         elif row.objectives is not None:
             found.append(Trial(config, None, objectives=objectives_of(row.objectives)))

@@ -350,8 +350,8 @@ def _moved(
 
 
 def _outcome(data: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: data.get(name) for name in ("objective", "objectives", "best", "last")}
-    return {**found, "n_values": data.get("n_values", 0)}
+    names = ("objective", "objectives", "outcome", "best", "last")
+    return {**{name: data.get(name) for name in names}, "n_values": data.get("n_values", 0)}
 
 
 def _untold(one: Told) -> Told:
@@ -362,6 +362,7 @@ def _untold(one: Told) -> Told:
         reason=None,
         objective=None,
         objectives=None,
+        outcome=None,
         best=None,
         last=None,
         n_values=0,

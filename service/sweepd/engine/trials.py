@@ -277,7 +277,7 @@ def correct(tx: Tx, lease: Lease) -> None:
 def _outcome(tx: Tx, lease: Lease) -> dict[str, Any]:
     """Return what the search learns from a trial beside its reason: the event log keeps it."""
     c = t.trial.c
-    columns = (c.objective, c.objectives, c.best, c.last, c.n_values)
+    columns = (c.objective, c.objectives, c.outcome, c.best, c.last, c.n_values)
     row = tx.conn.execute(select(*columns).where(c.id == lease.trial_id)).one()
     return {column.name: value for column, value in zip(columns, row, strict=True)}
 

@@ -143,6 +143,7 @@ class TrialView:
     basis_event: int | None = None  # the event that it was suggested from
     position: int | None = None  # among the suggestions of that event, or the first that was tried
     why: str | None = None  # JSON: what the search expected of it
+    outcome: str | None = None  # sweepd.spec.Outcome: outcome constraints it does not satisfy
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweepd.errors import InvalidInput, NotFound
 from sweepd.results.server import in_words, open_api
-from sweepd.spec import check_rule, reduce_curve, signed
+from sweepd.spec import Bounds, Outcome, bounds_in, check_rule, judge, reduce_curve, signed
 
 __all__ = ["Excluded", "Ranked", "Selection", "select"]
 
@@ -110,6 +110,8 @@ class Selection:
 def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Selection:
     """Rank the finished runs of a sweep, best first; of equals the one that started first.
 
+    Those that do not satisfy the definition's `sweepd.outcome_constraints` are left out.
+
     Args:
         sweep_path: an id, `entity/project/id` or an address, as `wandb.Api().sweep` takes it.
         by: `best`, `last` or `mean:k` over the values a run logged; None is what the definition's
@@ -133,6 +135,7 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
     if not name:
         raise InvalidInput(f"the sweep {path} has no metric, so its runs have no order")
     rule = by or _checked((config.get("sweepd") or {}).get("objective", "best"))
+    bounds = bounds_in(config)
     ranked: list[Ranked] = []
     excluded: list[Excluded] = []
     with in_words(f"the runs of the sweep {path}"):
@@ -144,7 +147,7 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
             lazy=False,
         )
         for run in runs:
-            judged = _judge(run, metric=name, goal=goal, rule=rule)
+            judged = _judge(run, metric=name, goal=goal, rule=rule, bounds=bounds)
             (ranked if isinstance(judged, Ranked) else excluded).append(judged)  # type: ignore[arg-type]
     if not ranked:
         whys = Counter(entry.why for entry in excluded)
@@ -159,7 +162,9 @@ def _varied(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, law in parameters.items() if "value" not in law)
 
 
-def _judge(run: Any, *, metric: str, goal: str, rule: str) -> Ranked | Excluded:
+def _judge(
+    run: Any, *, metric: str, goal: str, rule: str, bounds: Mapping[str, Bounds]
+) -> Ranked | Excluded:
     path = "/".join(run.path)
     if run.state != "finished":
         return Excluded(path, run.name, run.state)
@@ -175,6 +180,9 @@ def _judge(run: Any, *, metric: str, goal: str, rule: str) -> Ranked | Excluded:
         return Excluded(path, run.name, f"without {metric}")
     if not math.isfinite(values[-1]):
         return Excluded(path, run.name, "diverged")
+    for how, name, why in judge(summary, bounds):
+        said = f"without {name}" if how is Outcome.MISSING else f"with {name} {why}"
+        return Excluded(path, run.name, said)
     value = reduce_curve(values, rule=rule, goal=goal)
     assert value is not None  # the last one is finite
     return Ranked(path, run.id, run.name, value, dict(run.config), summary, run.url)

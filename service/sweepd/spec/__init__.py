@@ -14,6 +14,7 @@ from sweepd.spec.distributions import (
 )
 from sweepd.spec.goals import Goal, check_rule, reduce_curve, sign, signed
 from sweepd.spec.numeric import Beta, LogNormal, LogUniform, Normal, Numeric, Uniform
+from sweepd.spec.outcomes import Bounds, Outcome, bounds_in, judge
 from sweepd.spec.reading import Parsed, read_definition
 from sweepd.spec.space import Config, Parameter, Space, grid_size
 from sweepd.spec.values import read_value, set_value
@@ -22,6 +23,7 @@ from sweepd.spec.words import nearest
 __all__ = [
     "Array",
     "Beta",
+    "Bounds",
     "Budget",
     "Categorical",
     "Condition",
@@ -38,15 +40,18 @@ __all__ = [
     "Metric",
     "Normal",
     "Numeric",
+    "Outcome",
     "OwnBlock",
     "Parameter",
     "Parsed",
     "Space",
     "Uniform",
+    "bounds_in",
     "canonical",
     "changes_of",
     "check_rule",
     "grid_size",
+    "judge",
     "must_stay",
     "nearest",
     "read_definition",

@@ -17,7 +17,7 @@ def must_stay(old: Definition, new: Definition) -> list[str]:
     """Return what an edit changes that must stay once trials were handed out.
 
     What they ran and how they were judged: `program`, `command`, the metric's name and goal,
-    `sweepd.objective`, and who searches.
+    `sweepd.objective`, `sweepd.outcome_constraints`, and who searches.
     """
     what = [key for key in ("program", "command") if getattr(old, key) != getattr(new, key)]
     metrics = [[(one.name, one.goal) for one in each.objectives] for each in (old, new)]
@@ -25,6 +25,8 @@ def must_stay(old: Definition, new: Definition) -> list[str]:
         what.append("the metric's name and goal")
     if old.own.objective != new.own.objective:
         what.append("sweepd.objective")
+    if old.own.outcome_constraints != new.own.outcome_constraints:
+        what.append("sweepd.outcome_constraints")
     if old.searcher != new.searcher or old.scheduler != new.scheduler:
         what.append("who searches")
     return what

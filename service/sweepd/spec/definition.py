@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sweepd.errors import InvalidInput
 from sweepd.spec.fields import Argument, Flag, Real, Text, Whole, at_least, at_most, refuse
 from sweepd.spec.goals import Goal, check_rule
+from sweepd.spec.outcomes import Bounds
 from sweepd.spec.space import Config, Space
 from sweepd.spec.stops import NanStop, Stop
 
@@ -69,7 +70,7 @@ class OwnBlock(_Model):
 
     `initial` holds whole flat configs. `retries`, further attempts of a trial after infrastructure
     failures, is None unless the definition says it. `quarantine` is how many failures in a row put
-    a slot aside, 0 for never.
+    a slot aside, 0 for never. `outcome_constraints` has the bounds of metrics by name.
     """
 
     seed: Annotated[Whole, at_least(0)] | None = None
@@ -79,6 +80,7 @@ class OwnBlock(_Model):
     retries: Annotated[Whole, at_least(0), at_most(20)] | None = None
     quarantine: Annotated[Whole, at_least(0), at_most(1000)] = 3
     budget: Budget = Budget()
+    outcome_constraints: dict[str, Bounds] = Field(default_factory=dict)
 
 
 class Definition(_Model):

@@ -13,6 +13,7 @@ from sweepd.spec.checks import check_command, check_hyperband, check_initial, ch
 from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock
 from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.metrics import ONE_CURVE, check_metrics
+from sweepd.spec.outcomes import read_outcomes
 from sweepd.spec.parameters import read_parameters
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
@@ -44,9 +45,12 @@ _MAX_UNKNOWN = 100
 _ENGINES = ("wandb", "optuna", "ax")
 #: Methods of ours that learn from results.
 _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
-#: Keys of `sweepd:` that make the space, and those that a later version honours.
-_TIES, _LATER = ("when", "constraints"), ("outcome_constraints",)
-_OWN = ("seed", "initial", "objective", "retries", "quarantine", "budget", "stop", *_TIES, *_LATER)
+#: Keys of `sweepd:` that make the space, and all of them.
+_TIES = ("when", "constraints")
+_OWN = (
+    *("seed", "initial", "objective", "retries", "quarantine", "budget", "stop"),
+    *("outcome_constraints", *_TIES),
+)
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
     **dict.fromkeys(_OWN, "it belongs below sweepd"),
@@ -317,13 +321,10 @@ class _Reader:
         if not isinstance(data, Mapping):
             self._problems.error(path, f"must be a mapping, not {show(data)}")
             return OwnBlock()
-        for key in data:
-            if key in _LATER:
-                words = "is not supported by this version of sweepd"
-                self._problems.lenient((*path, key), words)
-        known = {key: value for key, value in data.items() if key not in (*_LATER, *_TIES)}
+        known = {key: value for key, value in data.items() if key not in _TIES}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
         limits = known.pop("budget", None)
+        bounds = known.pop("outcome_constraints", None)
         own = self._block(OwnBlock, known, path) or OwnBlock()
         if limits is not None:
             budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
@@ -332,7 +333,14 @@ class _Reader:
             self._problems.error((*path, "stop"), ONE_CURVE)
             rules = None
         goal = metric.goal if metric else "minimize" if "metric" in self._given else None
-        own = own.model_copy(update={"stop": read_stops(rules, self._problems, goal=goal)})
+        several = self._given.get("metrics")
+        named = [self._given.get("metric"), *(several if isinstance(several, list) else [])]
+        metrics = {str(one.get("name")) for one in named if isinstance(one, Mapping)}
+        parts = {
+            "stop": read_stops(rules, self._problems, goal=goal),
+            "outcome_constraints": read_outcomes(bounds, self._problems, metrics=metrics),
+        }
+        own = own.model_copy(update=parts)
         if not isinstance(entries, list):
             self._problems.error((*path, "initial"), f"must be a list, not {show(entries)}")
         elif space is not None:

@@ -31,6 +31,7 @@ prior_run = Table(  # runs from before the sweep that its search learns from
     Column(
         "objectives", Text
     ),  # JSON: the same of each of `metrics`, signed; null if one is missing
+    Column("outcome", Text),  # sweepd.spec.Outcome, when it was attached
     Column("has_finished", Integer, nullable=False, server_default="0"),  # when it was attached
     Column("event", Integer, nullable=False, server_default="0"),  # that attached it last
 )

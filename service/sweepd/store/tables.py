@@ -310,6 +310,7 @@ trial = Table(
     Column("why", Text),  # JSON: what the search expected of it
     Column("rung", Integer, nullable=False, server_default="0"),  # the last it was judged at
     Column("is_paused", Integer, nullable=False, server_default="0"),  # there: may be promoted
+    Column("outcome", Text),  # sweepd.spec.Outcome: outcome constraints it does not satisfy
     Column("stopped_as", Text),  # sweepd.errors.Reason of the end that a stop rule asked for
     Column("created_event", Integer, nullable=False, server_default="0"),
     Column("ended_event", Integer),  # what says how it ended; null until it has

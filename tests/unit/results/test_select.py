@@ -159,3 +159,21 @@ def test_a_sweep_without_a_metric_has_no_best_run(fake):
 def test_an_unknown_rule_is_refused(fake, by):
     with pytest.raises(InvalidInput, match="best, last or mean:k"):
         select("s1", by=by, api=fake.api([], metric=HIGHER))
+
+
+def test_runs_that_break_outcome_constraints_are_left_out_with_the_reason(fake):
+    runs = [
+        fake.run("slow", [0.9], summary={"ms": 7}),
+        fake.run("silent", [0.8]),
+        fake.run("good", [0.7], summary={"ms": {"last": 5}}),
+    ]
+    api = fake.api(runs, metric=HIGHER)
+    api.sweep("s1").config["sweepd"] = {"outcome_constraints": {"ms": {"max": 5}}}
+
+    selection = select("s1", api=api)
+
+    assert _order(selection) == ["good"]
+    assert {entry.display_name: entry.why for entry in selection.excluded} == {
+        "run slow": "with ms above 5",
+        "run silent": "without ms",
+    }

@@ -191,7 +191,7 @@ def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, ref
         max_runs=9,
         lr={"values": [1]},
         metric=METRIC | {"gaol": "x"},
-        sweepd={"sed": 1, "outcome_constraints": {}, "retries": 2, "quarantine": 0},
+        sweepd={"sed": 1},
     )
 
     warned = {w.path: w.message for w in read_definition(text).warnings}
@@ -204,7 +204,6 @@ def test_unknown_keys_are_warnings_on_the_wire_and_errors_in_a_file(text_of, ref
     assert "go below parameters" in found["lr"]
     assert "did you mean goal?" in found["metric.gaol"]
     assert "did you mean seed?" in found["sweepd.sed"]
-    assert "not supported by this version" in found["sweepd.outcome_constraints"]
 
 
 @pytest.mark.parametrize(

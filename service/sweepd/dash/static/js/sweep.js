@@ -201,7 +201,7 @@ $("best-pick").addEventListener("click", () => focus.pickOnly(bestFirst().slice(
 
 function bestFirst() {
   const sign = data.sweep.goal === "maximize" ? -1 : 1;
-  return [...byId.values()].filter((run) => typeof run.value === "number" && focus.passes(run.id)).sort((a, b) => sign * (a.value - b.value));
+  return [...byId.values()].filter((run) => typeof run.value === "number" && !run.is_out && focus.passes(run.id)).sort((a, b) => sign * (a.value - b.value));
 }
 
 // --- agents and definition

@@ -1,9 +1,12 @@
 """What the search told of each suggestion, and the events that made each trial what it is.
 
 Running totals of the curves, and how far stop rules have judged a trial.
+Which trials do not satisfy outcome constraints.
 Where attempts ran, which slots are in quarantine, and notices on several topics at once.
 What a trial, or a prior run, came to in each of several metrics.
 """
+
+from itertools import product
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,8 +42,8 @@ def upgrade() -> None:
     op.add_column("curve", sa.Column("total", sa.Float(), nullable=False, server_default="0"))
     op.execute(_TOTALS)
     _add_slots()
-    op.add_column("trial", sa.Column("objectives", sa.Text(), nullable=True))
-    op.add_column("prior_run", sa.Column("objectives", sa.Text(), nullable=True))
+    for table, name in product(("trial", "prior_run"), ("objectives", "outcome")):
+        op.add_column(table, sa.Column(name, sa.Text(), nullable=True))
     op.add_column("trial", sa.Column("ended_event", sa.Integer(), nullable=True))
     op.add_column("sweep", sa.Column("search_again_at", sa.Float(), nullable=True))
     for table, names in _COUNTS.items():
