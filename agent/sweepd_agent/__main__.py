@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="from SIGTERM to SIGKILL when the agent is ended (default: 30)",
     )
+    add(
+        "--trial-timeout",
+        dest="trial_timeout_s",
+        type=float,
+        metavar="SECONDS",
+        help="end a trial that runs for longer (default: never)",
+    )
     add("--json", action="store_true", help="print each event as a JSON object")
     return parser
 

@@ -29,6 +29,7 @@ class Options:
     folder: str | None = None  # where programs are found and run; the working folder if None
     term_timeout_s: float = 30.0  # from SIGTERM to SIGKILL when the agent itself is ended
     kill_delay_s: float = 30.0  # from SIGTERM to SIGKILL when the server stops a trial
+    trial_timeout_s: float | None = None  # a trial that runs for longer is ended
     handshake_s: float = 20.0  # a forked trial that has not reported by then is started anew
 
 
@@ -88,6 +89,7 @@ def to_arguments(options: Options) -> list[str]:
         "--name": options.name,
         "--folder": options.folder,
         "--term-timeout": options.term_timeout_s,
+        "--trial-timeout": options.trial_timeout_s,
     }
     return [
         options.sweep,

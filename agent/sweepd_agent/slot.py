@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sweepd.errors import (
@@ -53,6 +53,7 @@ class _Running:
     pid: int | None = None
     asked: Reason | None = None
     kill_at: float = float("inf")
+    late_at: float = float("inf")
 
 
 @dataclass
@@ -239,13 +240,15 @@ class SlotWorker(threading.Thread):
         if number is None:
             log.finish()
             raise ProcessDied("the process that starts trials dies again and again")
-        return _Running(command, number, log, time.monotonic(), kills)
+        began, timeout_s = time.monotonic(), self._crew.options.trial_timeout_s
+        late_at = float("inf") if timeout_s is None else began + timeout_s
+        return _Running(command, number, log, began, kills, late_at=late_at)
 
     def _watch(self, running: _Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
         self._clock.set(self._busy_s)
         while True:
-            soonest = min(self._clock.next, running.kill_at) - time.monotonic()
+            soonest = min(self._clock.next, running.kill_at, running.late_at) - time.monotonic()
             try:
                 event = self._events.get(timeout=max(0.0, soonest))
             except queue.Empty:
@@ -268,6 +271,9 @@ class SlotWorker(threading.Thread):
             if now >= running.kill_at:
                 running.kill_at = float("inf")
                 self._crew.nursery.signal(running.number, signal.SIGKILL)
+            if now >= running.late_at:
+                running.late_at = float("inf")
+                self._stop(running, Reason.TIMED_OUT)
             if now >= self._clock.next:
                 self._beat_while(running)
 
@@ -297,23 +303,27 @@ class SlotWorker(threading.Thread):
             self._note_refusal(error)
         self._crew.note_server(self._slot.number, problem)
 
-    def _stop(self, running: _Running) -> None:
-        """End a trial because the server wants it: SIGTERM, and SIGKILL if that does not help."""
+    def _stop(self, running: _Running, reason: Reason = Reason.KILLED) -> None:
+        """End a trial, since the server wants it or it takes too long: SIGTERM, then SIGKILL."""
         if running.asked is None:
-            running.asked = Reason.KILLED
+            running.asked = reason
             running.kill_at = time.monotonic() + self._crew.options.kill_delay_s
             self._crew.nursery.signal(running.number, signal.SIGTERM)
 
     # Ends
 
     def _judge(self, running: _Running, ended: Ended) -> Outcome:
-        return judge(
+        outcome = judge(
             ended.status,
             error=ended.error,
             tail="" if ended.status == 0 else running.log.tail(),
             asked=running.asked or (Reason.PREEMPTED if self._crew.is_ending else None),
             oom_kills=oom_kills() - running.oom_kills,
         )
+        if outcome.reason != Reason.TIMED_OUT:
+            return outcome
+        limit_s = self._crew.options.trial_timeout_s
+        return replace(outcome, message=f"it ran for longer than the {limit_s:g} s it may")
 
     def _report(self, command: Command, outcome: Outcome) -> None:
         crew = self._crew

@@ -28,6 +28,11 @@ __all__ = ["agent"]
     show_default=True,
     help="Seconds that trials have between SIGTERM and SIGKILL when the agent is ended.",
 )
+@click.option(
+    "--trial-timeout",
+    type=Seconds(0.1),
+    help="End a trial that runs for longer than so many seconds; it counts as timed out.",
+)
 @server_choice
 @data_folder
 @as_json
@@ -40,6 +45,7 @@ def agent(
     count: int | None,
     name: str | None,
     term_timeout: float,
+    trial_timeout: float | None,
     server: str | None,
     data: Path,
     as_json: bool,
@@ -67,6 +73,7 @@ def agent(
         count=count,
         name=name,
         term_timeout_s=term_timeout,
+        trial_timeout_s=trial_timeout,
     )
 
     def show(event: "AgentEvent") -> None:

@@ -241,7 +241,7 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     again = ending.is_excused and ending.reason in RETRIED and goes_on(sweep)
     again |= goes_again(
         ending.reason,
-        attempt=trials.uses(tx, lease.trial_id),
+        attempt=trials.tries(tx, lease),
         retries=limits.retries if retries is None else retries,
         sweep_goes_on=goes_on(sweep),
     )

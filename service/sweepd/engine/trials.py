@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sweepd.engine import events
 from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
 from sweepd.errors import Reason
-from sweepd.schedule import RUN_STATES, TrialState, move_trial
+from sweepd.schedule import RETRIED, RUN_STATES, TrialState, move_trial
 from sweepd.states import RUN_MOVES, RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -33,7 +33,7 @@ __all__ = [
     "requeue",
     "resend",
     "revive",
-    "uses",
+    "tries",
 ]
 
 
@@ -178,12 +178,19 @@ def revive(tx: Tx, lease: Lease, *, actor: str) -> None:
     record(tx, lease, "trial.revived", actor, attempt=lease.attempt)
 
 
-def uses(tx: Tx, trial_id: int) -> int:
-    """Return how many attempts a trial has used of those that it may have."""
-    counted = select(func.count()).where(
-        t.attempt.c.trial_id == trial_id, t.attempt.c.is_excused == 0
+def tries(tx: Tx, lease: Lease) -> int:
+    """Return how many attempts count against a trial's retries, the present one included.
+
+    Only those do that ended by an infrastructure failure: not those that a rule stopped before the
+    trial was promoted, nor those that a bad slot or a retry by hand excuses.
+    """
+    earlier = select(func.count()).where(
+        t.attempt.c.trial_id == lease.trial_id,
+        t.attempt.c.number != lease.attempt,
+        t.attempt.c.is_excused == 0,
+        t.attempt.c.reason.in_(sorted(RETRIED)),
     )
-    return tx.conn.scalar(counted) or 0
+    return 1 + (tx.conn.scalar(earlier) or 0)
 
 
 def put_back(tx: Tx, lease: Lease, *, why: str, actor: str, slot_id: int | None = None) -> None:

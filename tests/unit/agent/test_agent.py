@@ -189,6 +189,17 @@ while True:
     assert (outcome["reason"], outcome["signal"]) == ("killed", signal.SIGKILL)
 
 
+def test_trial_that_runs_for_too_long_is_ended_as_timed_out(make_server, make_agent, write_program):
+    write_program("import time\nwhile True:\n    time.sleep(1)\n")
+    server = make_server(config={"program": "train.py"})
+
+    assert make_agent(server, trial_timeout_s=0.3).wait() == 0
+
+    (outcome,) = server.outcomes
+    assert outcome["reason"] == "timed_out"
+    assert outcome["message"] == "it ran for longer than the 0.3 s it may"
+
+
 def test_definition_with_its_own_command_is_executed(make_server, make_agent, tmp_path):
     command = ["${env}", "sh", "-c", 'echo "$0 $@" $WANDB_RUN_ID > out.txt', "${args_no_hyphens}"]
     server = make_server(

@@ -55,6 +55,24 @@ def test_paused_trial_goes_on_under_its_run_id_once_it_is_good_enough(lab, sweep
     assert (trial.state, trial.reason, trial.message) == ("leased", None, None)
 
 
+def test_promotions_use_up_no_retries(lab, sweep, texts):
+    made = lab.create(texts["random"] + ASHA.format("true").replace("{stop", "{retries: 1, stop"))
+    agent = lab.register(made)
+    _train(lab, agent, 1.0)
+    _train(lab, agent, 2.0)
+    promoted = lab.ask(agent)
+    assert promoted.attempt == 2
+    lab.start(promoted)
+
+    lab.report(promoted, "crashed")
+
+    again = lab.ask(agent)
+    assert (again.run, again.attempt) == (promoted.run, 3)
+    lab.start(again)
+    lab.report(again, "crashed")
+    assert lab.trial(made, again).reason == "crashed"
+
+
 def test_promoted_trial_runs_to_the_next_rung(lab, sweep):
     made = sweep()
     agent = lab.register(made)
