@@ -26,7 +26,7 @@ from sweepd.exporter import Exporter
 from sweepd.settings import Settings
 from sweepd.store import Store
 from sweepd.store.words import in_words
-from sweepd.worker import Worker
+from sweepd.suggester import Suggester
 
 __all__ = ["Ready", "build", "serve"]
 
@@ -79,16 +79,18 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        worker = Worker()
+        suggester = Suggester(
+            services, timeout_s=settings.suggest_s, limit_mib=settings.suggest_mib
+        )
         packing = asyncio.create_task(exporter.keep_packing(), name="packer")
-        tasks = [*background_tasks(services, settings, worker), packing]
+        tasks = [*background_tasks(services, settings, suggester), packing]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            worker.stop()
+            suggester.stop()
             services.importances.stop()
             try:
                 await opened.write(keys.note_uses, uses=services.key_uses.take())

@@ -2,22 +2,18 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
-from functools import cache
-from importlib import import_module
 
 from sqlalchemy import select
 
-from sweepd.engine import blobs, computing, files, keys, leftovers, suggest, watchdog
+from sweepd.engine import blobs, files, keys, leftovers, watchdog
 from sweepd.engine.artifacts import removal
 from sweepd.engine.services import Services
-from sweepd.errors import ProcessDied, StoreError
+from sweepd.errors import StoreError
 from sweepd.settings import Settings
 from sweepd.store import Tx
 from sweepd.store import tables as t
-from sweepd.worker import Worker
+from sweepd.suggester import Suggester
 
 __all__ = ["background_tasks"]
 
@@ -30,11 +26,12 @@ _ORPHAN_S = 24 * 3600.0
 
 
 def background_tasks(
-    services: Services, settings: Settings, worker: Worker
+    services: Services, settings: Settings, suggester: Suggester
 ) -> Sequence["asyncio.Task[None]"]:
     """Start what runs as long as the service does; cancel the tasks to end it."""
     loops = {
-        "suggester": _forever(lambda: _suggest(services, worker, timeout_s=settings.suggest_s)),
+        "suggester": _forever(suggester.work),
+        "second suggester": _forever(suggester.help),
         "watchdog": _forever(lambda: _watch(services)),
         "health": _forever(lambda: _look_after(services)),
         "artifacts": _forever(lambda: _expire(services)),
@@ -56,33 +53,6 @@ async def _forever(turn: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # an edge: nobody above could do more
             _log.exception("a background task failed; it goes on")
             await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
-
-
-async def _suggest(services: Services, worker: Worker, *, timeout_s: float) -> None:
-    """Compute the most wanted suggestions, or wait until something happens."""
-    store = services.store
-    seen = store.newest_event
-    job = await store.read(suggest.next_job, limits=services.limits)
-    if job is None:
-        again_at = await store.read(suggest.next_try_at)
-        wait_s = None if again_at is None else max(0.0, again_at - store.read_sync(_now))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(store.wait_change(seen), wait_s)
-        return
-    _warm_up()
-    try:
-        answer = await worker.call(computing.compute, job, timeout_s=timeout_s)
-    except ProcessDied as error:
-        _log.warning("sweep %d: no suggestions from %s: %s", job.sweep_id, job.method, error)
-        await store.write(suggest.store, job=job, error=str(error))
-        return
-    await store.write(suggest.store, job=job, answer=answer)
-
-
-@cache
-def _warm_up() -> None:
-    """Import what the first filler needs, which takes a second and 60 MB: not in the writer."""
-    threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True).start()
 
 
 async def _watch(services: Services) -> None:

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     crash_s: Annotated[float, Field(gt=0)] = 300.0
     #: How long one suggestion may take before the sweep is given space-filling points.
     suggest_s: Annotated[float, Field(gt=0)] = 60.0
+    #: How much memory it may take beyond the worker's own, in MiB, before it counts as failed.
+    suggest_mib: Annotated[int, Field(ge=64)] = 1024
     #: Checkpoints kept of each sweep: those of its best trials.
     keep_checkpoints: Annotated[int, Field(ge=1)] = 5
     #: Proxies, by address or network, whose X-Forwarded-For, -Proto and -Host are believed.

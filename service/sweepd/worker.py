@@ -3,12 +3,15 @@
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sweepd.errors import ProcessDied
@@ -33,9 +36,13 @@ class Worker:
     """One other process that computes; started when first needed, replaced when it dies or hangs.
 
     It runs on one thread, so that it does not take the cores that train.
+
+    Args:
+        limit_mib: memory that the calls may take, beyond what the process begins with; None: any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit_mib: int | None = None) -> None:
+        self._limit_mib = limit_mib
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._thread: ThreadPoolExecutor | None = None  # talks to it, whatever the event loop is
@@ -85,7 +92,9 @@ class Worker:
         self.stop()
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_compute, args=(there,), daemon=True, name="sweepd-search")
+        process = context.Process(
+            target=_compute, args=(there, self._limit_mib), daemon=True, name="sweepd-search"
+        )
         with _environment(_ONE_THREAD):
             process.start()
         there.close()
@@ -100,9 +109,11 @@ def _ask(pipe: Connection, function: Callable[[Any], Any], argument: Any) -> tup
     return answer
 
 
-def _compute(pipe: Connection) -> None:
+def _compute(pipe: Connection, limit_mib: int | None) -> None:
     """Answer calls until the other end is closed, which the death of the service does too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if limit_mib is not None:
+        _limit(limit_mib << 20)
     while True:
         try:
             function, argument = pipe.recv()
@@ -111,9 +122,24 @@ def _compute(pipe: Connection) -> None:
         answer: tuple[bool, Any]
         try:
             answer = True, function(argument)
+        except MemoryError:
+            answer = False, f"it needed more than {limit_mib} MiB of memory"
         except Exception as error:  # the edge of this process: the caller gets it in words
             answer = False, f"{type(error).__name__}: {error}"
         pipe.send(answer)
+
+
+def _limit(n_bytes: int) -> None:
+    """Let this process take so much memory more; the system counts what it may write to."""
+    if sys.platform == "linux":  # macOS has the limit, and does not keep to it
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + n_bytes, most))
+
+
+def _data_bytes() -> int:
+    """Return what counts against that limit now."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[5]) * resource.getpagesize()
 
 
 @contextmanager

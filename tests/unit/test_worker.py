@@ -47,3 +47,17 @@ def test_a_call_that_dies_hangs_or_raises_is_told_in_words_and_the_next_one_runs
         assert run(ask()) == "AB"
     finally:
         worker.stop()
+
+
+def test_a_call_that_takes_too_much_memory_fails_in_words_and_the_next_one_runs(run):
+    worker = Worker(limit_mib=100)
+
+    async def ask():
+        with pytest.raises(ProcessDied, match="it needed more than 100 MiB of memory"):
+            await worker.call(bytearray, 300 << 20, timeout_s=60)
+        return len(await worker.call(bytearray, 20 << 20, timeout_s=60))
+
+    try:
+        assert run(ask()) == 20 << 20
+    finally:
+        worker.stop()

@@ -37,7 +37,11 @@ _LOOKED = "search.looked"
 
 
 def next_job(
-    tx: Tx, *, limits: Limits = _DEFAULT, without: Collection[int] = ()
+    tx: Tx,
+    *,
+    limits: Limits = _DEFAULT,
+    without: Collection[int] = (),
+    is_ailing: bool | None = None,
 ) -> SuggestJob | None:
     """Return the most wanted computation, None if every sweep has what it needs.
 
@@ -48,11 +52,14 @@ def next_job(
         tx: the transaction.
         limits: how many are prepared at most.
         without: sweeps that are left out, since somebody computes for them.
+        is_ailing: only sweeps whose search has failed at last, or only others; None: all.
     """
     wanted: list[tuple[bool, int, int]] = []
     found: dict[int, tuple[Any, int, int]] = {}
     for sweep in tx.conn.execute(_searching()).all():
         if sweep.id in without or (sweep.search_again_at or 0.0) > tx.now:
+            continue
+        if is_ailing is not None and is_ailing != bool(sweep.search_failures):
             continue
         if definition_of(sweep.definition).searcher != "us" or is_instant(sweep.method):
             continue

@@ -185,6 +185,10 @@ def test_search_that_fails_keeps_no_other_sweep_waiting(lab, texts):
 
     assert job_of(lab).sweep_id == good.id
     assert lab.store.read_sync(suggest.next_job, without={good.id}) is None
+    lab.clock.advance(1)
+    for is_ailing, sweep in ((True, bad), (False, good)):
+        job = lab.store.read_sync(suggest.next_job, is_ailing=is_ailing)
+        assert job.sweep_id == sweep.id
 
 
 def test_search_that_only_repeats_itself_gets_fillers(lab, texts):

@@ -1,0 +1,119 @@
+"""Who computes suggestions while nobody asks: two workers, so that no sweep waits for another."""
+
+import asyncio
+import logging
+import threading
+import time
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+
+from sweepd.engine import computing, suggest
+from sweepd.engine.services import Services
+from sweepd.errors import ProcessDied
+from sweepd.store import Tx
+from sweepd.worker import Worker
+
+__all__ = ["Suggester"]
+
+_log = logging.getLogger("sweepd.background")
+
+#: A computation that takes longer than this lets the second worker go on with the other sweeps.
+_LONG_S = 5.0
+#: The second worker is ended when it had nothing to do for so long: it holds 60 MB.
+_SPARE_S = 60.0
+
+
+class Suggester:
+    """Computes what is wanted most, turn by turn; see `suggest.next_job`.
+
+    Sweeps whose search has failed have a worker of their own, which also helps out while the other
+    one is busy for long: a search that hangs costs only its own sweep.
+
+    Args:
+        services: the store, and how much is prepared.
+        timeout_s: how long one computation may take.
+        limit_mib: how much memory it may take.
+    """
+
+    def __init__(self, services: Services, *, timeout_s: float, limit_mib: int) -> None:
+        self._services = services
+        self._timeout_s = timeout_s
+        self._main, self._spare = Worker(limit_mib=limit_mib), Worker(limit_mib=limit_mib)
+        self._computing: set[int] = set()
+        self._main_since: float | None = None
+        self._spare_until = 0.0
+
+    async def work(self) -> None:
+        """Compute for the sweeps whose search is well, or wait until something happens."""
+        seen = self._services.store.newest_event
+        job = await self._next(is_ailing=False)
+        if job is None:  # what the other one computes for may want more once that is stored
+            wait_s = 0.2 if self._computing else None
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._services.store.wait_change(seen), wait_s)
+            return
+        self._main_since = time.monotonic()
+        try:
+            await self._compute(job, self._main)
+        finally:
+            self._main_since = None
+
+    async def help(self) -> None:
+        """Compute for the sweeps whose search has failed, and for others if they would wait."""
+        store = self._services.store
+        seen = store.newest_event
+        since = self._main_since
+        is_long = since is not None and time.monotonic() - since > min(_LONG_S, self._timeout_s / 2)
+        job = await self._next(is_ailing=None if is_long else True)
+        if job is not None:
+            await self._compute(job, self._spare)
+            self._spare_until = time.monotonic() + _SPARE_S
+            return
+        if time.monotonic() > self._spare_until:
+            self._spare.stop()
+        again_at = await store.read(suggest.next_try_at)
+        wait_s = min(_LONG_S, self._timeout_s / 2)
+        if again_at is not None:
+            wait_s = min(wait_s, max(0.01, again_at - store.read_sync(_now)))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(store.wait_change(seen), wait_s)
+
+    def stop(self) -> None:
+        """End both workers."""
+        self._main.stop()
+        self._spare.stop()
+
+    async def _next(self, *, is_ailing: bool | None) -> computing.SuggestJob | None:
+        return await self._services.store.read(
+            suggest.next_job,
+            limits=self._services.limits,
+            without=frozenset(self._computing),
+            is_ailing=is_ailing,
+        )
+
+    async def _compute(self, job: computing.SuggestJob, worker: Worker) -> None:
+        if job.sweep_id in self._computing:
+            return
+        store = self._services.store
+        self._computing.add(job.sweep_id)
+        _warm_up()
+        try:
+            answer = await worker.call(computing.compute, job, timeout_s=self._timeout_s)
+        except ProcessDied as error:
+            _log.warning("sweep %d: no suggestions from %s: %s", job.sweep_id, job.method, error)
+            await store.write(suggest.store, job=job, error=str(error))
+        else:
+            await store.write(suggest.store, job=job, answer=answer)
+        finally:
+            self._computing.discard(job.sweep_id)
+
+
+@cache
+def _warm_up() -> None:
+    """Import what the first filler needs, which takes a second and 60 MB: not in the writer."""
+    threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True).start()
+
+
+def _now(tx: Tx) -> float:
+    return tx.now
