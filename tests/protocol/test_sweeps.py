@@ -57,8 +57,8 @@ def create(client):
 
 
 @pytest.fixture
-def sweep(create):
-    return create()["sweep"]
+def sweep(create, request):
+    return create(getattr(request, "param", DEFINITION))["sweep"]
 
 
 @pytest.fixture
@@ -192,6 +192,38 @@ def test_an_agent_is_told_to_leave_once_the_grid_is_done(sweep, beat, finish):
         finish(beat()[0]["run_id"], sweep, loss)
 
     assert beat() == [{"type": "exit"}]
+
+
+TIED = """
+method: grid
+metric: {name: loss, goal: minimize}
+parameters:
+  depth: {values: [1, 2]}
+  optimizer: {values: [adam, sgd]}
+  sgd: {parameters: {momentum: {values: [0, 0.9]}}}
+sweepd:
+  when: {sgd: {optimizer: [sgd]}}
+  constraints: ["sgd.momentum * depth < 1"]
+"""
+
+
+@pytest.mark.parametrize("sweep", [TIED], indirect=True)
+def test_conditional_parameters_are_absent_and_constraints_hold(client, sweep, beat, finish):
+    configs = []
+    while (command := beat()[0])["type"] == "run":
+        configs.append({name: item["value"] for name, item in command["args"].items()})
+        finish(command["run_id"], sweep, 0.5)
+
+    assert command == {"type": "exit"}
+    assert configs == [
+        {"depth": 1, "optimizer": "adam"},
+        {"depth": 1, "optimizer": "sgd", "sgd": {"momentum": 0}},
+        {"depth": 1, "optimizer": "sgd", "sgd": {"momentum": 0.9}},
+        {"depth": 2, "optimizer": "adam"},
+        {"depth": 2, "optimizer": "sgd", "sgd": {"momentum": 0}},
+    ]
+    status = client.data(STATUS, name=sweep["name"])["sweepdSweep"]["sweepdStatus"]
+    assert (status["issued"], status["expected"]) == (5, 5)
 
 
 def test_stopping_a_run_is_told_while_it_is_named(client, sweep, beat):
