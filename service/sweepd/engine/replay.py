@@ -38,7 +38,6 @@ _TRIAL = (
     "trial.ended",
     "trial.corrected",
 )
-_TOLD = ("objective", "objectives", "outcome", "best", "last")  # with the end of a trial
 _SWEEP = ("sweep.created", "sweep.edited", "search.looked", "run.deleted")
 
 
