@@ -1,7 +1,7 @@
 """Runs from before a sweep that its search learns from: `prior_runs`, `wandb sweep -R`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +26,20 @@ from sweepd.store import tables as t
 __all__ = [
     "PriorRow",
     "attach",
+    "keep",
     "keys_of",
     "names_in",
     "observed_of",
     "prior_rows",
     "prior_runs_of",
     "taught_by",
+    "why_useless",
 ]
 
-_MAX_RUNS = 1_000
+#: W&B takes a thousand and passes over the others without a word.
+_MAX_RUNS = 10_000
 #: History rows that are read for one request; the summary speaks for the runs beyond.
-_MAX_ROWS = 100_000
+_MAX_ROWS = 50_000
 _MAX_NAMED = 5  # runs that a warning names
 
 
@@ -45,7 +48,7 @@ def names_in(filters: str | None) -> list[str]:
 
     Raises:
         ProtocolError: if it is another filter.
-        InvalidInput: if it names more than a thousand runs.
+        InvalidInput: if it names more than ten thousand runs.
     """
     if (filters or "").strip() in ("", "null", "{}"):
         return []
@@ -55,7 +58,7 @@ def names_in(filters: str | None) -> list[str]:
         raise ProtocolError('priorRunsFilters: must be {"$or": [{"name": a run id}, …]}')
     names = list(dict.fromkeys(member["name"] for member in members))
     if len(names) > _MAX_RUNS:
-        raise InvalidInput(f"{len(names)} prior runs: a sweep learns from at most {_MAX_RUNS}")
+        raise InvalidInput(f"{len(names)} prior runs: a sweep learns from at most {_MAX_RUNS:,}")
     return names
 
 
@@ -91,34 +94,54 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         sweep_id=sweep.id,
         data={"runs": list(names)},
     )
+    of_trials = _values_of_trials(tx, [row.id for row in rows.values()], definition)
+    found = []
     for name in names:
         row = rows[name]
-        left -= row.history_lines
         summary = json.loads(row.summary or "{}")
-        values = _values(row.config)
-        value = _value(tx, row, definition, with_rows=left >= 0)
-        several = _objectives(tx, row, definition, with_rows=left >= 0)
-        found = {
-            "config": json.dumps(values, ensure_ascii=False),
-            "value": value,
-            "objectives": json.dumps(several) if several else None,
-            "outcome": min((how for how, _, _ in judge(summary, bounds)), default=None),
-            "has_finished": int(row.state == RunState.FINISHED),
-            "event": event,
-        }
-        tx.conn.execute(
-            insert(s.prior_run)
-            .values(sweep_id=sweep.id, run_id=row.id, **found)
-            .on_conflict_do_update(index_elements=["sweep_id", "run_id"], set_=found)
+        values, several = _values(row.config), None
+        value = of_trials.get(row.id)
+        if value is None:
+            left -= row.history_lines
+            value = _value(tx, row, definition, with_rows=left >= 0)
+            several = _objectives(tx, row, definition, with_rows=left >= 0)
+        found.append(
+            {
+                "sweep_id": sweep.id,
+                "run_id": row.id,
+                "config": json.dumps(values, ensure_ascii=False),
+                "value": value,
+                "objectives": json.dumps(several) if several else None,
+                "outcome": min((how for how, _, _ in judge(summary, bounds)), default=None),
+                "has_finished": int(row.state == RunState.FINISHED),
+            }
         )
         is_known = value is not None or several is not None
-        why = _why_useless(definition, values, is_known=is_known)
+        why = why_useless(definition, values, is_known=is_known)
         if why is not None:
             useless.append(f"{name} ({why})")
+    keep(tx, found, event=event)
     if not useless or definition.searcher != "us":
         return []
     more = f" and {len(useless) - _MAX_NAMED} more" if len(useless) > _MAX_NAMED else ""
     return [f"prior runs that tell the search nothing: {', '.join(useless[:_MAX_NAMED])}{more}"]
+
+
+def keep(tx: Tx, rows: Sequence[Mapping[str, Any]], *, event: int) -> None:
+    """Store prior runs, in the place of what was known of them before.
+
+    Args:
+        tx: the transaction.
+        rows: the columns of each, its event aside.
+        event: that attaches them.
+    """
+    if not rows:
+        return
+    row = insert(s.prior_run)
+    keys = ["sweep_id", "run_id"]
+    anew = {name: row.excluded[name] for name in (*rows[0], "event") if name not in keys}
+    upsert = row.on_conflict_do_update(index_elements=keys, set_=anew)
+    tx.conn.execute(upsert, [{**one, "event": event} for one in rows])
 
 
 @dataclass(frozen=True)
@@ -186,9 +209,14 @@ def keys_of(tx: Tx, sweep_id: int, definition: Definition) -> frozenset[str]:
 
 
 def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
-    """Return a sweep's prior runs, in the order of their ids."""
+    """Return a sweep's prior runs of its own project, in the order of their ids.
+
+    Those of others, which a warm start knows, are not for everybody who may read the sweep.
+    """
     ids = select(s.prior_run.c.run_id).where(s.prior_run.c.sweep_id == sweep_id)
-    rows = tx.conn.execute(select_runs().where(t.run.c.id.in_(ids)).order_by(t.run.c.id))
+    home = select(t.sweep.c.project_id).where(t.sweep.c.id == sweep_id).scalar_subquery()
+    where = t.run.c.id.in_(ids) & (t.run.c.project_id == home)
+    rows = tx.conn.execute(select_runs().where(where).order_by(t.run.c.id))
     return [view_of(row) for row in rows.all()]
 
 
@@ -204,6 +232,35 @@ def _values(config: str) -> dict[str, Any]:
         for name, item in json.loads(config).items()
         if name != "_wandb" and isinstance(item, dict) and "value" in item
     }
+
+
+def _values_of_trials(tx: Tx, run_ids: Sequence[int], definition: Definition) -> dict[int, float]:
+    """Return the metric of the runs that are trials judged by it, as logged: no rows are read."""
+    if definition.metric_name is None:
+        return {}
+    rule, goal = definition.own.objective, definition.goal
+    query = (
+        select(
+            t.trial.c.run_id,
+            t.trial.c.objective,
+            t.trial.c.best,
+            t.trial.c.last,
+            t.sweep.c.definition,
+        )
+        .join(t.sweep, t.sweep.c.id == t.trial.c.sweep_id)
+        .where(t.trial.c.run_id.in_(run_ids))
+    )
+    found: dict[int, float] = {}
+    for row in tx.conn.execute(query):
+        theirs = definition_of(row.definition)
+        if (theirs.metric_name, theirs.goal) != (definition.metric_name, goal):
+            continue
+        value = {"best": row.best, "last": row.last}.get(rule)
+        if theirs.own.objective == rule and row.objective is not None:
+            value = signed(row.objective, goal)
+        if value is not None:
+            found[row.run_id] = value
+    return found
 
 
 def _value(tx: Tx, run: Any, definition: Definition, *, with_rows: bool) -> float | None:
@@ -233,7 +290,8 @@ def _objectives(
     return found.values
 
 
-def _why_useless(definition: Definition, values: dict[str, Any], *, is_known: bool) -> str | None:
+def why_useless(definition: Definition, values: Mapping[str, Any], *, is_known: bool) -> str | None:
+    """Return why a run with these values (nested) tells the search nothing, None if it does."""
     space = definition.space
     config = space.existing(space.flatten(values))
     for parameter in space.parameters:

@@ -17,6 +17,7 @@ from sweepd.engine import (
     prior_runs,
     projects,
     slots,
+    warm_start,
 )
 from sweepd.engine.access import Need
 from sweepd.engine.endings import clock_of, end_sweep, finish_if_done, sweep_row
@@ -77,7 +78,8 @@ def create_sweep(
 
     Raises:
         DefinitionError: with every problem; nothing is created.
-        NotFound, Forbidden: if the entity or a prior run is not there or not theirs.
+        NotFound, Forbidden: if the entity, a prior run or a sweep to start from is not there or
+            not theirs.
         InvalidInput, ProtocolError: for the filter of prior runs.
     """
     parsed = _read(definition)
@@ -113,6 +115,7 @@ def create_sweep(
     edits.add_initial(tx, sweep_id, wanted, basis=basis)
     where = f"{home.entity}/{home.name}"
     warnings += prior_runs.attach(tx, sweep=sweep, names=names, where=where, actor=actor.name)
+    warm_start.take(tx, sweep=sweep, references=wanted.own.warm_start, actor=actor)
     if controller is not None and wanted.searcher == "controller":
         _set(tx, sweep_id, controllers.obey(tx, sweep=sweep, text=controller, actor=actor.name))
     return _one(tx, sweep_id), warnings
@@ -153,6 +156,7 @@ def update_sweep(
         _set(tx, sweep_id, values)
         now = {key: values[key] for key in ("version", "seed") if key in values}
         _record(tx, sweep, actor, "sweep.edited", changed=sorted(values), **now)
+    _start_warm(tx, sweep, actor)
     if names:
         home = projects.project_by_id(tx, actor=actor, project_id=sweep.project_id, need=Need.WRITE)
         where = f"{home.entity}/{home.name}"
@@ -355,6 +359,15 @@ def _row(tx: Tx, actor: Account, sweep_id: int, need: Need) -> Any:
 
 def _one(tx: Tx, sweep_id: int) -> SweepView:
     return sweep_views(tx, t.sweep.c.id == sweep_id)[0]
+
+
+def _start_warm(tx: Tx, before: Any, actor: Account) -> None:
+    """Let the search know the sweeps that an edit has added to `sweepd.warm_start`."""
+    known = definition_of(before.definition).own.warm_start
+    now = sweep_row(tx, before.id)
+    wanted = definition_of(now.definition).own.warm_start
+    added = [reference for reference in wanted if reference not in known]
+    warm_start.take(tx, sweep=now, references=added, actor=actor)
 
 
 def _control(tx: Tx, sweep_id: int, text: str, actor: Account) -> None:

@@ -12,6 +12,7 @@ from sweepd.spec.goals import Goal, check_rule
 from sweepd.spec.outcomes import Bounds
 from sweepd.spec.space import Config, Space
 from sweepd.spec.stops import NanStop, Stop
+from sweepd.spec.words import show
 
 __all__ = ["Budget", "Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
 
@@ -31,6 +32,13 @@ def _rule(value: str) -> str:
         return check_rule(value)
     except InvalidInput as error:
         raise refuse(str(error)) from None
+
+
+def _reference(value: str) -> str:
+    parts = value.split("/")
+    if len(parts) not in (1, 3) or not all(parts) or len(value) > 500:
+        raise refuse(f"must be a sweep's id or entity/project/id, not {show(value)}")
+    return value
 
 
 class Metric(_Model):
@@ -76,6 +84,7 @@ class OwnBlock(_Model):
     seed: Annotated[Whole, at_least(0)] | None = None
     initial: tuple[Config, ...] = ()
     objective: Annotated[Text, AfterValidator(_rule)] = "best"
+    warm_start: tuple[Annotated[Text, AfterValidator(_reference)], ...] = ()
     stop: tuple[Stop, ...] = (NanStop(),)
     retries: Annotated[Whole, at_least(0), at_most(20)] | None = None
     quarantine: Annotated[Whole, at_least(0), at_most(1000)] = 3

@@ -48,7 +48,7 @@ _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 #: Keys of `sweepd:` that make the space, and all of them.
 _TIES = ("when", "constraints")
 _OWN = (
-    *("seed", "initial", "objective", "retries", "quarantine", "budget", "stop"),
+    *("seed", "initial", "objective", "warm_start", "retries", "quarantine", "budget", "stop"),
     *("outcome_constraints", *_TIES),
 )
 #: What people write at the top, and where it belongs.

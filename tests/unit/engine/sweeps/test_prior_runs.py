@@ -167,7 +167,7 @@ def test_more_prior_runs_join_with_an_update(lab, prior, learn, seen):
         pytest.param('{"$or": [{"name": 3}]}', ProtocolError, id="no name"),
         pytest.param("[", ProtocolError, id="no json"),
         pytest.param(
-            json.dumps({"$or": [{"name": f"r{i}"} for i in range(1001)]}), InvalidInput, id="many"
+            json.dumps({"$or": [{"name": f"r{i}"} for i in range(10_001)]}), InvalidInput, id="many"
         ),
     ],
 )
