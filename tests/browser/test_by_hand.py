@@ -10,6 +10,9 @@ from browser_seed import Lab, Seeded
 from conftest import Tab
 from playwright.sync_api import Page, expect
 
+from sweepd.engine import outcomes
+from sweepd.engine.views import AgentView, Command
+
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
 DEFINITION = f"""\
 method: random
@@ -239,4 +242,82 @@ def test_run_that_a_rule_stopped_says_why(tab: Tab, seeded: Seeded) -> None:
     expect(card).to_contain_text("By hyperband")
     expect(card).to_contain_text("the threshold 0.")
     look(page, "stopped")
+    assert tab.problems == []
+
+
+BUDGETED = """\
+method: random
+program: train.py
+metric: {name: loss, goal: minimize}
+parameters: {lr: {min: 0.0, max: 1.0}}
+sweepd: {budget: {runs: 9, hours: 4, plateau: 30}}
+"""
+
+
+def begin(lab: Lab, agent: AgentView) -> Command:
+    """Have an agent take a trial and begin it."""
+    command = lab.ask(agent, set())
+    assert command is not None
+    assert command.run is not None
+    lab.start(command, agent.host)
+    return command
+
+
+def fail(lab: Lab, agent: AgentView) -> str:
+    """Have a trial fail on an agent's place; return its run."""
+    command = begin(lab, agent)
+    assert command.run is not None
+    assert command.attempt is not None
+    assert command.token is not None
+    lab.store.write_sync(
+        outcomes.report,
+        actor=lab.account,
+        run=(lab.account.entity, lab.project, command.run),
+        attempt=command.attempt,
+        token=command.token,
+        reason="error",
+        exit_code=1,
+        message=f"RuntimeError: {HOSTILE}",
+    )
+    return command.run
+
+
+def test_failed_trials_are_retried_from_both_pages_and_budgets_are_shown(
+    tab: Tab, seeded: Seeded, lab: Lab
+) -> None:
+    sweep = lab.create(BUDGETED)
+    runs = [fail(lab, lab.agent(sweep, f"box{i}")) for i in range(2)]
+    page = tab.open(f"{seeded.project_url}/runs/{runs[0]}")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#state")).to_have_text("Waiting again")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+
+    tab.open(f"{seeded.project_url}/sweeps/{sweep}")
+    expect(page.locator('[data-budget="runs"]')).to_contain_text("2of 9 runs")
+    expect(page.locator('[data-budget="hours"]')).to_contain_text("of 4 hours")
+    expect(page.locator('[data-budget="plateau"]')).to_contain_text("of 30 finished trials")
+    look(page, "budget")
+    page.get_by_role("button", name="Retry 1 failed").click()
+
+    expect(page.locator("#sentence")).to_contain_text("2 waiting to be tried again")
+    expect(page.get_by_role("button", name="failed")).to_have_count(0)
+    assert tab.problems == []
+
+
+def test_place_in_quarantine_is_told_and_released(tab: Tab, seeded: Seeded, lab: Lab) -> None:
+    sweep = lab.create(BUDGETED)
+    bad = lab.agent(sweep, HOSTILE)
+    for i in range(4):
+        begin(lab, lab.agent(sweep, f"good{i}"))
+    for _ in range(3):
+        fail(lab, bad)
+    page = tab.open(f"{seeded.project_url}/sweeps/{sweep}#agents")
+
+    row = page.locator("#agents tbody tr").first
+    expect(row).to_contain_text("3 trials in a row failed there, the last: RuntimeError: <img")
+    look(page, "quarantine")
+    row.get_by_role("button", name="Release").click()
+
+    expect(page.get_by_role("button", name="Release")).to_have_count(0)
+    assert page.title() != "owned"
     assert tab.problems == []

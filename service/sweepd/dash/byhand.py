@@ -13,14 +13,24 @@ from sweepd.dash.axes import bands_of
 from sweepd.dash.plain import dump
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, byhand, sweeps, versions
+from sweepd.engine import agents, byhand, runs, sweeps, versions
+from sweepd.engine import retry as engine_retry
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import Conflict, InvalidInput
 from sweepd.spec import Definition, read_value
 from sweepd.store import Tx
 
-__all__ = ["edit", "enqueue", "fields", "list_versions", "preview", "release"]
+__all__ = [
+    "edit",
+    "enqueue",
+    "fields",
+    "list_versions",
+    "preview",
+    "release",
+    "retry",
+    "retry_run",
+]
 
 _LONGEST = 2**21  # bytes of a request: a definition has at most half of it
 
@@ -121,6 +131,27 @@ async def release(visit: Visit) -> Response:
     await _sweep(visit)
     await visit.write(agents.release_slot, actor=visit.account, agent_id=visit["agent"])
     return json_text("{}")
+
+
+async def retry(visit: Visit) -> Response:
+    """Put every failed trial of the sweep back."""
+    sweep = await _sweep(visit)
+    done = await visit.write(engine_retry.retry_sweep, actor=visit.account, sweep_id=sweep.id)
+    return json_text(dump({"runs": done.runs}))
+
+
+async def retry_run(visit: Visit) -> Response:
+    """Put a trial that failed back."""
+    run = await visit.read(
+        runs.get_run,
+        actor=visit.account,
+        need=Need.WRITE,
+        entity=visit["entity"],
+        project=visit["project"],
+        name=visit["name"],
+    )
+    done = await visit.write(engine_retry.retry_run, actor=visit.account, run_id=run.id)
+    return json_text(dump({"runs": done.runs}))
 
 
 async def _sweep(visit: Visit, need: Need = Need.WRITE) -> SweepView:

@@ -92,9 +92,11 @@ def _actions(guard: Guard) -> list[BaseRoute]:
         Route(f"{sweep}/enqueue", guard.action(byhand.enqueue), methods=["POST"]),
         Route(f"{sweep}/preview", guard.action(byhand.preview), methods=["POST"]),
         Route(f"{sweep}/edit", guard.action(byhand.edit), methods=["POST"]),
+        Route(f"{sweep}/retry", guard.action(byhand.retry), methods=["POST"]),
         Route(f"{sweep}/release/{{agent}}", guard.action(byhand.release), methods=["POST"]),
         Route(f"{sweep}/{{action}}", guard.action(sweeppage.control), methods=["POST"]),
         Route(f"{run}/stop", guard.action(runpage.stop), methods=["POST"]),
+        Route(f"{run}/retry", guard.action(byhand.retry_run), methods=["POST"]),
         Route(f"{run}/finish", guard.action(runpage.finish), methods=["POST"]),
         Route("/logout", guard.form(login.leave), methods=["POST"]),
     ]

@@ -116,6 +116,7 @@ async def page(visit: Visit) -> Response:
         "feed": address("-", "feed", "runs", entity, project, name),
         "stop": address("-", "run", entity, project, name, "stop"),
         "finish": address("-", "run", entity, project, name, "finish"),
+        "retry": address("-", "run", entity, project, name, "retry"),
     }
     return visit.page(
         "run.html",

@@ -8,7 +8,7 @@ from typing import Any
 from sweepd.dash.mediashape import media_keys
 from sweepd.dash.plain import config_values, flatten, parse
 from sweepd.dash.queries import AttemptRow
-from sweepd.dash.sweepshape import address
+from sweepd.dash.sweepshape import address, can_retry
 from sweepd.dash.words import run_badge
 from sweepd.engine.decisions import DecisionView
 from sweepd.engine.views import FileView, RunView
@@ -58,6 +58,7 @@ def run_data(run: RunView, keys: Mapping[str, Sequence[str]], now: float) -> dic
             **listed_run(run),
             "name": run.name,
             "is_live": run.state in (RunState.RUNNING, RunState.PREEMPTING),
+            "can_retry": run.trial is not None and can_retry(run.trial, also_killed=True),
             "is_stuck": _is_stuck(run, now),
             "stop_requested": run.stop_requested,
             "description": run.description,

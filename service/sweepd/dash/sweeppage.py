@@ -9,7 +9,7 @@ from sweepd.dash import byhand, queries
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, sweeps
+from sweepd.engine import agents, budgets, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import NotFound
@@ -43,6 +43,7 @@ def gather(
         curves=queries.curves(tx, run_ids=drawn),
         agents=agents.list_agents(tx, actor=actor, need=Need.READ, sweep_id=view.id),
         base_url=base_url,
+        budget=budgets.budget_of(tx, actor=actor, sweep_id=view.id, need=Need.READ),
         now=tx.now,
     )
     shown["fields"] = byhand.fields(definition)

@@ -11,10 +11,21 @@ from sweepd.dash.plain import parse
 from sweepd.dash.queries import TrialRow
 from sweepd.dash.words import Pace, ends_in, run_badge, sweep_badge, sweep_sentence
 from sweepd.engine.views import AgentView, SweepView, TrialView
+from sweepd.errors import Reason
+from sweepd.schedule import FAILURES, RETRIED
+from sweepd.schedule.budget import Spent
 from sweepd.spec import Definition, signed
 from sweepd.states import SWEEP_MOVES, AgentState, RunState, SweepState, is_terminal
 
-__all__ = ["address", "controls", "curve_runs", "progress", "sweep_data", "trial_value"]
+__all__ = [
+    "address",
+    "can_retry",
+    "controls",
+    "curve_runs",
+    "progress",
+    "sweep_data",
+    "trial_value",
+]
 
 Curves = Mapping[int, tuple[list[int], list[float]]]
 
@@ -42,6 +53,14 @@ def controls(state: SweepState, *, n_running: int) -> list[str]:
     if state is SweepState.PENDING:
         allowed = allowed - {SweepState.RUNNING}
     return [name for name, target in _CONTROLS if target in allowed]
+
+
+def can_retry(trial: TrialView, *, also_killed: bool = False) -> bool:
+    """Return whether a trial failed, so that it may be put back; one that was killed if asked."""
+    if trial.state != "ended" or trial.reason is None or trial.attempt == 0:
+        return False
+    reason = Reason(trial.reason)
+    return reason in FAILURES | RETRIED or (also_killed and reason is Reason.KILLED)
 
 
 def trial_value(trial: TrialView, goal: str, rule: str) -> float | None:
@@ -91,6 +110,7 @@ def sweep_data(
     curves: Curves,
     agents: Sequence[AgentView],
     base_url: str,
+    budget: Sequence[Spent] = (),
     now: float,
 ) -> dict[str, Any]:
     """Return everything that a sweep's page draws."""
@@ -114,6 +134,8 @@ def sweep_data(
             "stop_reason": view.stop_reason,
             "notice": view.notice,
             "controls": controls(view.state, n_running=view.n_running),
+            "n_retried": sum(can_retry(row.trial) for row in rows) if _may_go_on(view) else 0,
+            "budget": [asdict(one) for one in budget],
             "takes_more": not is_terminal(view.state) and view.stop_reason is None,
             "method": view.method,
             "metric": metric,
@@ -145,6 +167,13 @@ def sweep_data(
         "agents": [_agent(agent, view) for agent in agents],
         "commands": _commands(view, base_url),
     }
+
+
+def _may_go_on(view: SweepView) -> bool:
+    """Return whether a sweep takes up trials again that failed; one that was cancelled never."""
+    return view.state is not SweepState.CANCELED and (
+        view.stop_reason is None or is_terminal(view.state)
+    )
 
 
 def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:

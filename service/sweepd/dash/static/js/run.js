@@ -114,11 +114,12 @@ function head({ run, pruned, attempts, alerts: told }) {
     run.tags.map((tag) => h("span", { class: "state pill" }, tag)));
   document.title = `${run.title} · ${run.state.word}`;
   const isStopping = run.is_live && run.stop_requested;
-  const key = JSON.stringify([run.is_live, run.is_stuck, run.stop_requested]);
+  const key = JSON.stringify([run.is_live, run.is_stuck, run.can_retry, run.stop_requested]);
   if (head.key !== key) {
     head.key = key;
     put($("controls"),
       run.sweep && run.trial !== null ? h("a", { class: "btn", id: "again", href: `${run.sweep_url}?like=${encodeURIComponent(run.name)}`, title: "put its configuration, with changes of yours, into the sweep" }, "Run again with edits") : null,
+      run.can_retry ? h("button", { class: "btn", type: "button", title: "hand it out again under the same id: one attempt more", data: { control: "retry" }, onclick: (event) => ask(event, data.address.retry) }, icon("play"), "Retry") : null,
       run.is_stuck ? h("button", { class: "btn", type: "button", title: "nothing is heard of its process: say that it was done", data: { control: "finish" }, onclick: (event) => ask(event, data.address.finish) }, icon("finished"), "Mark as finished") : null,
       run.is_live ? h("button", { class: "btn", type: "button", disabled: Boolean(isStopping), title: "ask its process to stop", data: { control: "stop" }, onclick: (event) => ask(event, data.address.stop) }, icon("stop"), isStopping ? "Stopping…" : "Stop run") : null);
   }

@@ -57,11 +57,13 @@ async function release(id, button) {
 }
 
 function head({ sweep }) {
-  const state = JSON.stringify([sweep.state, sweep.controls, sweep.takes_more]);
+  const state = JSON.stringify([sweep.state, sweep.controls, sweep.takes_more, sweep.n_retried]);
   if (head.state !== state) {
     head.state = state;
     put($("state"), stateBadge(sweep.state, { pill: true }));
-    put($("controls"), sweep.takes_more ? h("button", { class: "btn", type: "button", id: "try", title: "run a configuration of your own next", onclick: () => tryOne(null) }, "Try a configuration") : null, sweep.controls.map((name) => {
+    put($("controls"), sweep.takes_more ? h("button", { class: "btn", type: "button", id: "try", title: "run a configuration of your own next", onclick: () => tryOne(null) }, "Try a configuration") : null,
+      sweep.n_retried ? h("button", { class: "btn", type: "button", data: { control: "retry" }, title: "hand failed trials out again under their run ids; those that a person killed stay", onclick: (event) => control("retry", event.currentTarget) }, icon("play"), `Retry ${sweep.n_retried} failed`) : null,
+      sweep.controls.map((name) => {
       const { label, icon: sign, hint, cls } = CONTROLS[name];
       return h("button", { class: `btn ${cls ?? ""}`, type: "button", title: hint, data: { control: name }, onclick: (event) => control(name, event.currentTarget) }, icon(sign), label);
     }));
@@ -98,9 +100,18 @@ function figures({ sweep, runs }) {
     h("div", { class: "wide" }, h("dt", {}, "Progress"),
       progressBar(sweep.progress),
       h("dd", { class: "sub" }, sweep.progress.map((part) => `${part.count} ${part.word}`).join(" · ") || "nothing handed out yet")),
+    sweep.budget.map(budgetFigure),
     h("div", {}, h("dt", {}, "Compute time"), h("dd", {}, duration(sweep.compute_s)), h("dd", { class: "sub" }, "over all trials")),
     h("div", {}, h("dt", {}, sweep.ended ? "Took" : "Running for"), h("dd", {}, lasting(runs[0]?.created ?? null, sweep.ended)), h("dd", { class: "sub" }, sweep.ended ? ["ended ", when(sweep.ended)] : "since the first trial")),
     h("div", {}, h("dt", {}, "Agents"), h("dd", {}, String(sweep.n_agents)), h("dd", { class: "sub" }, sweep.n_running ? `${sweep.n_running} ${sweep.n_running === 1 ? "trial" : "trials"} at work` : "none at work")));
+}
+
+const BUDGETS = { runs: ["Budget of runs", "runs"], hours: ["Budget of time", "hours"], gpu_hours: ["Budget of GPUs", "GPU hours"], plateau: ["Without a better one", "finished trials"] };
+
+/** How much of a budget is used up; the first one that is ends the sweep. */
+function budgetFigure({ name, used, limit }) {
+  const [title, unit] = BUDGETS[name] ?? [name, ""];
+  return h("div", { data: { budget: name } }, h("dt", {}, title), h("dd", {}, number(used, 3)), h("dd", { class: "sub" }, `of ${number(limit)} ${unit}`));
 }
 
 // --- the panels
