@@ -293,9 +293,9 @@ def test_failed_trials_are_retried_from_both_pages_and_budgets_are_shown(
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
 
     tab.open(f"{seeded.project_url}/sweeps/{sweep}")
-    expect(page.locator('[data-budget="runs"]')).to_contain_text("2of 9 runs")
-    expect(page.locator('[data-budget="hours"]')).to_contain_text("of 4 hours")
-    expect(page.locator('[data-budget="plateau"]')).to_contain_text("of 30 finished trials")
+    budget = page.locator("#budget")
+    expect(budget).to_contain_text("22 %2 of 9 runs · ")
+    expect(budget).to_contain_text(" of 4 h · 0 of 30 finished trials without a better one")
     look(page, "budget")
     page.get_by_role("button", name="Retry 1 failed").click()
 

@@ -54,6 +54,7 @@ class ImportanceView:
     Attributes:
         metric: whose importance it is; None if the sweep names none and none was asked for.
         goal: minimize or maximize.
+        has_goal: whether the definition says so.
         n: finished runs that have the metric.
         n_needed: of them, before anything is said.
         note: what a person should know, in words.
@@ -63,6 +64,7 @@ class ImportanceView:
 
     metric: str | None
     goal: str
+    has_goal: bool
     n: int
     n_needed: int
     note: str | None
@@ -104,21 +106,23 @@ def read_job(
         tx, t.sweep.c.id == sweep_id, actor=actor, need=need, label=f"with id {sweep_id}"
     )
     definition = definition_of(sweep.definition)
-    own = definition.metric_name
-    wanted = metric or own
-    goal = definition.goal if wanted == own else goal or "minimize"
+    goals = {one.name: one.goal for one in definition.objectives}
+    wanted = metric or next(iter(goals), None)
+    is_kept = wanted == definition.metric_name
+    aim: str = goals.get(wanted or "") or goal or "minimize"
     configs, objectives = [], []
-    for row in tx.conn.execute(_rows(sweep_id, with_summary=wanted != own)):
+    for row in tx.conn.execute(_rows(sweep_id, with_summary=not is_kept)):
         value = row.objective
-        if wanted != own:
+        if not is_kept:
             logged = curves.summary_value(row.summary, wanted) if wanted else None
-            value = None if logged is None else signed(logged, goal)
+            value = None if logged is None else signed(logged, aim)
         if value is not None and math.isfinite(value):
             configs.append(json.loads(row.config))
             objectives.append(float(value))
     job = ImportanceJob(sweep.definition, tuple(configs), tuple(objectives), seed=sweep.seed)
-    names = _metrics(tx, sweep_id, own)
-    return job, ImportanceView(wanted, goal, len(configs), ENOUGH, None, names, ())
+    names = _metrics(tx, sweep_id, tuple(goals))
+    has_goal = wanted in goals
+    return job, ImportanceView(wanted, aim, has_goal, len(configs), ENOUGH, None, names, ())
 
 
 class Importances:
@@ -175,6 +179,7 @@ class Importances:
         return ImportanceView(
             view.metric,
             view.goal,
+            view.has_goal,
             view.n,
             view.n_needed,
             note,
@@ -208,8 +213,8 @@ def _rows(sweep_id: int, *, with_summary: bool) -> Select[Any]:
     return query.order_by(t.trial.c.number)
 
 
-def _metrics(tx: Tx, sweep_id: int, own: str | None) -> tuple[str, ...]:
-    """Return the numbers that runs logged, by name; the sweep's own metric first."""
+def _metrics(tx: Tx, sweep_id: int, own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the numbers that runs logged, by name; the sweep's own metrics first."""
     query = (
         select(t.run.c.summary)
         .join(t.trial, t.trial.c.run_id == t.run.c.id)
@@ -221,8 +226,7 @@ def _metrics(tx: Tx, sweep_id: int, own: str | None) -> tuple[str, ...]:
     for text in tx.conn.scalars(query):
         summary = json.loads(text or "{}")
         names |= {name for name in summary if _is_metric(name, summary)}
-    first = [own] if own is not None else []
-    return tuple([*first, *sorted(names - {own})])
+    return (*own, *sorted(names.difference(own)))
 
 
 def _is_metric(name: str, summary: Mapping[str, Any]) -> bool:

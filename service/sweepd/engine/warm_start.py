@@ -101,8 +101,7 @@ def _find(tx: Tx, reference: str, actor: Account) -> Any:
 
 def _aim(definition: Definition) -> tuple[tuple[str, str], ...]:
     """Return the metrics of a sweep with their goals."""
-    metrics = definition.metrics or ((definition.metric,) if definition.metric else ())
-    return tuple((metric.name, metric.goal) for metric in metrics)
+    return tuple((metric.name, metric.goal) for metric in definition.objectives)
 
 
 def _words(definition: Definition) -> str:

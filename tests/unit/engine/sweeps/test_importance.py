@@ -96,6 +96,32 @@ def test_finished_runs_are_measured_and_other_metrics_named(finished, job):
     assert other.objectives == work.objectives
 
 
+def test_first_of_several_metrics_is_looked_at_with_its_own_goal(lab, job):
+    sweep = lab.create(
+        """
+method: random
+metrics: [{name: loss, goal: minimize}, {name: acc, goal: maximize}]
+parameters: {lr: {min: 0.0, max: 1.0}}
+"""
+    )
+    agent = lab.register(sweep)
+    for _ in range(3):
+        command = lab.ask(agent)
+        lab.start(command)
+        values = {"loss": command.config["lr"], "acc": 1.0, "_step": 0}
+        lab.stream(command, rows=[values])
+        write_summary(lab, command, values)
+        lab.end(command)
+
+    first, view = job(sweep)
+    _, other = job(sweep, "acc", "minimize")
+
+    assert (view.metric, view.goal, view.has_goal, view.n) == ("loss", "minimize", True, 3)
+    assert view.metrics == ("loss", "acc")
+    assert first.objectives == tuple(config["lr"] for config in first.configs)
+    assert (other.goal, other.has_goal) == ("maximize", True)
+
+
 def test_answer_is_shared_kept_and_made_anew_when_a_run_ends(lab, finished, job):
     sweep, desk = finished(21), Importances()
     desk._worker = worker = Inline()

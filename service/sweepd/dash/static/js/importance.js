@@ -55,7 +55,7 @@ export class Importance {
     const metrics = found.metrics.includes(found.metric) || !found.metric ? found.metrics : [found.metric, ...found.metrics];
     put(this.select, metrics.map((name) => h("option", { value: name, selected: name === found.metric }, name)));
     this.select.hidden = metrics.length < 2;
-    this.goals.hidden = !found.metric || found.metric === this.own;
+    this.goals.hidden = !found.metric || found.has_goal;
     for (const button of this.goals.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.goal === found.goal));
     const better = found.goal === "maximize" ? "higher" : "lower";
     this.note.textContent = found.metric ? `for ${found.metric}, ${better} is better; ${found.n} finished ${found.n === 1 ? "run" : "runs"}` : "";

@@ -61,7 +61,7 @@ function head({ sweep }) {
   if (head.state !== state) {
     head.state = state;
     put($("state"), stateBadge(sweep.state, { pill: true }));
-    put($("controls"), sweep.takes_more ? h("button", { class: "btn", type: "button", id: "try", title: "run a configuration of your own next", onclick: () => tryOne(null) }, "Try a configuration") : null,
+    put($("controls"), sweep.takes_more && data.fields.length ? h("button", { class: "btn", type: "button", id: "try", title: "run a configuration of your own next", onclick: () => tryOne(null) }, "Try a configuration") : null,
       sweep.n_retried ? h("button", { class: "btn", type: "button", data: { control: "retry" }, title: "hand failed trials out again under their run ids; those that a person killed stay", onclick: (event) => control("retry", event.currentTarget) }, icon("play"), `Retry ${sweep.n_retried} failed`) : null,
       sweep.controls.map((name) => {
       const { label, icon: sign, hint, cls } = CONTROLS[name];
@@ -100,18 +100,25 @@ function figures({ sweep, runs }) {
     h("div", { class: "wide" }, h("dt", {}, "Progress"),
       progressBar(sweep.progress),
       h("dd", { class: "sub" }, sweep.progress.map((part) => `${part.count} ${part.word}`).join(" · ") || "nothing handed out yet")),
-    sweep.budget.map(budgetFigure),
+    budgetFigure(sweep.budget),
     h("div", {}, h("dt", {}, "Compute time"), h("dd", {}, duration(sweep.compute_s)), h("dd", { class: "sub" }, "over all trials")),
     h("div", {}, h("dt", {}, sweep.ended ? "Took" : "Running for"), h("dd", {}, lasting(runs[0]?.created ?? null, sweep.ended)), h("dd", { class: "sub" }, sweep.ended ? ["ended ", when(sweep.ended)] : "since the first trial")),
     h("div", {}, h("dt", {}, "Agents"), h("dd", {}, String(sweep.n_agents)), h("dd", { class: "sub" }, sweep.n_running ? `${sweep.n_running} ${sweep.n_running === 1 ? "trial" : "trials"} at work` : "none at work")));
 }
 
-const BUDGETS = { runs: ["Budget of runs", "runs"], hours: ["Budget of time", "hours"], gpu_hours: ["Budget of GPUs", "GPU hours"], plateau: ["Without a better one", "finished trials"] };
+const BUDGETS = {
+  runs: (used, limit) => `${used} of ${limit} runs`,
+  hours: (used, limit) => `${duration(used * 3600)} of ${duration(limit * 3600)}`,
+  gpu_hours: (used, limit) => `${number(used, 3)} of ${number(limit)} GPU hours`,
+  plateau: (used, limit) => `${used} of ${limit} finished trials without a better one`,
+};
 
-/** How much of a budget is used up; the first one that is ends the sweep. */
-function budgetFigure({ name, used, limit }) {
-  const [title, unit] = BUDGETS[name] ?? [name, ""];
-  return h("div", { data: { budget: name } }, h("dt", {}, title), h("dd", {}, number(used, 3)), h("dd", { class: "sub" }, `of ${number(limit)} ${unit}`));
+/** How much is used up of the budget that is nearest to its end, and each of them in words. */
+function budgetFigure(budget) {
+  if (budget.length === 0) return null;
+  const most = Math.max(...budget.map(({ used, limit }) => used / limit));
+  return h("div", { id: "budget" }, h("dt", {}, "Budget"), h("dd", {}, `${Math.floor(100 * most)} %`),
+    h("dd", { class: "sub" }, budget.map(({ name, used, limit }) => BUDGETS[name](used, limit)).join(" · ")));
 }
 
 // --- the panels
@@ -231,7 +238,7 @@ function agents({ agents: list }) {
       h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", { class: "clip", title: one.host }, [one.host, one.device].filter(Boolean).join(" · ")),
       h("td", { class: "clip" }, one.run ? h("a", { href: one.run_url }, byId.get(one.run)?.title ?? one.run) : h("span", { class: "faint" }, "–")),
       h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created)),
-      hasQuarantine ? h("td", { class: "wrap" }, one.quarantine ? h("div", { class: "line" }, h("span", { class: "grow" }, one.quarantine, ", since ", when(one.quarantined)),
+      hasQuarantine ? h("td", { class: "wrap quarantine" }, one.quarantine ? h("div", { class: "line" }, h("span", { class: "grow" }, one.quarantine, ", since ", when(one.quarantined)),
         h("button", { class: "btn small", type: "button", data: { release: one.id }, title: "hand out trials there again, as if nothing had failed", onclick: (event) => release(one.id, event.currentTarget) }, "Release")) : "") : null))))));
 }
 
