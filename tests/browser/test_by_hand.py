@@ -313,7 +313,8 @@ def test_place_in_quarantine_is_told_and_released(tab: Tab, seeded: Seeded, lab:
         fail(lab, bad)
     page = tab.open(f"{seeded.project_url}/sweeps/{sweep}#agents")
 
-    row = page.locator("#agents tbody tr").first
+    row = page.locator("#agents tr.quarantine")
+    expect(row).to_have_count(1)
     expect(row).to_contain_text("3 trials in a row failed there, the last: RuntimeError: <img")
     look(page, "quarantine")
     row.get_by_role("button", name="Release").click()

@@ -224,22 +224,27 @@ function bestFirst() {
 
 // --- agents and definition
 
+/** Say below an agent's row why its place gets no trials, with a button that ends this. */
+function quarantineRow({ id, quarantine, quarantined }, n) {
+  if (!quarantine) return null;
+  return h("tr", { class: "quarantine" }, h("td", { class: "wrap", colspan: n }, h("div", {},
+    stateBadge({ word: "In quarantine", icon: "crashed", tone: "warn", why: null }), h("span", { class: "grow" }, quarantine, ", since ", when(quarantined)),
+    h("button", { class: "btn small", type: "button", title: "hand out trials there again, as if nothing had failed", onclick: (event) => release(id, event.currentTarget) }, "Release"))));
+}
+
 function agents({ agents: list }) {
   $("n-agents").textContent = String(list.length);
   if (list.length === 0) {
     put($("agents"), h("div", { class: "empty" }, h("h3", {}, "No agent has connected yet"), h("p", {}, "Run the command above on any machine that reaches this service.")));
     return;
   }
-  const hasQuarantine = list.some((one) => one.quarantine);
-  const heads = ["Agent", "State", "Host", "Current run", "Runs", "Last heartbeat", "Connected", ...(hasQuarantine ? ["In quarantine"] : [])];
+  const heads = ["Agent", "State", "Host", "Current run", "Runs", "Last heartbeat", "Connected"];
   put($("agents"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
     h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", {}, list.map((one) => h("tr", {},
+    h("tbody", {}, list.map((one) => [h("tr", {},
       h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", { class: "clip", title: one.host }, [one.host, one.device].filter(Boolean).join(" · ")),
       h("td", { class: "clip" }, one.run ? h("a", { href: one.run_url }, byId.get(one.run)?.title ?? one.run) : h("span", { class: "faint" }, "–")),
-      h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created)),
-      hasQuarantine ? h("td", { class: "wrap quarantine" }, one.quarantine ? h("div", { class: "line" }, h("span", { class: "grow" }, one.quarantine, ", since ", when(one.quarantined)),
-        h("button", { class: "btn small", type: "button", data: { release: one.id }, title: "hand out trials there again, as if nothing had failed", onclick: (event) => release(one.id, event.currentTarget) }, "Release")) : "") : null))))));
+      h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created))), quarantineRow(one, heads.length)])))));
 }
 
 put($("agent-kind"), data.commands.map((one, i) => h("button", { type: "button", data: { name: one.name }, "aria-pressed": String(i === 0) }, `${one.name} agent`)));
