@@ -50,7 +50,7 @@ def controls(state: SweepState, *, n_running: int) -> list[str]:
     allowed = SWEEP_MOVES[state]
     if state is SweepState.FINISHED and not n_running:
         allowed = frozenset()
-    if state is SweepState.PENDING:
+    if state in (SweepState.PENDING, SweepState.FINISHED):  # a finished one goes on by a retry only
         allowed = allowed - {SweepState.RUNNING}
     return [name for name, target in _CONTROLS if target in allowed]
 
