@@ -33,6 +33,7 @@ HEARTBEAT = """mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSO
   agent { id } commands } }"""
 STATUS = """query($name: String!) { sweepdSweep(name: $name) { name state sweepdStatus { issued
   running finished failed queued expected agents metric goal bestValue bestRunName stopReason
+  metrics { name goal } front { runName number values }
   notice createdAt endedAt secondsLeft url } sweepdAgents { id name host state totalRuns
   currentRunName createdAt heartbeatAt } } }"""
 
@@ -374,6 +375,7 @@ def test_the_status_counts_and_names_the_best(client, sweep, beat, finish):
     assert (status["issued"], status["finished"], status["expected"]) == (2, 1, 2)
     assert (status["metric"], status["goal"]) == ("loss", "minimize")
     assert (status["bestValue"], status["bestRunName"]) == (0.5, run)
+    assert (status["metrics"], status["front"]) == ([], [])
     assert status["agents"] == 1
     assert status["secondsLeft"] >= 0
     assert status["url"] == f"http://sweeps.test/alice/toy/sweeps/{sweep['name']}"

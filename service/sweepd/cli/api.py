@@ -17,7 +17,8 @@ __all__ = ["Api", "parse_target", "path_of"]
 _PAGES = frozenset({"sweeps", "runs"})
 _STATUS = """
   sweepdStatus { issued running finished failed queued expected agents metric goal bestValue
-    bestRunName stopReason notice createdAt endedAt secondsLeft url
+    bestRunName metrics { name } front { runName }
+    stopReason notice createdAt endedAt secondsLeft url
     budget { name used limit } }
   sweepdAgents { id host state totalRuns }
 """

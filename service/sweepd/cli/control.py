@@ -70,6 +70,7 @@ def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
         "goal": status.get("goal"),
         "best": status.get("bestValue"),
         "best_run": status.get("bestRunName"),
+        "front": [one["runName"] for one in status.get("front") or []] or None,
         "stop_reason": status.get("stopReason"),
         "notice": status.get("notice"),
         "seconds_left": status.get("secondsLeft"),
@@ -93,6 +94,8 @@ def in_words(facts: Mapping[str, Any]) -> str:
         parts.append(f"{facts['queued']} waiting for another attempt")
     if facts["best"] is not None:
         parts.append(f"best {facts['metric'] or 'value'} {format_number(facts['best'])}")
+    if facts["front"]:
+        parts.append(f"{len(facts['front'])} on the front")
     if facts["seconds_left"]:
         parts.append(f"about {format_duration(facts['seconds_left'])} left")
     return ", ".join(parts)

@@ -169,6 +169,8 @@ def _report(api: "Api", facts: Mapping[str, Any], definition: "Definition", goal
         if not facts["finished"]:
             code = 1
             click.echo("no trial finished, so there is no best run to export", err=True)
+        elif definition.metrics:
+            _find_front(told, goal)
         elif definition.metric is None:
             click.echo("the definition has no metric, so there is no best run to export", err=True)
         else:
@@ -184,6 +186,19 @@ def _report(api: "Api", facts: Mapping[str, Any], definition: "Definition", goal
 def _cause(notice: str) -> str:
     """Return what a notice says of a run, without the run."""
     return notice.partition(": ")[2] or notice
+
+
+def _find_front(told: dict[str, Any], goal: _Goal) -> None:
+    """Print the runs that no other one beats; which of them to export is for a person to say."""
+    from sweepd.cli.winner import print_front
+    from sweepd.results import Front, best_of
+
+    front = best_of(told["sweep"]["sweep"])
+    assert isinstance(front, Front)
+    told["selection"] = front.as_json()
+    if not goal.as_json:
+        print_front(front)
+    click.echo("export one of them with: sweep export RUN", err=True)
 
 
 def _find_and_export(api: "Api", told: dict[str, Any], program: str | None, goal: _Goal) -> None:

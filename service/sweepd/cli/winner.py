@@ -11,9 +11,9 @@ from sweepd.cli.options import as_json, check_place, data_folder, server_choice
 from sweepd.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from sweepd.results import ExportReport, Selection
+    from sweepd.results import ExportReport, Front, Selection
 
-__all__ = ["best", "export", "print_best", "print_export"]
+__all__ = ["best", "export", "print_best", "print_export", "print_front"]
 
 
 def _sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
@@ -51,6 +51,17 @@ def print_best(selection: "Selection", *, limit: int) -> None:
         say(f"{name} of the best: {click.style(format_number(value), bold=True)}")
 
 
+def print_front(front: "Front") -> None:
+    """Print the runs that no other one beats, and what was compared."""
+    names = front.parameters
+    rows = [
+        [one.run.display_name, *one.values.values(), *(one.run.config.get(name) for name in names)]
+        for one in front.runs
+    ]
+    print_table(["run", *front.goals, *names], rows)
+    say(front.rule_in_words, is_dim=True)
+
+
 def print_export(report: "ExportReport") -> None:
     """Print where the model is and how it was proven."""
     say(f"model    {click.style(str(report.path), bold=True)}")
@@ -70,17 +81,22 @@ def print_export(report: "ExportReport") -> None:
 def best(
     *, sweep: str, by: str | None, limit: int, server: str | None, data: Path, as_json: bool
 ) -> None:
-    """Rank SWEEP's finished runs by a stated rule and print the best."""
+    """Rank SWEEP's finished runs by a stated rule and print the best.
+
+    With several metrics it prints the whole front: the runs that no other one beats.
+    """
     path, kind = _sign_in(sweep, server, data)
     if kind == "run":
         raise InvalidInput(f"{path} is a run; the best is one of a sweep: name that")
-    from sweepd.results import select
+    from sweepd.results import Front, best_of
 
-    selection = select(path, by=by)
+    found = best_of(path, by=by)
     if as_json:
-        echo_json(selection.as_json(limit=limit))
+        echo_json(found.as_json(limit=None if isinstance(found, Front) else limit))
+    elif isinstance(found, Front):
+        print_front(found)
     else:
-        print_best(selection, limit=limit)
+        print_best(found, limit=limit)
 
 
 @click.command()

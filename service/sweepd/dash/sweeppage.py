@@ -9,7 +9,7 @@ from sweepd.dash import byhand, queries
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, budgets, sweeps
+from sweepd.engine import agents, budgets, fronts, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import NotFound
@@ -45,6 +45,7 @@ def gather(
         base_url=base_url,
         budget=budgets.budget_of(tx, actor=actor, sweep_id=view.id, need=Need.READ),
         now=tx.now,
+        front={trial.run for trial in fronts.pareto_front(tx, view.id)},
     )
     shown["fields"] = byhand.fields(definition)
     shown["stamp"] = digest(queries.sweep_stamp(tx, sweep_id=view.id))

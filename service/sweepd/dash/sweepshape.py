@@ -1,7 +1,7 @@
 """A sweep as its page shows it: plain data from views, no I/O."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from sweepd.dash.axes import metric_axis, parameter_axes
 from sweepd.dash.plain import parse
 from sweepd.dash.queries import TrialRow
 from sweepd.dash.words import Pace, ends_in, run_badge, sweep_badge, sweep_sentence
+from sweepd.engine.fronts import as_logged
 from sweepd.engine.views import AgentView, SweepView, TrialView
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, RETRIED
@@ -112,14 +113,15 @@ def sweep_data(
     base_url: str,
     budget: Sequence[Spent] = (),
     now: float,
+    front: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return everything that a sweep's page draws."""
+    """Return everything that a sweep's page draws.
+
+    `front` are the ids of the runs that no other beats, where there are several metrics.
+    """
     values = [_value(row, definition) for row in rows]
     metric = definition.metric_name
-    axes = parameter_axes(definition, [parse(row.trial.config) for row in rows])
-    if metric is not None:
-        known = [value for value in values if value is not None]
-        axes.append(metric_axis(metric, goal=definition.goal, values=known))
+    several = [as_logged(definition, row.trial.objectives) for row in rows]
     pace = _pace(rows, now)
     left = ends_in(view, pace)
     return {
@@ -139,6 +141,8 @@ def sweep_data(
             "takes_more": not is_terminal(view.state) and view.stop_reason is None,
             "method": view.method,
             "metric": metric,
+            "metrics": [{"name": one.name, "goal": one.goal} for one in definition.metrics],
+            "n_front": len(front),
             "goal": definition.goal,
             "rule": definition.own.objective,
             "stopping": _stopping(definition),
@@ -155,9 +159,12 @@ def sweep_data(
             "description": view.description or definition.description,
             "best": _best(rows, values, view, definition),
         },
-        "axes": axes,
+        "axes": _axes(definition, rows, values, several),
         "constants": _constants(definition),
-        "runs": [_run(row, value, view) for row, value in zip(rows, values, strict=True)],
+        "runs": [
+            _run(row, value, view) | ({"values": own, "front": row.name in front} if own else {})
+            for row, value, own in zip(rows, values, several, strict=True)
+        ],
         "curves": {
             row.name: {"x": curves[row.trial.run_id][0], "y": curves[row.trial.run_id][1]}
             for row in rows
@@ -174,6 +181,21 @@ def _may_go_on(view: SweepView) -> bool:
     return view.state is not SweepState.CANCELED and (
         view.stop_reason is None or is_terminal(view.state)
     )
+
+
+def _axes(
+    definition: Definition,
+    rows: Sequence[TrialRow],
+    values: Sequence[float | None],
+    several: Sequence[Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    """Return the axes of the parallel coordinates: parameters, then what is optimised."""
+    axes = parameter_axes(definition, [parse(row.trial.config) for row in rows])
+    for one in definition.objectives:
+        own = values if definition.metric is not None else [each.get(one.name) for each in several]
+        known = [value for value in own if value is not None]
+        axes.append(metric_axis(one.name, goal=one.goal, values=known))
+    return axes
 
 
 def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sweepd.spec import Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["FrontTrial", "front_runs", "pareto_front"]
+__all__ = ["FrontTrial", "as_logged", "front_runs", "pareto_front"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class FrontTrial:
 def pareto_front(tx: Tx, sweep_id: int) -> tuple[FrontTrial, ...]:
     """Return the front of a sweep, by its first metric, the best first; empty with one metric.
 
-    Only trials that finished are compared: one that failed is not feasible, whatever it logged.
+    Only trials that finished and satisfy the outcome constraints are compared: any other is not
+    feasible, whatever it logged.
     """
     rows = tx.conn.execute(
         select(t.trial.c.number, t.trial.c.run_id, t.trial.c.objectives, t.run.c.name)

@@ -361,6 +361,8 @@ def _check_targets(tx: Tx, lease: Lease, sweep: Any) -> None:
     if not definition.metrics or not goes_on(sweep):
         return
     text = tx.conn.scalar(select(t.trial.c.objectives).where(t.trial.c.id == lease.trial_id))
+    if text is None:
+        return  # out of its outcome constraints
     words = objectives.target_reached(definition, objectives.objectives_of(text))
     if words is not None:
         drain(tx, sweep, reason=f"targets reached: run {lease.run} logged {words}")

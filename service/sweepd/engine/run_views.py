@@ -74,6 +74,7 @@ _TRIAL_COLUMNS = {
         "created_at",
         "ended_at",
         "rung",
+        "objectives",
     )
 }
 _N_RUN = len(_RUN_COLUMNS)

@@ -144,6 +144,7 @@ class TrialView:
     position: int | None = None  # among the suggestions of that event, or the first that was tried
     why: str | None = None  # JSON: what the search expected of it
     outcome: str | None = None  # sweepd.spec.Outcome: outcome constraints it does not satisfy
+    objectives: str | None = None  # JSON: one for each of several metrics, signed, once ended
 
 
 @dataclass(frozen=True)

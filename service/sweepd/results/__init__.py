@@ -4,6 +4,16 @@ Everything here talks to a W&B server through `wandb.Api()` alone, so it works o
 """
 
 from sweepd.results.export import ExportReport, export
+from sweepd.results.front import Front, best_of
 from sweepd.results.select import Excluded, Ranked, Selection, select
 
-__all__ = ["Excluded", "ExportReport", "Ranked", "Selection", "export", "select"]
+__all__ = [
+    "Excluded",
+    "ExportReport",
+    "Front",
+    "Ranked",
+    "Selection",
+    "best_of",
+    "export",
+    "select",
+]

@@ -10,7 +10,17 @@ from sweepd.errors import InvalidInput, NotFound
 from sweepd.results.server import in_words, open_api
 from sweepd.spec import Bounds, Outcome, bounds_in, check_rule, judge, reduce_curve, signed
 
-__all__ = ["Excluded", "Ranked", "Selection", "select"]
+__all__ = [
+    "Excluded",
+    "Ranked",
+    "Selection",
+    "came_to",
+    "checked",
+    "rule_of",
+    "runs_of",
+    "select",
+    "varied",
+]
 
 #: Runs read in one request.
 _PAGE = 100
@@ -124,47 +134,61 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
         Unauthorized, ServerUnreachable: the server's answer, in words.
     """
     if by is not None:
-        _checked(by)
+        checked(by)
     api = api or open_api()
     with in_words(f"the sweep {sweep_path}"):
         sweep = api.sweep(sweep_path)
         config = sweep.config
     path = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    if config.get("metrics"):
+        words = f"the sweep {path} has several metrics: a front of runs, of which none is the best"
+        raise InvalidInput(f"{words}; `sweep best` lists it, name one of its runs")
     metric = config.get("metric") or {}
     name, goal = metric.get("name"), metric.get("goal", "minimize")
     if not name:
         raise InvalidInput(f"the sweep {path} has no metric, so its runs have no order")
-    rule = by or _checked((config.get("sweepd") or {}).get("objective", "best"))
+    rule = by or rule_of(config)
     bounds = bounds_in(config)
     ranked: list[Ranked] = []
     excluded: list[Excluded] = []
     with in_words(f"the runs of the sweep {path}"):
-        runs = api.runs(
-            f"{sweep.entity}/{sweep.project}",
-            filters={"sweep": sweep.id},
-            order="+created_at",
-            per_page=_PAGE,
-            lazy=False,
-        )
-        for run in runs:
-            judged = _judge(run, metric=name, goal=goal, rule=rule, bounds=bounds)
+        for run in runs_of(api, sweep):
+            judged = came_to(run, metric=name, goal=goal, rule=rule, bounds=bounds)
             (ranked if isinstance(judged, Ranked) else excluded).append(judged)  # type: ignore[arg-type]
     if not ranked:
         whys = Counter(entry.why for entry in excluded)
         said = ", ".join(f"{n} {why}" for why, n in sorted(whys.items())) or "it has no runs"
         raise NotFound(f"no run of the sweep {path} can be ranked: {said}")
     ranked.sort(key=lambda run: signed(run.value, goal))  # stable: of equals the earlier
-    return Selection(path, name, goal, rule, _varied(config), tuple(ranked), tuple(excluded))
+    return Selection(path, name, goal, rule, varied(config), tuple(ranked), tuple(excluded))
 
 
-def _varied(config: Mapping[str, Any]) -> tuple[str, ...]:
+def runs_of(api: Any, sweep: Any) -> Any:
+    """Return the runs of a sweep with all that is known of them, the earliest first."""
+    return api.runs(
+        f"{sweep.entity}/{sweep.project}",
+        filters={"sweep": sweep.id},
+        order="+created_at",
+        per_page=_PAGE,
+        lazy=False,
+    )
+
+
+def rule_of(config: Mapping[str, Any]) -> str:
+    """Return the rule that a definition names for what a run came to."""
+    return checked((config.get("sweepd") or {}).get("objective", "best"))
+
+
+def varied(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the parameters that a sweep varies, in the definition's order."""
     parameters = config.get("parameters") or {}
     return tuple(name for name, law in parameters.items() if "value" not in law)
 
 
-def _judge(
+def came_to(
     run: Any, *, metric: str, goal: str, rule: str, bounds: Mapping[str, Bounds]
 ) -> Ranked | Excluded:
+    """Return what a run came to in a metric, or why it takes no part."""
     path = "/".join(run.path)
     if run.state != "finished":
         return Excluded(path, run.name, run.state)
@@ -207,7 +231,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _checked(rule: str) -> str:
+def checked(rule: str) -> str:
+    """Return a rule; raise InvalidInput, in words, if there is none of the name."""
     try:
         return check_rule(rule)
     except InvalidInput as error:

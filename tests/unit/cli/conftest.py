@@ -177,6 +177,8 @@ def status(**values):
         "goal": "minimize",
         "bestValue": 0.25,
         "bestRunName": "r1",
+        "metrics": [],
+        "front": [],
         "stopReason": None,
         "notice": None,
         "createdAt": "2026-01-01T00:00:00Z",

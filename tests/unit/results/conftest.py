@@ -41,7 +41,8 @@ class FakeRun:
         self.uploads: list[tuple[str, bytes]] = []
 
     def scan_history(self, keys, use_cache):
-        return [{"_step": step, keys[0]: value} for step, value in enumerate(self.values)]
+        own = self.values.get(keys[0], ()) if isinstance(self.values, dict) else self.values
+        return [{"_step": step, keys[0]: value} for step, value in enumerate(own)]
 
     def files(self, names=()):
         if self.folder is None:

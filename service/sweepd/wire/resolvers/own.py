@@ -9,6 +9,7 @@ from sweepd.engine import (
     budgets,
     byhand,
     decisions,
+    fronts,
     outcomes,
     replay,
     retry,
@@ -24,6 +25,7 @@ from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import ProtocolError, Reason
 from sweepd.schedule.budget import Spent
+from sweepd.spec import Metric
 from sweepd.states import is_terminal
 from sweepd.wire.context import Info, Resolvers
 from sweepd.wire.ids import read_id, read_int_id
@@ -137,6 +139,18 @@ async def _leave_agent(root: None, info: Info, input: Mapping[str, Any]) -> Mapp
     context = info.context
     await context.write(agents.leave, actor=context.account, agent_id=read_id("Agent", input["id"]))
     return {"success": True}
+
+
+def _metrics(sweep: SweepView, info: Info) -> Sequence[Metric]:
+    return sweeps.definition_of(sweep).metrics
+
+
+async def _front(sweep: SweepView, info: Info) -> Sequence[Mapping[str, Any]]:
+    found = await info.context.read(fronts.pareto_front, sweep_id=sweep.id)
+    return [
+        {"runName": one.run, "number": one.number, "values": list(one.values.values())}
+        for one in found
+    ]
 
 
 async def _versions(sweep: SweepView, info: Info) -> Sequence[VersionView]:
@@ -315,6 +329,8 @@ FIELDS: Resolvers = {
         "stopReason": attribute("stop_reason"),
         "createdAt": attribute("created_at"),
         "endedAt": attribute("ended_at"),
+        "metrics": _metrics,
+        "front": _front,
         "secondsLeft": _seconds_left,
         "budget": _budget,
         "url": _url,

@@ -1,5 +1,7 @@
 """Sweeps of several metrics: what a trial came to, the front, and what the search is told."""
 
+import json
+
 import pytest
 
 from sweepd.engine import byhand, computing, files, fronts
@@ -115,6 +117,23 @@ def test_front_holds_what_nobody_beats_and_no_trial_that_failed(lab):
     ]
     view = lab.sweep(sweep)
     assert (view.metric, view.best_run, view.best_value) == (None, None, None)
+
+
+def test_trials_out_of_their_outcome_constraints_are_not_on_the_front(lab):
+    sweep = lab.create(f"{TWO}sweepd: {{outcome_constraints: {{size: {{max: 5}}}}}}")
+    agent = lab.register(sweep)
+    commands = []
+    for size in (5, 6):
+        commands.append(lab.ask(agent))
+        lab.start(commands[-1], lease=False)
+        row = {"loss": 1 / size, "acc": size / 10, "size": size}
+        lab.stream(commands[-1], rows=[row], lease=False)
+        summary = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(row)]}}
+        lab.stream(commands[-1], files=summary, lease=False)
+        lab.end(commands[-1], lease=False)
+
+    assert [one.run for one in front_of(lab, sweep)] == [commands[0].run]
+    assert [trial.is_feasible for trial in observed(lab, sweep).trials] == [True, False]
 
 
 def test_sweep_ends_once_one_run_has_reached_every_target(lab):

@@ -6,6 +6,7 @@ import { enqueueForm } from "./enqueue.js";
 import { runColor } from "./color.js";
 import { copyText, h, icon, pageData, put, s, stateBadge, tabs } from "./dom.js";
 import { Focus, view } from "./focus.js";
+import { FrontChart } from "./front.js";
 import { duration, fixed, keepTimes, lasting, number, setNow, value, when } from "./format.js";
 import { Importance } from "./importance.js";
 import { LineChart } from "./linechart.js";
@@ -19,7 +20,8 @@ const data = pageData();
 const focus = new Focus();
 const byId = new Map();
 const goTo = (run) => { location.href = byId.get(typeof run === "string" ? run : run.id).url; };
-const metricKey = () => `metric:${data.sweep.metric}`;
+const metricKey = (name = data.sweep.metric) => `metric:${name}`;
+const isSeveral = () => data.sweep.metrics.length > 0;
 
 // --- the head
 
@@ -74,7 +76,7 @@ function head({ sweep }) {
   document.title = `${sweep.expected ? `${sweep.n_done}/${sweep.expected} ` : ""}${sweep.title} · sweepd`;
   put($("facts"),
     h("span", {}, sweep.method, sweep.stopping ? ` with ${sweep.stopping}` : ""),
-    sweep.metric ? h("span", {}, `${sweep.goal} `, h("b", { class: "strong" }, sweep.metric)) : h("span", {}, "no metric"),
+    goals(sweep),
     h("span", {}, "made ", when(sweep.created), sweep.user ? ` by ${sweep.user}` : ""),
     sweep.description ? h("span", {}, sweep.description) : null);
   const items = [];
@@ -82,6 +84,13 @@ function head({ sweep }) {
   if (sweep.notice) items.push({ tone: "warn", icon: "crashed", text: sweep.notice });
   const key = JSON.stringify(items);
   if (head.items !== key) { head.items = key; banners($("banners"), items, icon); }
+}
+
+/** Return in words what is optimised. */
+function goals(sweep) {
+  const all = sweep.metric ? [{ name: sweep.metric, goal: sweep.goal }] : sweep.metrics;
+  if (!all.length) return h("span", {}, "no metric");
+  return h("span", {}, all.map(({ name, goal }, i) => [i ? ", " : "", `${goal} `, h("b", { class: "strong" }, name)]));
 }
 
 function clock(at, now) {
@@ -94,7 +103,9 @@ function figures({ sweep, runs }) {
   const best = sweep.best;
   const gain = best?.gain ? `${best.gain > 0 ? "+" : "−"}${Number(Math.abs(best.gain).toPrecision(2))} on the one before` : "";
   put($("figures"),
-    h("div", {}, h("dt", {}, sweep.metric ? `Best ${sweep.metric}` : "Best"),
+    isSeveral() ? h("div", {}, h("dt", {}, "Front"),
+      h("dd", {}, String(sweep.n_front)),
+      h("dd", { class: "sub" }, sweep.n_front === 1 ? "trial that no other beats" : "trials that no other beats")) : h("div", {}, h("dt", {}, sweep.metric ? `Best ${sweep.metric}` : "Best"),
       h("dd", {}, best ? number(best.value) : "–"),
       h("dd", { class: "sub" }, best ? [h("a", { href: best.url }, best.title), gain ? ` · ${gain}` : ""] : sweep.metric ? "no trial has a value yet" : "the definition names no metric")),
     h("div", { class: "wide" }, h("dt", {}, "Progress"),
@@ -133,6 +144,7 @@ put($("best-legend"),
   legend("M-4 -4L4 4M4 -4L-4 4", "failed", { stroke: "var(--bad)", "stroke-width": "2" }),
   legend("M-8 0H8", "best so far", { stroke: "var(--accent)", "stroke-width": "2" }));
 
+const frontChart = new FrontChart($("front"), { axes: $("front-axes"), focus, open: goTo });
 const curves = new LineChart($("curves"), { height: 290, focus, open: goTo, label: "learning curves of the metric" });
 toggle($("curves-log"), (isLog) => curves.set({ isLog }));
 
@@ -161,6 +173,7 @@ function safeDecode(text) {
 
 /** Return where a value stands between worst (0) and best (1), on the metric's axis. */
 function rankOf(axes, goal) {
+  if (isSeveral()) return (run) => (run.values ? (run.front ? 1 : 0.3) : null);
   const axis = axes.find((one) => one.role === "metric");
   return (run) => {
     if (!axis || typeof run.value !== "number") return null;
@@ -188,6 +201,8 @@ function columns({ sweep, axes }) {
       { key: "value", label: `${sweep.metric} (${rule})`, title: "what the search goes by", right: true, cls: "metric", downFirst: sweep.goal === "maximize", get: (run) => run.value, show: (run) => fixed(run.value) },
       ...(sweep.rule === "last" ? [] : [{ key: "last", label: "last", right: true, downFirst: sweep.goal === "maximize", get: (run) => run.last, show: (run) => fixed(run.last) }]),
     ] : []),
+    ...(isSeveral() ? [{ key: "front", label: "Front", title: "no other trial beats it", downFirst: true, get: (run) => Number(run.front ?? 0), show: (run) => (run.front ? h("b", { class: "strong" }, "front") : "") }] : []),
+    ...sweep.metrics.map(({ name, goal }) => ({ key: `m:${name}`, label: `${name} (${rule})`, title: goal === "maximize" ? "higher is better" : "lower is better", right: true, cls: "metric", downFirst: goal === "maximize", get: (run) => run.values?.[name], show: (run) => fixed(run.values?.[name]) })),
     ...parameters.map((axis) => ({ key: `p:${axis.name}`, label: axis.name, right: axis.kind !== "band" || typeof axis.values[0] === "number", get: (run) => sortable(run.config[axis.name]), show: (run) => h("span", { title: value(run.config[axis.name]) }, value(run.config[axis.name])) })),
     { key: "number", label: "Trial", right: true, get: (run) => run.number, show: (run) => run.number },
     { key: "time", label: "Duration", right: true, get: (run) => (run.started ? (run.ended ?? data.now) - run.started : null), show: (run) => lasting(run.started, run.ended) },
@@ -202,10 +217,11 @@ const sortable = (item) => (item !== null && typeof item === "object" ? JSON.str
 function firstSort() {
   const text = view.get("sort");
   if (text) return { key: text.replace(/^-/, ""), isDown: text.startsWith("-") };
+  if (isSeveral()) return { key: "front", isDown: true };
   return data.sweep.metric ? { key: "value", isDown: data.sweep.goal === "maximize" } : { key: "number", isDown: true };
 }
 
-const isBestFirst = (sort) => sort.key === "value" && sort.isDown === (data.sweep.goal === "maximize");
+const isBestFirst = (sort) => !isSeveral() && sort.key === "value" && sort.isDown === (data.sweep.goal === "maximize");
 const table = new RunsTable($("runs"), {
   focus,
   columns: columns(data),
@@ -215,7 +231,7 @@ const table = new RunsTable($("runs"), {
 });
 watchFilter($("filter"), (text) => table.filter(text));
 watchPicks($("compare"), focus, data.address.compare);
-$("best-pick").addEventListener("click", () => focus.pickOnly(bestFirst().slice(0, 3).map((run) => run.id)));
+$("best-pick").addEventListener("click", () => focus.pickOnly(isSeveral() ? data.runs.filter((run) => run.front).map((run) => run.id) : bestFirst().slice(0, 3).map((run) => run.id)));
 
 function bestFirst() {
   const sign = data.sweep.goal === "maximize" ? -1 : 1;
@@ -265,6 +281,13 @@ function draw(fresh, first = null) {
   figures(data);
   bestChart.set({ runs: data.runs, goal: data.sweep.goal, metric: data.sweep.metric ?? "value", start: data.runs[0]?.created ?? data.sweep.created });
   $("best-note").textContent = data.sweep.metric ? `${data.sweep.metric}, ${data.sweep.goal === "maximize" ? "higher" : "lower"} is better` : "";
+  $("front-card").hidden = !isSeveral();
+  $("curves-of-one").hidden = isSeveral();
+  if (isSeveral()) {
+    $("front-note").textContent = "trials that no other beats in one metric without being worse in another";
+    $("best-pick").textContent = "Pick the front";
+    frontChart.set({ runs: data.runs, metrics: data.sweep.metrics });
+  }
   const best = new Set(bestFirst().slice(0, 8).map((run) => run.id));
   const shown = Object.entries(data.curves).map(([id, { x, y }]) => {
     const run = byId.get(id);
@@ -274,14 +297,14 @@ function draw(fresh, first = null) {
   $("curves-note").textContent = !data.sweep.metric ? "" : shown.length < data.n_curves ? `${data.sweep.metric}: ${shown.length} of ${data.n_curves} runs, best first` : data.sweep.metric;
   parallel.set({
     axes: data.axes,
-    runs: data.runs.map((run) => ({ ...run, isBad: run.state.tone === "bad", values: { ...run.config, [metricKey()]: run.value } })),
+    runs: data.runs.map((run) => ({ ...run, isBad: run.state.tone === "bad", values: { ...run.config, [metricKey()]: run.value, ...Object.fromEntries(Object.entries(run.values ?? {}).map(([name, one]) => [metricKey(name), one])) } })),
     ...first,
   });
   $("empty").hidden = data.runs.length > 0;
   $("tab-workspace").toggleAttribute("data-empty", data.runs.length === 0);
   importance.set({ metric: data.sweep.metric, stamp: `${data.sweep.n_done} ${data.sweep.version}` });
   table.set({ runs: data.runs, columns: columns(data), bestId: data.sweep.best?.run });
-  $("rule").textContent = data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
+  $("rule").textContent = isSeveral() ? `each metric by its ${data.sweep.rule} value` : data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
   agents(data);
   definition.set(data.sweep);
 }

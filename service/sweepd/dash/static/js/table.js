@@ -102,7 +102,7 @@ export class RunsTable {
 
   row(run) {
     const box = h("input", { type: "checkbox", "aria-label": `pick ${run.title}`, onchange: (event) => this.focus.pick(run.id, event.target.checked) });
-    return h("tr", { data: { run: run.id, ...(run.id === this.bestId && { best: "" }) } },
+    return h("tr", { data: { run: run.id, ...((run.id === this.bestId || run.front) && { best: "" }) } },
       this.canPick ? h("td", { class: "tick" }, box) : null,
       this.columns.map((column) => h("td", { class: `${column.right ? "right " : ""}${column.cls ?? ""}` }, column.show(run))));
   }
