@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from sweepd.engine.objectives import objectives_of
 from sweepd.engine.prior_runs import observed_of
+from sweepd.engine.rungs import Rungs, curve_of, rung_values
 from sweepd.errors import Reason
 from sweepd.schedule import FAILURES
 from sweepd.search import Trial
@@ -72,6 +73,7 @@ class Told:
     position: int | None = None
     objectives: str | None = None  # JSON, of each of `metrics`, signed
     outcome: str | None = None  # sweepd.spec.Outcome: outcome constraints it does not satisfy
+    rungs: Rungs = ()  # of its curve; read once some trial was stopped early
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,10 @@ def trials_told(tx: Tx, sweep_id: int) -> list[Told]:
         )
         .where(c.sweep_id == sweep_id)
         .order_by(c.number)
-    )
-    return [Told(row[0], _config(row[1]), *row[2:]) for row in rows]
+    ).all()
+    has_stopped = any(row.reason == Reason.STOPPED_EARLY for row in rows)
+    curves = rung_values(tx, sweep_id) if has_stopped else {}
+    return [Told(row[0], _config(row[1]), *row[2:], rungs=curves.get(row[0], ())) for row in rows]
 
 
 def learn(
@@ -218,7 +222,14 @@ def _ended(one: Told, definition: Definition, impute: str | None, worst: float) 
     if one.outcome is not None:
         return Trial(one.config, None, is_feasible=one.outcome != Outcome.BROKEN)
     if reason in (Reason.FINISHED, Reason.STOPPED_EARLY):
-        return Trial(one.config, one.objective, objectives=objectives_of(one.objectives))
+        curve = curve_of(one.rungs, n=one.n_values, objective=one.objective, definition=definition)
+        return Trial(
+            one.config,
+            one.objective,
+            objectives=objectives_of(one.objectives),
+            curve=curve,
+            is_stopped=reason == Reason.STOPPED_EARLY,
+        )
     if impute is not None and reason in _IMPUTED:
         seen = {"best": one.best, "last": one.last}
         return Trial(one.config, _imputed(seen, definition, impute, worst))

@@ -13,6 +13,7 @@ from sweepd.search.protocols import (
     StopRule,
     Trial,
 )
+from sweepd.search.rungs import rungs
 from sweepd.search.scalarised import Scalarised
 from sweepd.search.space_filling import filler
 from sweepd.search.unique import Out, Taken
@@ -33,4 +34,5 @@ __all__ = [
     "Trial",
     "filler",
     "front",
+    "rungs",
 ]

@@ -15,6 +15,7 @@ from sweepd.errors import FitFailed
 from sweepd.search.encode import Encoder
 from sweepd.search.feasibility import PRIOR as FAILURES
 from sweepd.search.feasibility import Feasibility, doubt_of, fit_feasibility
+from sweepd.search.fidelity import AtFullFidelity, CurvePoints, curve_points, has_curves
 from sweepd.search.gp import Array, Design, Mask, Posterior, Prior, fit
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.transform import Scale, normalise
@@ -71,12 +72,14 @@ class Told:
         y: their objectives as reported, shape (k,); NaN for one that failed.
         blame: how sure it is that the config made it fail, shape (k,); 1 where it did not.
         is_category: shape (d,).
+        curves: what the objective is learnt from instead, once a trial was stopped early.
     """
 
     points: Array
     y: Array
     blame: Array
     is_category: Mask
+    curves: CurvePoints | None = None
 
     @property
     def is_ok(self) -> Mask:
@@ -89,11 +92,14 @@ class Told:
 
     def of_objective(self, settings: Settings) -> tuple[Design, Array, Scale]:
         """Return the points and normalised objectives that the model is fitted to."""
-        y, points = self.y, self.points
-        if settings.failed_as == "expected" and self.is_ok.any():
-            y, points = y[self.is_ok], points[self.is_ok]
-        values, scale = normalise(y, np.isfinite(y), has_power=settings.has_power)
-        return Design(points, self.is_category), values, scale
+        y, points, is_category = self.y, self.points, self.is_category
+        if self.curves is not None:
+            y, points, is_category = self.curves.y, self.curves.x, np.append(is_category, False)
+        is_ok = np.isfinite(y)
+        if settings.failed_as == "expected" and is_ok.any():
+            y, points, is_ok = y[is_ok], points[is_ok], is_ok[is_ok]
+        values, scale = normalise(y, is_ok, has_power=settings.has_power)
+        return Design(points, is_category), values, scale
 
     def of_failures(self) -> Design:
         """Return the points of all trials, those that perhaps failed of themselves as noisier."""
@@ -165,7 +171,8 @@ def learn(
     d, prior = len(encoder.is_category), settings.prior
     theta, failures, done = prior.theta(d), None, 0
     last = memo.get("fit")
-    if last and last["n"] <= len(told) and len(last["theta"]) == d + 1:
+    n_axes = d + has_curves(told[: last["n"]]) if last else d
+    if last and last["n"] <= len(told) and len(last["theta"]) == n_axes + 1:
         theta, done = np.array(last["theta"], dtype=float), int(last["n"])
         failures = None if last["failures"] is None else np.array(last["failures"], dtype=float)
     due = fit_points(0, len(told))
@@ -174,14 +181,15 @@ def learn(
         if number < first or n <= done:
             continue
         data, is_first = _select(encoder, told[:n]), number % _CHAIN == 0
-        starts = [] if is_first else [theta]
-        if is_first or n < _FRESH_BELOW:
-            starts.append(prior.theta(d))
         design, y, _ = data.of_objective(settings)
+        mode = prior.theta(design.x.shape[1])  # one axis more once a trial was stopped early
+        starts = [] if is_first or len(theta) != len(mode) else [theta]
+        if not starts or n < _FRESH_BELOW:
+            starts.append(mode)
         try:
             theta = fit(design, y, prior=prior, starts=starts)
         except FitFailed:
-            theta = prior.theta(d)
+            theta = mode
         failures = None if is_first else failures
         if settings.learns_failures and data.has_both():
             failures = fit_feasibility(data.of_failures(), data.is_ok, start=failures)
@@ -194,8 +202,12 @@ def learn(
     if not len(data.y):
         return None, memo
     design, y, scale = data.of_objective(settings)
+    if len(theta) != design.x.shape[1] + 1:
+        theta = prior.theta(design.x.shape[1])
     try:
         posterior = Posterior(design, y, theta=theta, prior=prior)
+        if data.curves is not None:
+            posterior = AtFullFidelity(posterior, data.curves.is_end[: len(y)])
     except FitFailed:
         return None, memo
     feasibility = _feasibility(data, failures) if settings.learns_failures else None
@@ -240,4 +252,5 @@ def _select(encoder: Encoder, told: Sequence[Trial]) -> Told:
     points = encoder.encode([told[i].config for i in kept])
     is_known = np.isfinite(points).all(axis=1)
     blame = np.array([told[i].blame for i in kept], dtype=float)
-    return Told(points[is_known], y[kept[is_known]], blame[is_known], encoder.is_category)
+    curves = curve_points(encoder, told) if has_curves(told) else None
+    return Told(points[is_known], y[kept[is_known]], blame[is_known], encoder.is_category, curves)

@@ -38,6 +38,9 @@ class Trial:
             then, so that no method takes one of them for the whole.
         blame: if it failed, how sure it is that the config is why, above 0 to 1; less than 1 where
             the program or the machine may be.
+        curve: pairs (iteration, signed value) at a few iterations, rising, the last one included;
+            empty unless some trial of the sweep was stopped early.
+        is_stopped: a stop rule has ended it: its objective is that of a shorter run.
     """
 
     config: Config
@@ -45,6 +48,8 @@ class Trial:
     is_feasible: bool = True
     objectives: tuple[float, ...] = ()
     blame: float = 1.0
+    curve: tuple[tuple[float, float], ...] = ()
+    is_stopped: bool = False
 
 
 class Method(Protocol):

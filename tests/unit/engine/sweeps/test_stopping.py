@@ -4,6 +4,8 @@ import random
 import pytest
 from sqlalchemy import select
 
+from sweepd.engine import sweeps
+from sweepd.engine.observed import observe
 from sweepd.store import tables as t
 
 HYPERBAND = "early_terminate: {type: hyperband, min_iter: 2, eta: 2}\n"
@@ -265,3 +267,28 @@ def test_each_value_is_judged_as_wandbs_engine_would_at_that_moment(lab, texts, 
             n_stopped += stopped
 
     assert n_stopped >= 1
+
+
+@pytest.mark.parametrize(
+    ("own", "whole"),
+    [
+        pytest.param("", [(1, 4), (3, 4), (5, 1)], id="best"),
+        pytest.param("sweepd: {objective: last}\n", [(1, 4), (3, 5), (5, 3)], id="last"),
+    ],
+)
+def test_search_sees_the_rungs_of_curves_once_a_run_was_stopped(lab, texts, own, whole):
+    rule = "early_terminate: {type: hyperband, min_iter: 1, eta: 3}\n"
+    sweep = lab.create(texts["random"] + rule + own)
+    lab.run(lab.register(sweep), 4.0, 1.0, 5.0, 2.0, 3.0)
+    assert [trial.curve for trial in _seen(lab, sweep)] == [()]
+
+    lab.run(lab.register(sweep), 9.0, 8.0)
+
+    seen = _seen(lab, sweep)
+    assert [trial.is_stopped for trial in seen] == [False, True]
+    assert [list(trial.curve) for trial in seen] == [whole, [(1, 9), (2, 8)]]
+
+
+def _seen(lab, sweep):
+    definition = sweeps.definition_of(lab.sweep(sweep))
+    return lab.store.read_sync(observe, sweep_id=sweep.id, definition=definition).trials

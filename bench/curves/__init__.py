@@ -1,0 +1,1 @@
+"""Recorded learning curves, and searches simulated on them: the parts of `bench/fidelity.py`."""
