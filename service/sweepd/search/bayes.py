@@ -14,7 +14,7 @@ from sweepd.errors import FitFailed
 from sweepd.search.acquisition import log_ei, rank_candidates
 from sweepd.search.encode import Encoder
 from sweepd.search.gp import Array, Mask
-from sweepd.search.model import Model, Settings, learn
+from sweepd.search.model import Model, Settings, learn, tells
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.random import draws
 from sweepd.search.space_filling import spread
@@ -93,7 +93,8 @@ class Bayes:
         `mean`, `low` and `high` are the expected objective and the 90 % interval of it, signed and
         in the metric's own units; `log_ei` the logarithm of the expected improvement, in standard
         deviations of the objectives; `p_feasible` the probability that the run does not fail;
-        `nearest` the trials next to it by the model's length scales, their place among `trials`.
+        `nearest` the trials of the model next to it by its length scales, with their place among
+        `trials`.
 
         Args:
             space: that was searched.
@@ -120,7 +121,7 @@ class Bayes:
         return draws(space, pick_rng(rng, out))
 
     def _models(self, space: Space, trials: Sequence[Trial], memo: Memo) -> tuple["_Models", Memo]:
-        told = [trial for trial in trials if trial.objective is not None or not trial.is_feasible]
+        told = [trial for trial in trials if tells(trial)]
         if len(told) < self.settings.fewest_told or not space.d:
             return _Models(self.settings, None), memo
         model, memo = learn(Encoder(space), told, memo, settings=self.settings)
@@ -209,16 +210,16 @@ class Judge:
         }
 
     def _nearest(self, point: Array, trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-        points = self.encoder.encode([trial.config for trial in trials])
-        known = np.flatnonzero(np.isfinite(points).all(axis=1))
-        distance = self.posterior.distance(point, points[known])
-        for place in np.argsort(distance, kind="stable")[:_N_NEAREST]:
-            index = int(known[place])
+        told = self.model.told
+        places = [place for place, trial in enumerate(trials) if tells(trial)]
+        distance = self.posterior.distance(point, told.points)
+        for near in np.argsort(distance, kind="stable")[:_N_NEAREST]:
+            place = places[told.places[near]]
             yield {
-                "index": index,
-                "distance": float(distance[place]),
-                "objective": _finite(trials[index].objective),
-                "is_feasible": trials[index].is_feasible,
+                "index": place,
+                "distance": float(distance[near]),
+                "objective": _finite(trials[place].objective),
+                "is_feasible": trials[place].is_feasible,
             }
 
 

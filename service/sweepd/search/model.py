@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sweepd.errors import FitFailed
 from sweepd.search.encode import Encoder
@@ -21,7 +22,7 @@ from sweepd.search.protocols import Memo, Trial
 from sweepd.search.transform import Scale, normalise
 from sweepd.spec import Config
 
-__all__ = ["Model", "Settings", "Told", "fit_points", "learn"]
+__all__ = ["Model", "Settings", "Told", "fit_points", "learn", "tells"]
 
 #: Trials that tell something before the model has a say, and the number of the first fit.
 FEWEST = 5
@@ -72,6 +73,7 @@ class Told:
         y: their objectives as reported, shape (k,); NaN for one that failed.
         blame: how sure it is that the config made it fail, shape (k,); 1 where it did not.
         is_category: shape (d,).
+        places: which of the n trials they are, shape (k,).
         curves: what the objective is learnt from instead, once a trial was stopped early.
     """
 
@@ -79,6 +81,7 @@ class Told:
     y: Array
     blame: Array
     is_category: Mask
+    places: npt.NDArray[np.intp]
     curves: CurvePoints | None = None
 
     @property
@@ -157,6 +160,11 @@ class Model:
         """Return the points of the failed trials that the posterior knows nothing of."""
         is_out = self.settings.failed_as == "expected" and self.told.is_ok.any()
         return self.told.points[~self.told.is_ok] if is_out else self.told.points[:0]
+
+
+def tells(trial: Trial) -> bool:
+    """Return whether a trial tells the search something."""
+    return trial.objective is not None or not trial.is_feasible
 
 
 def learn(
@@ -252,5 +260,6 @@ def _select(encoder: Encoder, told: Sequence[Trial]) -> Told:
     points = encoder.encode([told[i].config for i in kept])
     is_known = np.isfinite(points).all(axis=1)
     blame = np.array([told[i].blame for i in kept], dtype=float)
+    kept = kept[is_known]
     curves = curve_points(encoder, told) if has_curves(told) else None
-    return Told(points[is_known], y[kept[is_known]], blame[is_known], encoder.is_category, curves)
+    return Told(points[is_known], y[kept], blame[is_known], encoder.is_category, kept, curves)
