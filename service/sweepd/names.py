@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping
 
-__all__ = ["DATASETS", "EXPORTERS", "EXTRAS", "LAUNCHERS", "METHODS", "MODELS", "STOP_RULES"]
+__all__ = [
+    "DATASETS",
+    "EXPORTERS",
+    "EXTRAS",
+    "INSTANT",
+    "LAUNCHERS",
+    "METHODS",
+    "MODELS",
+    "STOP_RULES",
+]
 
 #: Search methods: each a `sweepd.search.Method`.
 METHODS: Mapping[str, str] = {
@@ -14,6 +23,9 @@ METHODS: Mapping[str, str] = {
     "nsga2": "sweepd.search.nsga2:Nsga2",
     "qmc": "sweepd.search.qmc:Qmc",
 }
+
+#: Those whose configs the service makes itself when an agent asks: `sweepd.search.Instant`.
+INSTANT = frozenset({"grid", "random", "qmc"})
 
 #: Search methods that cannot run without an extra: its name, and the modules that it brings.
 EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import threading
 import time
 from contextlib import suppress
-from functools import cache
-from importlib import import_module
 
 from sweepd.engine import computing, suggest
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
+from sweepd.names import METHODS
 from sweepd.store import Tx
 from sweepd.worker import Worker
 
@@ -41,6 +39,7 @@ class Suggester:
         self._timeout_s = timeout_s
         self._main, self._spare = Worker(limit_mib=limit_mib), Worker(limit_mib=limit_mib)
         self._computing: set[int] = set()
+        self._rehearsed: set[str] = set()
         self._main_since: float | None = None
         self._spare_until = 0.0
 
@@ -97,7 +96,6 @@ class Suggester:
             return
         store = self._services.store
         self._computing.add(job.sweep_id)
-        _warm_up()
         try:
             answer = await worker.call(computing.compute, job, timeout_s=self._timeout_s)
         except ProcessDied as error:
@@ -105,14 +103,21 @@ class Suggester:
             await store.write(suggest.store, job=job, error=str(error))
         else:
             await store.write(suggest.store, job=job, answer=answer)
+            await self._rehearse(job, worker)
         finally:
             self._computing.discard(job.sweep_id)
 
-
-@cache
-def _warm_up() -> None:
-    """Import what the first filler needs, which takes a second and 60 MB: not in the writer."""
-    threading.Thread(target=import_module, args=("scipy.stats.qmc",), daemon=True).start()
+    async def _rehearse(self, job: computing.SuggestJob, worker: Worker) -> None:
+        """Let one of our methods fit once before there is anything to fit: it imports a lot."""
+        if worker is not self._main or job.method in self._rehearsed or job.method not in METHODS:
+            return
+        self._rehearsed.add(job.method)
+        if job.trials:  # it has fitted something, or will so soon that it would wait for this
+            return
+        try:
+            await worker.call(computing.rehearse, job, timeout_s=self._timeout_s)
+        except ProcessDied as error:  # the sweep itself has its suggestions, and is told no more
+            _log.info("%s failed at its rehearsal: %s", job.method, error)
 
 
 def _now(tx: Tx) -> float:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from sweepd.errors import InvalidInput
+from sweepd.names import INSTANT, METHODS
 from sweepd.search import Taken, Trial
 
 
@@ -160,8 +161,9 @@ def test_explanations_are_json_and_one_for_each_config(method, endless):
     assert reasons == method.explain(endless, trials, configs[6:], suggested, {})
 
 
-def test_method_says_whether_it_is_instant(method):
-    assert isinstance(method.is_instant, bool)
+def test_method_says_whether_it_is_instant_and_so_does_the_table(method):
+    name = next(name for name, place in METHODS.items() if place.endswith(type(method).__name__))
+    assert method.is_instant is (name in INSTANT)
 
 
 def test_numbered_configs_exhaust_a_finite_space_exactly_once(method, finite):

@@ -3,17 +3,19 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from sweepd.engine.sweepviews import definition_of
 from sweepd.errors import SearchError
-from sweepd.names import METHODS
+from sweepd.names import INSTANT, METHODS
 from sweepd.registry import Registry
 from sweepd.search import Instant, Memo, Method, Scalarised, Taken, Trial
+from sweepd.search.space_filling import spread
 from sweepd.spec import Config, Definition, Space
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "instant",
     "is_instant",
     "load_method",
+    "rehearse",
 ]
 
 _MAX_WHY = 10_000  # characters of an explanation
+_N_REHEARSED = 12  # trials that every method of ours learns from
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,13 @@ def method_of(definition: Definition) -> Method:
 
 
 def is_instant(method: str) -> bool:
-    """Return whether a method's configs depend on nothing but their number and the seed."""
-    return load_method(method).is_instant
+    """Return whether the service makes a method's configs itself, when an agent asks.
+
+    That is asked at each hand-out, so no method is imported for it: one that a package adds is
+    computed in the other process whatever it is, where it can do no harm, and one whose package is
+    gone fails there, in words.
+    """
+    return method in INSTANT
 
 
 def instant(name: str) -> Instant:
@@ -154,6 +163,17 @@ def compute_in(definition: Definition, job: SuggestJob) -> Answer:
     kept = Kept(len(told), _digest(told), memo)
     why = _explained(method, space, job, configs, memo)
     return Answer(tuple(configs), kept, why)
+
+
+def rehearse(job: SuggestJob) -> None:
+    """Run a job's method once over made-up trials, so that the first real fit finds it imported."""
+    definition = definition_of(job.definition)
+    points = islice(spread(definition.space, start=1, seed=0), _N_REHEARSED)
+    trials = tuple(
+        Trial(config, float(i % 5), objectives=(float(i % 5),) * len(definition.metrics))
+        for i, config in enumerate(points)
+    )
+    compute_in(definition, replace(job, trials=trials, pending=(), n=1, start=0, kept=Kept()))
 
 
 def _tells(trial: Trial) -> bool:

@@ -31,7 +31,7 @@ SCHEDULER_RUN = "-scheduler"  # how the run id ends under which a client's sched
 
 @lru_cache(maxsize=256)
 def _parse(text: str) -> Definition:
-    return read_definition(text).definition
+    return read_definition(text, is_stored=True).definition
 
 
 def definition_of(sweep: SweepView | str) -> Definition:

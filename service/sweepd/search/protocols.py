@@ -59,7 +59,8 @@ class Method(Protocol):
     shown one number for each trial of several metrics (`sweepd.search.scalarised`).
 
     Attributes:
-        is_instant: it learns from nothing, and is an `Instant`.
+        is_instant: it learns from nothing, and is an `Instant`. The service asks only its own
+            methods of this kind for configs itself (`sweepd.names.INSTANT`).
     """
 
     is_instant: bool

@@ -17,8 +17,8 @@ __all__ = ["Qmc"]
 class Qmc:
     """Gives the n-th point of the sequence to the n-th trial, whatever came out so far.
 
-    scipy makes the sequence, as it does for Optuna's sampler of this name; here categories are
-    axes of it too.
+    The sequence is scipy's, as that of Optuna's sampler of this name; here categories are axes of
+    it too.
     """
 
     is_instant = True

@@ -7,6 +7,7 @@ from itertools import count, islice
 import numpy as np
 import numpy.typing as npt
 
+from sweepd.search import sobol
 from sweepd.search.unique import MOST_DRAWS, Out, left_over
 from sweepd.spec import Config, Space
 
@@ -68,7 +69,9 @@ def _numbered(space: Space, start: int, seed: int) -> Iterator[tuple[int, Config
 @lru_cache(maxsize=64)
 def _sobol(d: int, block: int, seed: int) -> npt.NDArray[np.float64]:
     """Return points number block × 64 and on of a scrambled sequence in d dimensions: (64, d)."""
-    from scipy.stats import qmc  # takes a second to import: not where nothing is spread
+    if 0 < d <= sobol.MOST_D:
+        return sobol.scrambled(d, start=block * _BLOCK, n=_BLOCK, seed=seed)
+    from scipy.stats import qmc  # takes a second to import: only where the space is that large
 
     if not 0 < d <= qmc.Sobol.MAXDIM:
         return np.random.default_rng([seed, block]).random((_BLOCK, d))

@@ -70,7 +70,11 @@ class Parsed:
 
 
 def read_definition(
-    text: str | bytes, *, source: str = "definition", allow_unknown: bool = True
+    text: str | bytes,
+    *,
+    source: str = "definition",
+    allow_unknown: bool = True,
+    is_stored: bool = False,
 ) -> Parsed:
     """Return the definition that a YAML text holds.
 
@@ -79,6 +83,7 @@ def read_definition(
         source: what the error calls the text: a file's name.
         allow_unknown: whether a key outside the language is a warning, as over W&B's protocol, or
             an error.
+        is_stored: it was read before, when the package may have been there that brought its method.
 
     Raises:
         DefinitionError: with every problem, each with its path, its line and what is allowed.
@@ -88,7 +93,7 @@ def read_definition(
     except Unreadable as error:
         raise DefinitionError([error.violation], source) from None
     problems = Problems(document, allow_unknown=allow_unknown)
-    definition = _Reader(document.data, problems).read()
+    definition = _Reader(document.data, problems, is_stored=is_stored).read()
     if definition is None or problems.errors:
         raise DefinitionError(problems.errors, source)
     return Parsed(definition, problems.warnings)
@@ -97,8 +102,9 @@ def read_definition(
 class _Reader:
     """Reads one mapping, block by block, so that a wrong block hides no other."""
 
-    def __init__(self, raw: dict[str, Any], problems: Problems) -> None:
+    def __init__(self, raw: dict[str, Any], problems: Problems, *, is_stored: bool = False) -> None:
         self._raw = raw
+        self._is_stored = is_stored
         self._problems = problems
         self._given = {key: value for key, value in raw.items() if value is not None}
 
@@ -150,6 +156,9 @@ class _Reader:
         elif not isinstance(method, str) or method not in known:
             hint = nearest(str(method), known)
             words = f"must be one of {', '.join(known)}, not {show(method)}{hint}"
+            if self._is_stored and isinstance(method, str):
+                self._problems.warn(("method",), words)
+                return method
             self._problems.error(("method",), words)
         else:
             if method == "custom" and not self._is_searched_elsewhere():

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 
-from sweepd.engine import agents, computing, suggest
+from sweepd.engine import agents, computing, suggest, sweepviews
 from sweepd.engine.computing import Answer, Kept
 from sweepd.engine.preview import preview
-from sweepd.errors import DefinitionError, SearchError
-from sweepd.spec import read_definition
+from sweepd.errors import DefinitionError, SearchError, UnknownName
+from sweepd.names import METHODS
+from sweepd.search.model import Settings
+from sweepd.spec import read_definition, reading
 
 
 def job_of(lab):
@@ -158,6 +160,41 @@ def test_failing_search_goes_on_with_fillers_and_a_notice(lab, texts):
     assert lab.think() == 1
 
     assert lab.sweep(sweep).notice is None
+
+
+def test_method_whose_package_is_gone_costs_its_own_sweep_alone(lab, texts, monkeypatch):
+    with monkeypatch.context() as at_first:
+        at_first.setattr(reading, "_METHODS", [*METHODS, "gone"])
+        bad = lab.create(texts["bayes"].replace("bayes", "gone"))
+    sweepviews._parse.cache_clear()
+    good = lab.create(texts["bayes"])
+    agent = lab.register(bad)
+
+    assert lab.trial(bad, lab.run(agent, 1.0)).origin == "filler"
+    job = job_of(lab)
+    with pytest.raises(UnknownName) as raised:
+        computing.compute(job)
+    lab.write(suggest.store, job=job, error=str(raised.value))
+
+    assert "unknown method 'gone'" in lab.sweep(bad).notice
+    assert job_of(lab).sweep_id == good.id
+    assert lab.trial(bad, lab.run(agent, 2.0)).origin == "filler"
+
+
+def test_rehearsal_is_a_fit_of_made_up_trials(lab, texts, monkeypatch):
+    lab.create(texts["bayes"])
+    told = []
+
+    class Listener(Odd):
+        def suggest(self, space, trials, pending, n, rng, memo):
+            told.extend(trials)
+            return [], {}
+
+    monkeypatch.setattr(computing, "load_method", lambda name: Listener(None))
+    computing.rehearse(job_of(lab))
+
+    assert len({trial.objective for trial in told}) > 1
+    assert len(told) > Settings().n_initial
 
 
 def test_search_that_fails_again_and_again_is_asked_ever_more_rarely(lab, texts):
