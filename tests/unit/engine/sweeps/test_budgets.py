@@ -31,6 +31,11 @@ def register(lab, sweep, device):
     ).id
 
 
+def pass_time(lab, seconds, *pairs):
+    """Let time pass while agents heartbeat, in one transaction: it is much quicker."""
+    lab.at_once(lambda: lab.idle(seconds, *pairs))
+
+
 @pytest.mark.parametrize(
     ("cap", "limit", "n", "words"),
     [
@@ -62,15 +67,15 @@ def test_hours_count_while_the_sweep_runs_and_not_while_it_is_paused(lab, texts)
     agent = lab.register(sweep)
     command = lab.ask(agent)
     lab.start(command)
-    lab.idle(900, [agent, command.run])
+    pass_time(lab, 900, [agent, command.run])
     lab.set_state(sweep, "PAUSED")
-    lab.idle(1200, [agent, command.run])
+    pass_time(lab, 1200, [agent, command.run])
     assert spent(lab, sweep) == {"hours": (0.25, 0.5)}
     lab.set_state(sweep, "RUNNING")
 
-    lab.idle(890, [agent, command.run])
+    pass_time(lab, 890, [agent, command.run])
     assert lab.sweep(sweep).stop_reason is None
-    lab.idle(20, [agent, command.run])
+    pass_time(lab, 20, [agent, command.run])
 
     view = lab.sweep(sweep)
     assert (view.state, view.stop_reason) == (SweepState.RUNNING, "budget spent: 0.5 hours")
@@ -99,13 +104,13 @@ def test_gpu_hours_are_those_that_agents_held_trials_on_gpus(lab, texts):
     for _, command in held:
         lab.start(command)
 
-    lab.idle(900, *[(agent, command.run) for agent, command in held])
+    pass_time(lab, 900, *[(agent, command.run) for agent, command in held])
     assert spent(lab, sweep) == {"gpu_hours": (0.5, 1.0)}
     lab.log(held[0][1], 1.0)
     lab.end(held[0][1])
-    lab.idle(1790, *[(agent, command.run) for agent, command in held[1:]])
+    pass_time(lab, 1790, *[(agent, command.run) for agent, command in held[1:]])
     assert lab.sweep(sweep).stop_reason is None
-    lab.idle(20, *[(agent, command.run) for agent, command in held[1:]])
+    pass_time(lab, 20, *[(agent, command.run) for agent, command in held[1:]])
 
     assert lab.sweep(sweep).stop_reason == "budget spent: 1 GPU hours"
     assert lab.beat(crowd[0]) is None
