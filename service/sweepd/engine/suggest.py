@@ -107,9 +107,10 @@ def store(
         tx.conn.execute(delete(t.suggestion).where(is_old))
     taken = TakenInStore(tx, sweep, definition_of(sweep.definition))
     if answer is not None and error is None:
-        n_new = _add(tx, job, answer, taken)
+        given = _add(tx, job, answer, taken)
         is_short = len(answer.configs) < job.n
-        if answer.configs and not n_new:
+        _note_taken(tx, sweep, given)
+        if given and len(given) == len(answer.configs) and not _knows_more(tx, job):
             error = f"{job.method} suggested only what was handed out before"
         elif is_short and filler(taken.space, taken, index=0, seed=0) is None:
             set_exhausted(tx, sweep.id)
@@ -223,9 +224,9 @@ def _looked(tx: Tx, sweep: Any) -> dict[str, Any]:
     return running if data.get("basis") == sweep.basis_event else {}
 
 
-def _add(tx: Tx, job: SuggestJob, answer: Answer, taken: TakenInStore) -> int:
-    """Store suggestions that were not handed out meanwhile; return how many."""
-    rows = []
+def _add(tx: Tx, job: SuggestJob, answer: Answer, taken: TakenInStore) -> list[str]:
+    """Store suggestions that were not handed out meanwhile; return the keys of the others."""
+    rows, given = [], []
     whys = answer.why or (None,) * len(answer.configs)
     are_new = taken.new_among(list(answer.configs))
     found = zip(answer.configs, whys, are_new, strict=True)
@@ -241,9 +242,31 @@ def _add(tx: Tx, job: SuggestJob, answer: Answer, taken: TakenInStore) -> int:
                 "why": why,
             }
             rows.append(row)
+        else:
+            given.append(taken.space.key(config))
     if rows:
         tx.conn.execute(insert(t.suggestion), rows)
-    return len(rows)
+    return given
+
+
+def _note_taken(tx: Tx, sweep: Any, keys: Sequence[str]) -> None:
+    """Let the search know of trials that had its suggestions before it could give them.
+
+    A filler is the very point that most methods begin with, and so is an older suggestion that was
+    handed out while this one was computed: without that news the same would be suggested again.
+    """
+    if keys:
+        is_one = (t.trial.c.sweep_id == sweep.id) & t.trial.c.config_key.in_(keys)
+        latest = select(func.coalesce(func.max(t.trial.c.created_event), 0)).where(is_one)
+        event = func.max(t.sweep.c.unplanned_event, latest.scalar_subquery())
+        is_it = t.sweep.c.id == sweep.id
+        tx.conn.execute(update(t.sweep).where(is_it).values(unplanned_event=event))
+
+
+def _knows_more(tx: Tx, job: SuggestJob) -> bool:
+    """Return whether there is news that the computation could not know of."""
+    sweep = tx.conn.execute(select(t.sweep).where(t.sweep.c.id == job.sweep_id)).one()
+    return latest_news(tx, sweep) > job.basis_event
 
 
 def _fail(tx: Tx, sweep: Any, error: str) -> None:

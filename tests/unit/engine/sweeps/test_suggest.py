@@ -1,6 +1,7 @@
 import pickle
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -237,6 +238,39 @@ def test_search_that_only_repeats_itself_gets_fillers(lab, texts):
 
     assert "handed out before" in lab.sweep(sweep).notice
     assert job_of(lab) is None
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - computing.INSTANT))
+def test_suggestion_that_a_filler_has_taken_meanwhile_is_no_failure(lab, texts, method):
+    sweep = lab.create(texts["bayes"].replace("bayes", method))
+    agent = lab.register(sweep)
+    job = job_of(lab)
+    answer = computing.compute(job)
+    filler = lab.run(agent, 1.0)
+    assert filler.config == answer.configs[0], "both are the first point of the same sequence"
+
+    lab.write(suggest.store, job=job, answer=answer)
+
+    assert lab.sweep(sweep).notice is None
+    assert lab.think() == 1
+    command = lab.ask(agent)
+    assert lab.trial(sweep, command).origin == "search"
+    assert command.config != filler.config
+
+
+def test_suggestion_that_an_older_one_has_taken_meanwhile_is_no_failure(lab, texts):
+    sweep = lab.create(texts["bayes"])
+    first, second = lab.register(sweep), lab.register(sweep)
+    lab.think()
+    lab.run(first, 1.0)  # of the two that are ready
+    job = replace(job_of(lab), n=1)
+    older = lab.ask(second)
+
+    lab.write(suggest.store, job=job, answer=Answer((older.config,)))
+
+    assert lab.sweep(sweep).notice is None
+    lab.think()
+    assert lab.trial(sweep, lab.ask(first)).origin == "search"
 
 
 def test_search_that_gives_too_few_is_no_exhausted_space(lab, texts):
