@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 
 from sweepd.engine import events
+from sweepd.engine.leftovers import next_run_id
 from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
 from sweepd.errors import Reason
 from sweepd.schedule import RETRIED, RUN_STATES, TrialState, move_trial
@@ -71,6 +72,7 @@ def add(
     number = (tx.conn.scalar(select(func.max(t.trial.c.number)).where(of_sweep)) or 0) + 1
     run_id = tx.insert(
         t.run,
+        id=next_run_id(tx),
         project_id=sweep.project_id,
         name=_free_run_name(tx, sweep.project_id),
         sweep_id=sweep.id,

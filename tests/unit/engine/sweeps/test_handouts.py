@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from sweepd.engine import agents
+from sweepd.engine import agents, runs
 from sweepd.engine.access import Need
+from sweepd.engine.row_reads import read_rows
 from sweepd.errors import Conflict, NotFound
 from sweepd.states import AgentState, RunState, SweepState
 
@@ -292,3 +293,18 @@ def test_agents_of_others_are_refused(lab, bob):
 
     with pytest.raises(NotFound, match="does not exist any more"):
         lab.beat(agent)
+
+
+def test_trial_after_a_deleted_run_has_none_of_its_rows(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    deleted = lab.run(agent, 1.0, 2.0)
+    lab.write(runs.delete_run, actor=lab.actor, run_id=lab.run_of(deleted).id)
+
+    command = lab.ask(agent)
+
+    lines = lab.store.read_sync(
+        lambda tx, *, run_id: list(read_rows(tx, run_id=run_id)),
+        run_id=lab.run_of(command).id,
+    )
+    assert lines == []
