@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, select, update
 
 from sweepd.engine import events
-from sweepd.engine.leftovers import next_run_id
 from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
+from sweepd.engine.leftovers import next_run_id
 from sweepd.errors import Reason
 from sweepd.schedule import RETRIED, RUN_STATES, TrialState, move_trial
 from sweepd.states import RUN_MOVES, RunState

@@ -5,7 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweepd.engine import agents, computing, outcomes, runs, streams, suggest, sweeps, watchdog
+from sweepd.engine import (
+    agents,
+    computing,
+    outcomes,
+    retry,
+    runs,
+    streams,
+    suggest,
+    sweeps,
+    watchdog,
+)
 from sweepd.engine.access import Need
 from sweepd.engine.services import Limits
 from sweepd.store import Store, Tx
@@ -125,6 +135,9 @@ class Lab:
 
     def leave(self, agent):
         self.write(agents.leave, actor=self.actor, agent_id=agent, limits=self.limits)
+
+    def retry(self, sweep):
+        return self.write(retry.retry_sweep, actor=self.actor, sweep_id=sweep.id)
 
     def set_state(self, sweep, state):
         return self.write(sweeps.set_state, actor=self.actor, sweep_id=sweep.id, state=state)

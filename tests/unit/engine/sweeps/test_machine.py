@@ -57,6 +57,8 @@ SWEEPS = [
         6,
     ),
 ]
+_VALUES = st.sampled_from([0.5, 1.0, 2.0, 3.0, math.nan, math.inf])
+_LUCK = st.sampled_from(["good", "good", "good", "good", "bad"])
 TERMINAL = (SweepState.FINISHED, SweepState.CANCELED)
 
 
@@ -133,7 +135,8 @@ class World(RuleBasedStateMachine):
 
     @rule(target=agents, chosen=st.sampled_from(range(len(SWEEPS))), is_ours=st.booleans())
     def create_and_join(self, chosen, is_ours):
-        if len(self.models) > 3:
+        is_over = all(is_terminal(self.lab.sweep(model.view).state) for model in self.models)
+        if len(self.models) > 1 and not is_over:
             return multiple()
         return self._join(self._create(chosen), is_ours=is_ours)
 
@@ -149,6 +152,10 @@ class World(RuleBasedStateMachine):
     @rule(target=processes, agent=agents, luck=st.sampled_from(["lost", "twice", "ok", "ok", "ok"]))
     def heartbeat(self, agent, luck):
         """The agent asks; its answer may be lost, or its request delivered twice."""
+        process = self._ask(agent, luck)
+        return multiple() if process is None else process
+
+    def _ask(self, agent, luck="ok"):
         command = self.lab.beat(agent.id, *agent.running)
         if command is not None and command.type in ("run", "resume"):
             agent.model.give(command)
@@ -158,16 +165,26 @@ class World(RuleBasedStateMachine):
                 agent.model.give(again)
             command = again
         if command is None or luck == "lost":
-            return multiple()
+            return None
         if command.type == "exit":
             assert is_terminal(self.lab.sweep(agent.model.view).state)
-            return multiple()
+            return None
         if command.type == "stop":
             process = agent.running.pop(command.run)
             process.has_ended = True
-            return multiple()
+            return None
         agent.running[command.run] = process = Process(agent, command)
         return process
+
+    @rule(agent=agents, values=st.lists(_VALUES, min_size=1, max_size=5), luck=_LUCK)
+    def work(self, agent, values, luck):
+        """It runs trials to their ends, as most of them do."""
+        for _ in range(3):
+            process = next(iter(agent.running.values()), None) or self._ask(agent)
+            if process is not None:
+                self._init(process)
+                is_stopped = any(self._log(process, [value]) for value in values)
+                self._end(process, "error" if luck == "bad" or is_stopped else "ok")
 
     @rule(agent=agents)
     def restart_agent(self, agent):
@@ -179,8 +196,10 @@ class World(RuleBasedStateMachine):
         """Another process speaks under its id and knows nothing of what the first one runs."""
         return Agent(agent.id, agent.model, is_ours=agent.is_ours)
 
-    @rule(agent=agents)
-    def leave(self, agent):
+    @rule(agent=agents, luck=_LUCK)
+    def leave(self, agent, luck):
+        if luck == "good":
+            return
         agent.running = {}
         self.lab.leave(agent.id)
 
@@ -189,6 +208,9 @@ class World(RuleBasedStateMachine):
     @rule(process=processes, resumes=st.booleans())
     def init(self, process, resumes):
         """It calls `wandb.init`; a later attempt goes on at its checkpoint, or from the start."""
+        self._init(process, resumes=resumes)
+
+    def _init(self, process, *, resumes=True):
         if process.has_begun or process.has_ended or process.command.run in self.deleted:
             return
         run = self.lab.start(process.command, lease=process.is_ours)
@@ -198,14 +220,16 @@ class World(RuleBasedStateMachine):
 
     @rule(
         process=processes,
-        values=st.lists(
-            st.sampled_from([0.5, 1.0, 2.0, math.nan, math.inf]), min_size=1, max_size=3
-        ),
+        values=st.lists(_VALUES, min_size=1, max_size=3),
         luck=st.sampled_from(["lost", "twice", "ok", "ok"]),
     )
     def log(self, process, values, luck):
+        self._log(process, values, luck)
+
+    def _log(self, process, values, luck="ok"):
+        """Send rows until they are answered; return whether the process is told to stop."""
         if not process.has_begun or process.has_ended:
-            return
+            return False
         rows = []
         for value in values:
             self.n_rows += 1
@@ -213,19 +237,23 @@ class World(RuleBasedStateMachine):
             rows.append({"_step": step, "loss": _json(value), "n": self.n_rows})
         for _ in range(2 if luck != "ok" else 1):  # what was not answered is sent again
             try:
-                self.lab.stream(
+                reply = self.lab.stream(
                     process.command, rows=rows, offset=process.line, lease=process.is_ours
                 )
             except NotFound:
                 assert process.command.run in self.deleted
                 process.has_ended = True
-                return
+                return False
         process.line, process.step = process.line + len(rows), process.step + len(rows)
         kept = self.acknowledged.setdefault(process.command.run, set())
         kept.update(row["n"] for row in rows)
+        return reply.stopped
 
     @rule(process=consumes(processes), how=st.sampled_from(["ok", "ok", "error", "preempted"]))
     def end(self, process, how):
+        self._end(process, how)
+
+    def _end(self, process, how):
         agent, command = process.agent, process.command
         if process.has_ended or command.run in self.deleted:
             return
@@ -287,14 +315,14 @@ class World(RuleBasedStateMachine):
 
     # People
 
-    @rule(number=st.integers(0, 9), state=st.sampled_from(["PAUSED", "RUNNING"]))
+    @rule(number=st.integers(0, 9), state=st.sampled_from(["PAUSED", "RUNNING", "RUNNING"]))
     def pause_or_resume(self, number, state):
         self._command_twice(self._any(number), state)
 
-    @rule(number=st.integers(0, 9), state=st.sampled_from(["FINISHED", "CANCELED"]))
-    def stop(self, number, state):
+    @rule(number=st.integers(0, 9), state=st.sampled_from(["FINISHED", "CANCELED"]), luck=_LUCK)
+    def stop(self, number, state, luck):
         model = self._any(number)
-        if len(model.attempts) > 2:
+        if luck == "bad" and len(model.attempts) > 2:
             self._command_twice(model, state)
 
     def _command_twice(self, model, state):
@@ -324,15 +352,23 @@ class World(RuleBasedStateMachine):
             )
             model.limit = max(model.limit, min(cap, 4) if "bayes" in text else cap)
 
+    @rule(number=st.integers(0, 9))
+    def retry(self, number):
+        """Failed trials are put back; a sweep that ended by itself goes on then."""
+        model = self._any(number)
+        with suppress(Conflict):  # a person has ended it
+            self.lab.retry(model.view)
+            model.n_at_end = None
+
     @rule(process=processes)
     def stop_run(self, process):
         if process.command.run not in self.deleted:
             run = self.lab.run_of(process.command)
             self.lab.write(runs.request_stop, actor=self.lab.actor, run_id=run.id)
 
-    @rule(process=processes)
-    def delete_run(self, process):
-        if process.command.run not in self.deleted:
+    @rule(process=processes, luck=_LUCK)
+    def delete_run(self, process, luck):
+        if luck == "bad" and process.command.run not in self.deleted:
             run = self.lab.run_of(process.command)
             freed = self.lab.write(runs.delete_run, actor=self.lab.actor, run_id=run.id)
             for key in freed:
