@@ -46,3 +46,13 @@ def test_statement_reads_no_table_from_end_to_end(database, name):
 
     slow = [step for step in steps if re.search(r"SCAN|MATERIALIZE|AUTOMATIC", step)]
     assert [step for step in slow if "VIRTUAL TABLE" not in step] == []
+
+
+@pytest.mark.parametrize("name", ["engine.handouts._QUEUED", "engine.enqueued._FIRST"])
+def test_what_waits_is_found_without_reading_what_has_ended(database, name):
+    text, given = PREPARED[name]._text, PREPARED[name]._given
+    values = {key: given.get(key, 1) for key in re.findall(r":(\w+)", text)}
+
+    first, *_ = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+    assert first == "SEARCH trial USING INDEX ix_trial_sweep_id_state (sweep_id=? AND state=?)"

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 
-from sweepd.engine import access, events, outcomes, projects, slots, trials
+from sweepd.engine import access, events, leases, outcomes, projects, slots, trials
 from sweepd.engine.access import Need
 from sweepd.engine.edits import definition_at
 from sweepd.engine.endings import finish_if_done, sweep_row
@@ -18,13 +18,35 @@ from sweepd.errors import Conflict, NotFound, Reason
 from sweepd.schedule import Held, TrialState, TurnKind, missing, next_turn, silence_means
 from sweepd.spec import Config
 from sweepd.states import AgentState, RunState, SweepState, is_terminal
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
 __all__ = ["get_agent", "heartbeat", "leave", "list_agents", "register", "release_slot"]
 
 _DEFAULT = Limits()
+_FIND = Prepared(
+    select(
+        t.agent.c.sweep_id,
+        t.agent.c.state,
+        t.agent.c.slot_id,
+        t.project.c.entity_id,
+        t.project.c.access,
+    )
+    .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
+    .join(t.project, t.project.c.id == t.sweep.c.project_id)
+    .where(t.agent.c.id == bindparam("agent"))
+)
+_RENEW = Prepared(
+    update(t.agent)
+    .where(t.agent.c.id == bindparam("agent"))
+    .values(heartbeat_at=bindparam("now"), state=AgentState.RUNNING)
+)
+_HELD = leases.prepared(
+    t.attempt.c.agent_id == bindparam("agent"),
+    t.attempt.c.ended_at.is_(None),
+    t.trial.c.state == TrialState.LEASED,
+)
 _LOST_WORDS = {
     Reason.NEVER_INIT: "the program ended before it called wandb.init",
     Reason.NEVER_STARTED: "the agent did not receive it",
@@ -110,11 +132,7 @@ def heartbeat(
         Forbidden: if they may see it, but not change it.
     """
     agent = _agent(tx, actor, agent_id, Need.WRITE)
-    tx.conn.execute(
-        update(t.agent)
-        .where(t.agent.c.id == agent_id)
-        .values(heartbeat_at=tx.now, state=AgentState.RUNNING)
-    )
+    _RENEW.run(tx, agent=agent_id, now=tx.now)
     sweep = sweep_row(tx, agent.sweep_id)
     held, fenced_out = _renew(tx, sweep.id, agent_id, running)
     still_held = _drop_missing(tx, sweep, held, running, agent_id, limits)
@@ -256,12 +274,7 @@ def _drop_missing(
 
 def _live(tx: Tx, agent_id: str) -> list[Lease]:
     """Return the attempts that an agent holds."""
-    return trials.leases(
-        tx,
-        t.attempt.c.agent_id == agent_id,
-        t.attempt.c.ended_at.is_(None),
-        t.trial.c.state == TrialState.LEASED,
-    )
+    return leases.found(tx, _HELD, agent=agent_id)
 
 
 def _held(tx: Tx, lease: Lease) -> Held:
@@ -291,18 +304,7 @@ def _command(tx: Tx, sweep: Any, lease: Lease) -> Command:
 
 
 def _agent(tx: Tx, actor: Account, agent_id: str, need: Need) -> Any:
-    row = tx.conn.execute(
-        select(
-            t.agent.c.sweep_id,
-            t.agent.c.state,
-            t.agent.c.slot_id,
-            t.project.c.entity_id,
-            t.project.c.access,
-        )
-        .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
-        .join(t.project, t.project.c.id == t.sweep.c.project_id)
-        .where(t.agent.c.id == agent_id)
-    ).one_or_none()
+    row = _FIND.one(tx, agent=agent_id)
     missing = "the sweep of this agent does not exist any more"
     if row is None:
         raise NotFound(missing)

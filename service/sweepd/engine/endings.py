@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from sweepd.engine import enqueued, events, promotions, trials
 from sweepd.engine.services import Limits
@@ -12,7 +12,7 @@ from sweepd.errors import Reason
 from sweepd.schedule import FAILURES, TrialState, failing_alike
 from sweepd.schedule.budget import Spent, in_words, ran
 from sweepd.states import RunState, SweepState, move_sweep
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -42,9 +42,14 @@ _VERBS = {
 }
 
 
+_ROW = Prepared(select(t.sweep).where(t.sweep.c.id == bindparam("sweep")))
+
+
 def sweep_row(tx: Tx, sweep_id: int) -> Any:
     """Return a sweep's row as it is now."""
-    return tx.conn.execute(select(t.sweep).where(t.sweep.c.id == sweep_id)).one()
+    row = _ROW.one(tx, sweep=sweep_id)
+    assert row is not None, f"there is no sweep {sweep_id}"
+    return row
 
 
 def goes_on(sweep: Any) -> bool:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from sweepd.engine import events, trials
+from sweepd.engine.leases import BY_NUMBER
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.texts import clean, clean_all
 from sweepd.engine.trials import Lease
@@ -17,7 +18,7 @@ from sweepd.errors import Conflict, InvalidInput, Reason
 from sweepd.schedule import TrialState
 from sweepd.spec import Config, Definition, canonical
 from sweepd.states import RunState, SweepState, is_terminal
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["BY_ITSELF", "add", "begin", "drop", "drop_all", "first", "is_waiting", "values_of"]
@@ -27,6 +28,12 @@ BY_ITSELF = "no agent"
 
 _MAX_WAITING = 10_000
 _IS_WAITING = (t.trial.c.state == TrialState.QUEUED) & (t.trial.c.attempt == 0)
+_FIRST = Prepared(
+    select(t.trial.c.run_id)
+    .where(t.trial.c.sweep_id == bindparam("sweep"), _IS_WAITING)
+    .order_by(BY_NUMBER)
+    .limit(1)
+)
 
 
 def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +102,8 @@ def add(
 
 def first(tx: Tx, sweep_id: int) -> int | None:
     """Return the run (storage id) that has waited longest, None if none waits."""
-    waiting = select(t.trial.c.run_id).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
-    return tx.conn.scalar(waiting.order_by(t.trial.c.number).limit(1))
+    found = _FIRST.row(tx, sweep=sweep_id)
+    return None if found is None else int(found[0])
 
 
 def is_waiting(tx: Tx, run_id: int) -> bool:

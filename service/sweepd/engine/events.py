@@ -4,11 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweepd.store import Tx
+from sqlalchemy import bindparam, insert
+
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["SERVICE", "record"]
 
+_COLUMNS = ("at", "actor", "kind", "project_id", "sweep_id", "run_id", "data")
+
+_ADD = Prepared(insert(t.event).values({name: bindparam(name) for name in _COLUMNS}))
 SERVICE = "sweepd"  # the actor of what the service does by itself
 
 
@@ -33,8 +38,8 @@ def record(
         run_id: the run that it happened to.
         data: JSON-able details.
     """
-    return tx.insert(
-        t.event,
+    return _ADD.add(
+        tx,
         at=tx.now,
         actor=actor,
         kind=kind,

@@ -4,21 +4,38 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
-from sweepd.engine import enqueued, promotions, slots, suggest, trials
+from sweepd.engine import enqueued, leases, promotions, slots, suggest, trials
 from sweepd.engine.computing import instant, is_instant
 from sweepd.engine.endings import is_drained
 from sweepd.engine.sweepviews import definition_of
-from sweepd.engine.taken import TakenInStore
+from sweepd.engine.taken import TakenInStore, was_given
 from sweepd.engine.trials import Lease
 from sweepd.schedule import TrialState
 from sweepd.search import filler
 from sweepd.spec import Config, Definition
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["next_lease"]
+
+
+_QUEUED = leases.prepared(
+    t.trial.c.sweep_id == bindparam("sweep"), t.trial.c.state == TrialState.QUEUED
+)
+_FIRST = Prepared(
+    select(t.suggestion).where(
+        t.suggestion.c.id
+        == select(t.suggestion.c.id)
+        .where(t.suggestion.c.sweep_id == bindparam("sweep"))
+        .order_by(t.suggestion.c.origin != "initial", t.suggestion.c.id)
+        .limit(1)
+        .correlate(None)
+        .scalar_subquery()
+    )
+)
+_DROP = Prepared(delete(t.suggestion).where(t.suggestion.c.id == bindparam("suggestion")))
 
 
 @dataclass(frozen=True)
@@ -49,8 +66,7 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None)
     gate = slots.gate_of(tx, sweep, slot_id)
     if gate is slots.Gate.CLOSED:
         return None
-    waiting = (t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED)
-    queued = trials.leases(tx, *waiting)
+    queued = leases.found(tx, _QUEUED, sweep=sweep.id)
     first, last = slots.choose(tx, sweep, slot_id, queued, gate=gate)
     if first is None and gate is slots.Gate.OPEN:
         promoted = promotions.next_lease(
@@ -106,13 +122,9 @@ def _new(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | N
 
 def _prepared(tx: Tx, sweep: Any) -> _Picked | None:
     """Take the first suggestion that is still new: initial ones, then as they were prepared."""
-    of_sweep = t.suggestion.c.sweep_id == sweep.id
-    first = select(t.suggestion).where(of_sweep)
-    first = first.order_by(t.suggestion.c.origin != "initial", t.suggestion.c.id).limit(1)
-    while (row := tx.conn.execute(first).one_or_none()) is not None:
-        tx.conn.execute(delete(t.suggestion).where(t.suggestion.c.id == row.id))
-        taken = (t.trial.c.sweep_id == sweep.id) & (t.trial.c.config_key == row.config_key)
-        if tx.conn.scalar(select(t.trial.c.id).where(taken).limit(1)) is None:
+    while (row := _FIRST.one(tx, sweep=sweep.id)) is not None:
+        _DROP.run(tx, suggestion=row.id)
+        if not was_given(tx, sweep.id, row.config_key):
             config = json.loads(row.config)
             return _Picked(config, row.origin, row.position, row.basis_event, row.why)
     return None

@@ -4,17 +4,29 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, bindparam, select
 
 from sweepd.errors import Reason
 from sweepd.schedule import TrialState
 from sweepd.spec import Config
 from sweepd.states import RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["BY_RULE", "Ending", "Lease", "config_of", "lease_of_run", "leases"]
+__all__ = [
+    "BY_NUMBER",
+    "BY_RULE",
+    "Ending",
+    "Lease",
+    "config_of",
+    "found",
+    "lease_of_run",
+    "leases",
+    "prepared",
+]
 
+#: By number, so that SQLite does not read all trials of a sweep in that order to find few.
+BY_NUMBER = t.trial.c.number + 0
 BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
 
 
@@ -154,16 +166,28 @@ _LEASES = (
 )
 
 
+def prepared(*where: ColumnElement[bool]) -> Prepared:
+    """Return the statement for trials that pass `where`, over trial, attempt and run, by number."""
+    return Prepared(_LEASES.where(*where).order_by(BY_NUMBER))
+
+
+_OF_RUN = prepared(t.trial.c.run_id == bindparam("run"))
+
+
+def found(tx: Tx, statement: Prepared, **values: Any) -> list[Lease]:
+    """Return the trials that a statement of `prepared` finds with these values."""
+    return [_lease(row) for row in statement.rows(tx, **values)]
+
+
 def leases(tx: Tx, *where: ColumnElement[bool]) -> list[Lease]:
     """Return the trials that pass `where`, over trial, attempt and run, by number."""
-    rows = tx.conn.execute(_LEASES.where(*where).order_by(t.trial.c.number)).all()
+    rows = tx.conn.execute(_LEASES.where(*where).order_by(BY_NUMBER)).all()
     return [_lease(row) for row in rows]
 
 
 def lease_of_run(tx: Tx, run_id: int) -> Lease | None:
     """Return the trial of a run; None for a run that no agent was given."""
-    row = tx.conn.execute(_LEASES.where(t.trial.c.run_id == run_id)).one_or_none()
-    return None if row is None else _lease(row)
+    return next(iter(found(tx, _OF_RUN, run=run_id)), None)
 
 
 def config_of(lease: Lease) -> Config:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import events, notices, trials
@@ -30,7 +30,7 @@ from sweepd.schedule.quarantine import (
     verdict_of,
 )
 from sweepd.states import AgentState, SweepState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
@@ -51,6 +51,7 @@ _FAILS = [
     str(reason) for reason in Reason if verdict_of(reason) in (Verdict.CRASHES, Verdict.FAILS)
 ]
 _WORKS = [str(reason) for reason in Reason if verdict_of(reason) is Verdict.WORKS]
+_FIND = Prepared(select(s.slot).where(s.slot.c.id == bindparam("slot")))
 _KEPT_FOR = 4  # canaries that one trial is kept back for
 _SHOWN = 3
 
@@ -358,7 +359,7 @@ def _run_of(tx: Tx, trial_id: int) -> int | None:
 
 
 def _row(tx: Tx, slot_id: int) -> Any:
-    return tx.conn.execute(select(s.slot).where(s.slot.c.id == slot_id)).one_or_none()
+    return _FIND.one(tx, slot=slot_id)
 
 
 def _set(tx: Tx, slot: Any, **values: Any) -> None:

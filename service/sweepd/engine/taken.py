@@ -10,7 +10,7 @@ from sweepd.spec import Config, Definition, Space
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["TakenInStore"]
+__all__ = ["TakenInStore", "was_given"]
 
 
 def _find(table: Any) -> Prepared:
@@ -19,6 +19,11 @@ def _find(table: Any) -> Prepared:
 
 
 _TRIAL, _SUGGESTION = _find(t.trial), _find(t.suggestion)
+
+
+def was_given(tx: Tx, sweep_id: int, key: str) -> bool:
+    """Return whether a config with this key was handed out."""
+    return _TRIAL.row(tx, sweep=sweep_id, key=key) is not None
 
 
 class TakenInStore:
@@ -55,7 +60,7 @@ class TakenInStore:
 
     def was_given(self, key: str) -> bool:
         """Return whether a config with this key was handed out."""
-        return _TRIAL.row(self._tx, sweep=self._sweep_id, key=key) is not None
+        return was_given(self._tx, self._sweep_id, key)
 
     def new_among(self, configs: list[Config]) -> list[bool]:
         """Return for each config whether it is neither out nor one of those before it."""

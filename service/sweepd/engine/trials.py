@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from sweepd.engine import events
 from sweepd.engine.leases import BY_RULE, Ending, Lease, config_of, lease_of_run, leases
@@ -11,7 +11,7 @@ from sweepd.engine.leftovers import next_run_id
 from sweepd.errors import Reason
 from sweepd.schedule import RETRIED, RUN_STATES, TrialState, move_trial
 from sweepd.states import RUN_MOVES, RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -36,6 +36,43 @@ __all__ = [
     "revive",
     "tries",
 ]
+
+
+def _into(table: Any, names: str) -> Prepared:
+    return Prepared(insert(table).values({name: bindparam(name) for name in names.split()}))
+
+
+_ADD_RUN = _into(t.run, "id project_id name sweep_id user_id state display_name config created_at")
+_ADD_TRIAL = _into(
+    t.trial,
+    "sweep_id number run_id config config_key origin state attempt version basis_event position"
+    " why created_at",
+)
+_ADD_ATTEMPT = _into(t.attempt, "trial_id number token agent_id issued_at seen_at slot_id")
+_NUMBER = Prepared(
+    select(func.max(t.trial.c.number)).where(t.trial.c.sweep_id == bindparam("sweep"))
+)
+_NAMED = Prepared(
+    select(t.run.c.id).where(
+        t.run.c.project_id == bindparam("project"), t.run.c.name == bindparam("name")
+    )
+)
+_LEASE = Prepared(
+    update(t.trial)
+    .where(t.trial.c.run_id == bindparam("run"), t.trial.c.attempt == 0)
+    .values(state=TrialState.LEASED, attempt=1)
+    .returning(t.trial.c.id, t.trial.c.number, t.trial.c.origin, t.trial.c.created_event)
+)
+_COUNT = Prepared(
+    update(t.sweep)
+    .where(t.sweep.c.id == bindparam("sweep"))
+    .values(n_issued=t.sweep.c.n_issued + 1)
+)
+_CREATED = Prepared(
+    update(t.trial)
+    .where(t.trial.c.id == bindparam("trial"))
+    .values(created_event=bindparam("event"))
+)
 
 
 def add(
@@ -68,10 +105,9 @@ def add(
     Returns:
         The ids of the trial and of its run.
     """
-    of_sweep = t.trial.c.sweep_id == sweep.id
-    number = (tx.conn.scalar(select(func.max(t.trial.c.number)).where(of_sweep)) or 0) + 1
-    run_id = tx.insert(
-        t.run,
+    number = _newest(tx, sweep.id) + 1
+    run_id = _ADD_RUN.add(
+        tx,
         id=next_run_id(tx),
         project_id=sweep.project_id,
         name=_free_run_name(tx, sweep.project_id),
@@ -82,8 +118,8 @@ def add(
         config=_dump({name: {"value": value} for name, value in nested.items()}),
         created_at=tx.now,
     )
-    trial_id = tx.insert(
-        t.trial,
+    trial_id = _ADD_TRIAL.add(
+        tx,
         sweep_id=sweep.id,
         number=number,
         run_id=run_id,
@@ -105,22 +141,16 @@ def issue(
     tx: Tx, *, sweep_id: int, run_id: int, agent_id: str, slot_id: int | None = None
 ) -> Lease:
     """Hand a new trial out: its first attempt, counted as one of the sweep's."""
-    row = tx.conn.execute(
-        update(t.trial)
-        .where(t.trial.c.run_id == run_id, t.trial.c.attempt == 0)
-        .values(state=TrialState.LEASED, attempt=1)
-        .returning(t.trial.c.id, t.trial.c.number, t.trial.c.origin)
-    ).one()
-    _add_attempt(tx, row.id, 1, agent_id, slot_id)
-    tx.conn.execute(
-        update(t.sweep).where(t.sweep.c.id == sweep_id).values(n_issued=t.sweep.c.n_issued + 1)
-    )
+    row = _LEASE.row(tx, run=run_id)
+    assert row is not None, f"run {run_id} waits for nobody"
+    trial_id, number, origin, created_event = row
+    _add_attempt(tx, trial_id, 1, agent_id, slot_id)
+    _COUNT.run(tx, sweep=sweep_id)
     lease = lease_of_run(tx, run_id)
     assert lease is not None, "it was made just now"
-    event = record(
-        tx, lease, "trial.issued", agent_id, number=row.number, attempt=1, origin=row.origin
-    )
-    _set(tx, lease, t.trial.c.created_event == 0, created_event=event)
+    event = record(tx, lease, "trial.issued", agent_id, number=number, attempt=1, origin=origin)
+    if not created_event:
+        _CREATED.run(tx, trial=trial_id, event=event)
     return lease
 
 
@@ -292,18 +322,21 @@ def _outcome(tx: Tx, lease: Lease) -> dict[str, Any]:
 
 
 def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str, slot_id: int | None) -> None:
-    tx.conn.execute(
-        insert(t.attempt),
-        {
-            "trial_id": trial_id,
-            "number": number,
-            "token": tx.new_token(),
-            "agent_id": agent_id,
-            "issued_at": tx.now,
-            "seen_at": tx.now,
-            "slot_id": slot_id,
-        },
+    _ADD_ATTEMPT.run(
+        tx,
+        trial_id=trial_id,
+        number=number,
+        token=tx.new_token(),
+        agent_id=agent_id,
+        issued_at=tx.now,
+        seen_at=tx.now,
+        slot_id=slot_id,
     )
+
+
+def _newest(tx: Tx, sweep_id: int) -> int:
+    found = _NUMBER.row(tx, sweep=sweep_id)
+    return found[0] or 0 if found else 0
 
 
 def _end_attempt(tx: Tx, lease: Lease, ending: Ending) -> None:
@@ -328,8 +361,8 @@ def _set_attempt(tx: Tx, lease: Lease, **values: Any) -> None:
     )
 
 
-def _set(tx: Tx, lease: Lease, *where: ColumnElement[bool], **values: Any) -> None:
-    tx.conn.execute(update(t.trial).where(t.trial.c.id == lease.trial_id, *where).values(**values))
+def _set(tx: Tx, lease: Lease, **values: Any) -> None:
+    tx.conn.execute(update(t.trial).where(t.trial.c.id == lease.trial_id).values(**values))
 
 
 def _set_run(tx: Tx, lease: Lease, **values: Any) -> None:
@@ -349,8 +382,7 @@ def _move(tx: Tx, lease: Lease, state: TrialState, **values: Any) -> None:
 def _free_run_name(tx: Tx, project_id: int) -> str:
     while True:
         name = tx.new_id(8)
-        taken = (t.run.c.project_id == project_id) & (t.run.c.name == name)
-        if tx.conn.scalar(select(t.run.c.id).where(taken)) is None:
+        if _NAMED.row(tx, project=project_id, name=name) is None:
             return name
 
 

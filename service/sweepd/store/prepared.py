@@ -4,6 +4,7 @@ SQLAlchemy's way to run a statement costs ten times what SQLite needs for a poin
 statement that runs at each request goes this way; all others go through `tx.conn`.
 """
 
+from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,17 @@ class Prepared:
         found = self.rows(tx, **values)
         return found[0] if found else None
 
+    def one(self, tx: Tx, **values: Any) -> Any:
+        """Return the first row with its columns by their names, None if there is none."""
+        found = self.row(tx, **values)
+        return None if found is None else self._named(*found)
+
+    def add(self, tx: Tx, **values: Any) -> int:
+        """Insert a row into a table with an `id` counted by the database; return that id."""
+        added = tx.raw.execute(self._text, self._given | values).lastrowid
+        assert added is not None, "a row was inserted"
+        return added
+
     def run(self, tx: Tx, **values: Any) -> int:
         """Run a change; return how many rows it touched."""
         return tx.raw.execute(self._text, self._given | values).rowcount
@@ -51,6 +63,12 @@ class Prepared:
     @cached_property
     def _text(self) -> str:
         return str(self._compiled)
+
+    @cached_property
+    def _named(self) -> Any:
+        return namedtuple(
+            "_named", [column.name for column in self._compiled.statement.selected_columns]
+        )
 
     @cached_property
     def _given(self) -> dict[str, Any]:

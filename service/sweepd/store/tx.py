@@ -1,6 +1,5 @@
 """What a use case is given: a connection inside a transaction, the time, and a source of ids."""
 
-import secrets
 import sqlite3
 import string
 from collections.abc import MutableMapping
@@ -62,4 +61,4 @@ class Tx:
 
     def new_token(self, n: int = 43) -> str:
         """Return a secret of `n` letters and digits, always from the system's own generator."""
-        return "".join(secrets.choice(_ALNUM) for _ in range(n))
+        return "".join(_SYSTEM.choices(_ALNUM, k=n))
