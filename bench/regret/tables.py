@@ -105,7 +105,7 @@ def report(rows: Sequence[Values], groups: Mapping[str, Sequence[str]]) -> str:
         if all(engine in regrets.of(name, 1, 50) for engine in ("bayes", *slow))
     ]
     if slow and shared:
-        group = {f"{len(shared)} problems": shared}
+        group = {"those of the slow engines": shared}
         lines += _rank_table(regrets, [*fast, *slow], group, 1, (25, 50))
     for parallel, ats in CHECKPOINTS.items():
         lines += _ratio_rows(regrets, groups, parallel, ats)
@@ -127,17 +127,25 @@ def _rank_table(
     parallel: int,
     ats: Sequence[int],
 ) -> list[str]:
-    columns = [(title, names, at) for title, names in groups.items() for at in ats]
-    tables = [
-        ranks(regrets, engines=engines, problems=names, parallel=parallel, at=at)
-        for _, names, at in columns
-    ]
-    head = " | ".join(f"{title}, at {at}" for title, _, at in columns)
-    lines = [f"| mean rank, P = {parallel} | {head} |", "|---" * (1 + len(columns)) + "|"]
-    order = sorted(engines, key=lambda name: tables[-1].get(name, (9.0, 0.0)))
-    for name in order:
-        cells = " | ".join(_text(table.get(name)) for table in tables)
-        lines.append(f"| {name} | {cells} |")
+    """Return the rows of ranks; an engine that was tried on few problems of a group has none there.
+
+    The others' ranks are over the problems that all of them were tried on.
+    """
+    columns, heads = [], []
+    for title, names in groups.items():
+        cells = {name: regrets.of(name, parallel, ats[-1]) for name in names}
+        tried = {engine: sum(engine in cell for cell in cells.values()) for engine in engines}
+        present = [engine for engine in engines if 2 * tried[engine] >= max(1, *tried.values())]
+        shared = [name for name in names if all(engine in cells[name] for engine in present)]
+        for at in ats:
+            found = ranks(regrets, engines=present, problems=shared, parallel=parallel, at=at)
+            columns.append(found)
+            heads.append(f"{title} ({len(shared)}), at {at}")
+    lines = [f"| mean rank, P = {parallel} | {' | '.join(heads)} |"]
+    lines.append("|---" * (1 + len(columns)) + "|")
+    for name in sorted(engines, key=lambda name: columns[0].get(name, (9.0, 0.0))):
+        cells_of = " | ".join(_text(found.get(name)) for found in columns)
+        lines.append(f"| {name} | {cells_of} |")
     return [*lines, ""]
 
 
