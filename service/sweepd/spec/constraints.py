@@ -9,6 +9,7 @@ a constraint is satisfied only if it is true.
 """
 
 import ast
+import json
 import math
 import operator
 import re
@@ -108,7 +109,9 @@ def parse_constraint(text: str) -> Constraint:
             tree = ast.parse(" ".join(text.split()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         hint = "; write == to compare" if re.search(r"(?<![<>=!])=(?!=)", bare) else ""
-        raise NoConstraint(f"cannot be read: it may have {_ALLOWED}{hint}") from None
+        raise NoConstraint(
+            f"{json.dumps(text, ensure_ascii=False)} cannot be read: it may have {_ALLOWED}{hint}"
+        ) from None
     if _depth(tree) > _MAX_DEPTH:
         raise NoConstraint(f"is nested more than {_MAX_DEPTH} levels deep")
     names: dict[str, None] = {}

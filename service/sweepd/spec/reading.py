@@ -232,14 +232,20 @@ class _Reader:
         return found
 
     def _block(
-        self, model: type[Model], data: Any, path: Path, *, example: str = "{…}"
+        self,
+        model: type[Model],
+        data: Any,
+        path: Path,
+        *,
+        example: str = "{…}",
+        read_elsewhere: tuple[str, ...] = (),
     ) -> Model | None:
         """Return one block of the definition, its unknown keys noted."""
         if not isinstance(data, Mapping):
             words = f"must be a mapping, not {show(data)}: write {path_text(path)}: {example}"
             self._problems.error(path, words)
             return None
-        self._problems.unknown_keys(data, model.model_fields, path)
+        self._problems.unknown_keys(data, {*model.model_fields, *read_elsewhere}, path)
         try:
             return model.model_validate(data)
         except ValidationError as error:
@@ -334,7 +340,7 @@ class _Reader:
         entries, rules = known.pop("initial", []), known.pop("stop", None)
         limits = known.pop("budget", None)
         bounds = known.pop("outcome_constraints", None)
-        own = self._block(OwnBlock, known, path) or OwnBlock()
+        own = self._block(OwnBlock, known, path, read_elsewhere=_TIES) or OwnBlock()
         if limits is not None:
             budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
             own = own.model_copy(update={"budget": budget or Budget()})

@@ -70,7 +70,7 @@ def test_a_constraint_is_true_or_not_and_never_fails(text, config, is_satisfied)
         ("a < 0x10", "a number runs into a name"),
         ("1 < 2", "names no parameter"),
         ("a = 2", "write == to compare"),
-        ("a < ", "cannot be read"),
+        ("a < ", '"a < " cannot be read'),
         ("a < 1; b < 2", "cannot be read"),
         ("", "cannot be read"),
         ("a\x00 < 1", "cannot be read"),

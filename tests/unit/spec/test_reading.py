@@ -45,6 +45,24 @@ def test_every_key_of_the_language_is_read(parsed):
     assert definition.own.initial == ({"lr": 0.5},)
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("constraint", "did you mean constraints?"),
+        ("whn", "did you mean when?"),
+        ("zzz", "seed, stop, warm_start, when"),
+    ],
+)
+def test_a_misspelt_key_below_sweepd_is_told_with_the_nearest_of_all_its_keys(refusal, key, words):
+    text = f"method: random\nparameters: {{x: {{values: [1]}}}}\nsweepd: {{{key}: 1}}\n"
+
+    found = refusal(text, allow_unknown=False)
+
+    assert list(found) == [f"sweepd.{key}"]
+    assert found[f"sweepd.{key}"].message.startswith("unknown key; ")
+    assert words in found[f"sweepd.{key}"].message
+
+
 def test_what_is_left_out_has_wandbs_default(parsed):
     definition = parsed(
         metric={"name": "loss"}, early_terminate={"type": "hyperband", "min_iter": 1}
