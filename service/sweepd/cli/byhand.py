@@ -10,8 +10,8 @@ import click
 
 from sweepd.cli.connect import open_target
 from sweepd.cli.console import echo_json, say
-from sweepd.cli.options import as_json, data_folder, server_choice
-from sweepd.errors import InvalidInput
+from sweepd.cli.options import allow_unknown, as_json, data_folder, server_choice
+from sweepd.errors import DefinitionError, InvalidInput
 
 if TYPE_CHECKING:
     from sweepd.cli.api import Api
@@ -97,6 +97,7 @@ def enqueue(
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@allow_unknown
 @server_choice
 @data_folder
 @as_json
@@ -107,6 +108,7 @@ def edit(
     assignments: Sequence[str],
     yes: bool,
     dry_run: bool,
+    allow_unknown: bool,
     server: str | None,
     data: Path,
     as_json: bool,
@@ -127,6 +129,8 @@ def edit(
             _tell(old, new, preview)
         if preview["problems"]:
             raise InvalidInput("; ".join(preview["problems"]))
+        if new != old and not allow_unknown:
+            _check_keys(old, new)
         is_made = bool(preview["changes"]) and not dry_run
         if is_made and not yes:
             _ask(f"make this version {len(found['sweepdVersions']) + 1} of {reference.name}?")
@@ -208,6 +212,28 @@ def _new_text(old: str, file: Path | None, assignments: Sequence[str]) -> str:
         path, value = _pair(assignment)
         text = set_value(text, path, value)
     return text
+
+
+def _check_keys(old: str, new: str) -> None:
+    """Refuse a key outside the language that an edit brings in: as likely as not a typo.
+
+    Raises:
+        InvalidInput: with each such key and the nearest known one.
+    """
+    from sweepd.spec import read_definition
+
+    try:
+        seen, found = (
+            {odd.path: str(odd) for odd in read_definition(text, is_stored=True).warnings}
+            for text in (old, new)
+        )
+    except DefinitionError:
+        return  # the service, which has read both, is of another version and knows better
+    brought = [
+        words for path, words in found.items() if path not in seen and ": unknown key" in words
+    ]
+    if brought:
+        raise InvalidInput(f"{'; '.join(brought)} (--allow-unknown takes it as it is)")
 
 
 _VERSIONS = "sweepdVersions { version createdAt actor trials }"

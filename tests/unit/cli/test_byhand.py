@@ -114,6 +114,15 @@ def test_edit_shows_what_changes_and_makes_it(local):
     assert local.saved[0]["config"] == DEFINITION.replace("run_cap: 3", "run_cap: 9")
 
 
+def test_edit_refuses_a_misspelt_key_unless_it_is_told_to_take_it(local):
+    refused = local("edit", "s1", "--set", "runcap=9", "--yes", code=2)
+
+    assert "runcap: unknown key; did you mean run_cap?" in refused.err
+    assert local.saved == []
+    local("edit", "s1", "--set", "runcap=9", "--yes", "--allow-unknown", code=0)
+    assert "runcap: 9" in local.saved[0]["config"]
+
+
 def test_edit_asks_first_and_without_an_answer_changes_nothing(local, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     asked = local("edit", "s1", "--set", "run_cap=9", code=2)
