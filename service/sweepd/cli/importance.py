@@ -59,7 +59,7 @@ def show_importance(found: Mapping[str, Any]) -> None:
         [
             one["name"],
             _interval(one, "share", ".0%"),
-            _interval(one, "trend", "+.2f") if one["trend"] is not None else _best(one),
+            _trend(one, needed=found["runsNeeded"]),
             one["runs"],
         ]
         for one in rows
@@ -72,6 +72,12 @@ def _interval(one: Mapping[str, Any], name: str, form: str) -> str | None:
         return None
     low, high = one[f"{name}Low"], one[f"{name}High"]
     return f"{one[name]:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _trend(one: Mapping[str, Any], *, needed: int) -> str | None:
+    if one["runs"] < needed:
+        return f"needs {needed} runs that have it"
+    return _interval(one, "trend", "+.2f") if one["trend"] is not None else _best(one)
 
 
 def _best(one: Mapping[str, Any]) -> str | None:

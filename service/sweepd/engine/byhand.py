@@ -1,7 +1,7 @@
 """Configs that a person enqueues: completed, checked against the space, and put into the sweep."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,8 @@ def _checked(
             )
     if missing:
         raise InvalidInput(
-            f"{label}needs {', '.join(missing)}; give them, or name a run to take them from"
+            f"{label}needs {', '.join(missing)}; give them, or take what is left out from a run "
+            f"(--like best){''.join(_misspelt(flat, space))}"
         )
     odd += [
         f"{label}{constraint.text} is not so: it runs, and the search learns nothing from it"
@@ -158,6 +159,14 @@ def _checked(
             "the search learns nothing from it"
         )
     return config, odd
+
+
+def _misspelt(flat: Config, space: Space) -> Iterator[str]:
+    """Yield what is said of each name that the space lacks but nearly has."""
+    known = [parameter.name for parameter in space.parameters]
+    for name in flat.keys() - set(known):
+        if hint := nearest(name, known):
+            yield f"; there is no parameter {name[:60]!r}{hint}"
 
 
 def _flat(space: Space, given: Mapping[str, Any]) -> Config:

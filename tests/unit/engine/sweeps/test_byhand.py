@@ -84,6 +84,13 @@ def test_missing_parameters_are_named_with_what_is_allowed_and_nothing_is_made(l
     assert lab.trials(sweep) == []
 
 
+def test_a_misspelt_name_is_told_with_what_is_missing_for_it(lab, enqueue, texts):
+    sweep = lab.create(texts["random"])
+
+    with pytest.raises(InvalidInput, match=r"--like best\); .* 'layer'; did you mean layers\?"):
+        enqueue(sweep, {"layer": 2})
+
+
 def test_odd_values_run_with_a_warning(lab, enqueue, texts):
     sweep = lab.create(texts["random"])
 
