@@ -136,6 +136,8 @@ _ENDS = {
     Reason.FINISHED: ("Finished", "finished", "good"),
     Reason.STOPPED_EARLY: ("Stopped early", "early", "quiet"),
     Reason.NO_METRIC: ("No metric", "crashed", "warn"),
+    Reason.OUT_OF_MEMORY: ("Out of memory", "failed", "bad"),
+    Reason.NEVER_INIT: ("Died at start", "failed", "bad"),
     Reason.CRASHED: ("Crashed", "crashed", "warn"),
     Reason.NEVER_STARTED: ("Never started", "crashed", "warn"),
     Reason.PREEMPTED: ("Preempted", "killed", "warn"),

@@ -1,7 +1,7 @@
 // Why a trial was suggested, what was expected of it, and why it was stopped.
 
 import { h, put, s } from "./dom.js";
-import { number, when } from "./format.js";
+import { number, tickTexts, when } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 const pair = (name, ...content) => [h("dt", {}, name), h("dd", {}, content)];
@@ -21,18 +21,19 @@ export function drawDecision({ decision, run }) {
     pair("Suggested", decision.words),
     decision.mean === null ? null : pair("Expected", expected(decision)),
     decision.mean === null || decision.value === null ? null : pair("Came out", number(decision.value), h("span", { class: "dim" }, ` ${verdict(decision)}`)),
-    decision.log_ei === null ? null : pair("Acquisition", h("span", { title: "logarithm of the expected improvement, in standard deviations of the results" }, `log EI ${number(decision.log_ei, 3)}`)),
+    decision.log_ei === null ? null : pair("Acquisition", h("span", { title: "in standard deviations of the results; the higher, the more was hoped for" }, `log EI ${number(decision.log_ei, 3)}, the logarithm of the expected improvement`)),
     decision.p_feasible === null ? null : pair("Chance not to fail", `${Math.round(100 * decision.p_feasible)} %`),
     decision.nearest.length === 0 ? null : pair("Nearest trials", h("ul", { class: "plain" }, decision.nearest.map((one) =>
-      h("li", {}, h("a", { href: one.url }, one.title), ` ${one.value === null ? (one.is_feasible ? "no value" : "failed") : number(one.value)}`, h("span", { class: "dim" }, `, distance ${number(one.distance, 2)}`))))),
+      h("li", { title: "0 is the same configuration; far below 1 the model expects much the same of both" }, h("a", { href: one.url }, one.title), ` ${one.value === null ? (one.is_feasible ? "no value" : "failed") : number(one.value)}`, h("span", { class: "dim" }, `, distance ${number(one.distance, 2)}`))))),
     decision.basis_event === null ? null : pair("Computed from", `event ${decision.basis_event}`, decision.basis_at ? [", ", when(decision.basis_at)] : ""),
     pair("Definition", h("a", { href: `${run.sweep_url}#definition` }, `version ${decision.version}`), decision.n_versions > 1 ? ` of ${decision.n_versions}` : ""),
     decision.stop ? pair("Stopped", stopped(decision)) : null));
 }
 
 function expected({ mean, low, high, value }) {
-  const words = `${number(mean)}, between ${number(low)} and ${number(high)} nine times of ten`;
   if (low === null || high === null) return number(mean);
+  const [below, middle, above] = tickTexts([low, mean, high]);
+  const words = `${middle}, and between ${below} and ${above} nine times of ten`;
   const all = [low, high, ...(value === null ? [] : [value])];
   const [from, to] = [Math.min(...all), Math.max(...all)];
   const x = (v) => 6 + (to > from ? (v - from) / (to - from) : 0.5) * (WIDTH - 12);
