@@ -27,7 +27,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial with what its run's page is called and when it ran."""
+    """A trial with what its run's page is called and when it ran.
+
+    `started_at` is that of the latest attempt; those before it took `earlier_s` seconds together.
+    """
 
     trial: TrialView
     name: str
@@ -35,6 +38,7 @@ class TrialRow:
     state: RunState
     started_at: float | None
     ended_at: float | None
+    earlier_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,20 +88,54 @@ def trial_rows(tx: Tx, *, sweep_id: int) -> list[TrialRow]:
         .where(t.trial.c.sweep_id == sweep_id)
         .order_by(t.trial.c.number)
     )
+    latest = _repeated(tx, sweep_id)
     rows = []
     for row in tx.conn.execute(query):
         values = {name: getattr(row, name) for name in _TRIAL}
+        started_at, earlier_s = latest.get(row.id, (row.started_at, 0.0))
         rows.append(
             TrialRow(
                 trial=TrialView(**values),
                 name=row.name,
                 title=row.display_name or row.name,
                 state=RunState(row.run_state),
-                started_at=row.started_at,
+                started_at=started_at,
                 ended_at=row.run_ended_at,
+                earlier_s=earlier_s,
             )
         )
     return rows
+
+
+def _repeated(tx: Tx, sweep_id: int) -> dict[int, tuple[float | None, float]]:
+    """Return when the latest attempt of each repeated trial began, and what those before took, s.
+
+    A trial that waits for another attempt has none that is going on.
+    """
+    query = (
+        select(
+            t.attempt.c.trial_id,
+            t.trial.c.state,
+            func.coalesce(t.attempt.c.started_at, t.attempt.c.issued_at).label("began_at"),
+            t.attempt.c.ended_at,
+        )
+        .join(t.trial, t.trial.c.id == t.attempt.c.trial_id)
+        .where(
+            t.trial.c.sweep_id == sweep_id,
+            (t.trial.c.attempt > 1) | (t.trial.c.state == "queued"),
+        )
+        .order_by(t.attempt.c.trial_id, t.attempt.c.number)
+    )
+    found: dict[int, tuple[float | None, float]] = {}
+    before: dict[int, float] = {}  # what the attempts so far took, s
+    for row in tx.conn.execute(query):
+        found[row.trial_id] = (row.began_at, before.get(row.trial_id, 0.0))
+        if row.ended_at is not None:
+            took = max(0.0, row.ended_at - row.began_at)
+            before[row.trial_id] = before.get(row.trial_id, 0.0) + took
+        if row.state == "queued":
+            found[row.trial_id] = (None, before.get(row.trial_id, 0.0))
+    return found
 
 
 def curves(

@@ -152,7 +152,7 @@ def sweep_data(
             "n_running": view.n_running,
             "n_failed": view.n_failed,
             "n_agents": view.n_agents,
-            "compute_s": sum(pace.ended_s) + sum(pace.running_s),
+            "compute_s": _compute_s(rows, now),
             "created": view.created_at,
             "ended": view.ended_at,
             "user": view.user_name,
@@ -225,6 +225,17 @@ def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:
 def _counts(row: TrialRow) -> bool:
     """Return whether a trial can be the best."""
     return row.state not in (RunState.FAILED, RunState.CRASHED) and row.trial.outcome is None
+
+
+def _compute_s(rows: Sequence[TrialRow], now: float) -> float:
+    """Return how long the trials' attempts took, s; not what was waited between them."""
+    total = 0.0
+    for row in rows:
+        until = now if row.trial.state == "leased" else row.ended_at
+        if row.started_at is not None and until is not None:
+            total += max(0.0, until - row.started_at)
+        total += row.earlier_s
+    return total
 
 
 def _pace(rows: Sequence[TrialRow], now: float) -> Pace:

@@ -109,6 +109,14 @@ def test_best_says_by_how_much_it_beats_the_one_before(definition: Definition) -
     assert best["url"] == "/ada/my%20project/runs/run2"
 
 
+def test_compute_time_is_that_of_every_attempt(definition: Definition) -> None:
+    once, again = trial(1, 0.8, ended_at=50.0), trial(2, 0.9, ended_at=60.0)
+
+    shown = data(definition, [once, replace(again, earlier_s=7.0)])
+
+    assert shown["sweep"]["compute_s"] == 49.0 + 58.0 + 7.0
+
+
 def test_first_value_beats_nothing(definition: Definition) -> None:
     rows = [trial(2, 0.9, ended_at=50.0), trial(1, 0.8)]
 

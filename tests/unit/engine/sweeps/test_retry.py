@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from sweepd.dash.queries import trial_rows
 from sweepd.engine import retry, runs
 from sweepd.errors import Conflict, IllegalMove, NotFound
 from sweepd.states import RunState, SweepState
@@ -52,6 +53,24 @@ def test_failed_trials_of_an_ended_sweep_run_again_under_their_ids_and_configs(l
     assert (after.state, after.n_issued, after.n_finished) == (SweepState.FINISHED, 6, 6)
     assert after.stop_reason == "every point of the grid has been tried: 6 trials"
     assert len({json.dumps(one.config) for one in (*good, *again)}) == 6
+
+
+def test_a_page_counts_the_attempts_and_not_the_wait_between_them(lab, texts):
+    sweep = lab.create(texts["random"] + "run_cap: 1\n")
+    failed = lab.ask(lab.register(sweep))
+    lab.start(failed, lease=False)
+    lab.clock.advance(5)
+    lab.end(failed, 1, lease=False)
+    lab.clock.advance(3600)
+
+    retry_sweep(lab, sweep)
+    (waiting,) = lab.write(trial_rows, sweep_id=sweep.id)
+    again = lab.clock.now
+    run_again(lab, lab.register(sweep))
+    (ended,) = lab.write(trial_rows, sweep_id=sweep.id)
+
+    assert (waiting.started_at, waiting.earlier_s) == (None, pytest.approx(5))
+    assert (ended.started_at, ended.earlier_s) == (pytest.approx(again), pytest.approx(5))
 
 
 def test_retry_of_a_capped_sweep_hands_out_nothing_new(lab, texts):
