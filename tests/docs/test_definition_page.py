@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sweepd.macros import KNOWN
-from sweepd.spec import Budget, EarlyTerminate, Metric, OwnBlock, read_definition
+from sweepd.spec import Budget, EarlyTerminate, Metric, OwnBlock, Timeout, read_definition
 from sweepd.spec.laws import LAWS
 from sweepd.spec.reading import KEYS
 from sweepd_trainer.config import read_config
@@ -42,6 +42,7 @@ NAMES = set(re.findall(r"`([^`\n]+)`", PAGE))
         pytest.param(set(EarlyTerminate.model_fields), id="early_terminate"),
         pytest.param(set(OwnBlock.model_fields), id="sweepd"),
         pytest.param(set(Budget.model_fields), id="budget"),
+        pytest.param(set(Timeout.model_fields), id="timeout"),
     ],
 )
 def test_the_page_names_everything_there_is(known):

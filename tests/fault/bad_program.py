@@ -1,6 +1,6 @@
 """A training program that goes wrong in every way that a user's does, as a text to write out."""
 
-__all__ = ["KINDS", "PROGRAM"]
+__all__ = ["HANGS", "KINDS", "PROGRAM"]
 
 #: What it does -> the reason that its trial must end with, and a part of the message.
 KINDS = {
@@ -20,8 +20,10 @@ KINDS = {
     "flood": ("finished", None),
     "segfault": ("error", None),
 }
+#: Those that hang -> the reason, where a sweep has a limit for silence.
+HANGS = {"hangs": "timed_out", "hangs before init": "timed_out", "ticks": "finished"}
 PROGRAM = """
-import os, signal, sys
+import os, signal, sys, time
 import wandb
 
 import yaml
@@ -29,7 +31,16 @@ with open(os.environ["WANDB_SWEEP_PARAM_PATH"]) as file:
     kind = yaml.safe_load(file)["kind"]["value"]
 if kind == "never init":
     sys.exit(0)
+if kind == "hangs before init":
+    time.sleep(600)
 run = wandb.init()
+if kind == "hangs":
+    run.log({"loss": 1.0})
+    time.sleep(600)
+if kind == "ticks":
+    for number in range(40):
+        print(f"still here: {number}", flush=True)
+        time.sleep(1)
 if kind == "init twice":
     run = wandb.init()
 if kind == "other config":

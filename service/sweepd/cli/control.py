@@ -91,7 +91,7 @@ def in_words(facts: Mapping[str, Any]) -> str:
     if facts["failed"]:
         parts.append(f"{facts['failed']} failed")
     if facts["queued"]:
-        parts.append(f"{facts['queued']} waiting for another attempt")
+        parts.append(f"{facts['queued']} waiting for an agent")
     if facts["best"] is not None:
         parts.append(f"best {facts['metric'] or 'value'} {format_number(facts['best'])}")
     if facts["front"]:

@@ -15,7 +15,15 @@ from sweepd.engine.sweepviews import sweep_for
 from sweepd.engine.trials import Ending, Lease
 from sweepd.engine.views import Account, AgentView, Command
 from sweepd.errors import Conflict, NotFound, Reason
-from sweepd.schedule import Held, TrialState, TurnKind, missing, next_turn, silence_means
+from sweepd.schedule import (
+    Held,
+    TrialState,
+    TurnKind,
+    missing,
+    next_turn,
+    silence_means,
+    stopped_by,
+)
 from sweepd.spec import Config
 from sweepd.states import AgentState, RunState, SweepState, is_terminal
 from sweepd.store import Prepared, Tx
@@ -263,9 +271,10 @@ def _drop_missing(
         max_sends=limits.max_sends,
     ):
         lease = by_run.pop(one.run)
-        by_rule = reason == Reason.KILLED and lease.stop == "rule"
+        if reason == Reason.KILLED and lease.stop is not None:
+            reason = stopped_by(lease.stop, lease.stopped_as)
         ending = Ending(
-            reason=lease.stopped_as if by_rule else reason,
+            reason=reason,
             message=lease.stop_requested or _LOST_WORDS[reason],
         )
         outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)

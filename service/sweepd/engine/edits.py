@@ -17,7 +17,7 @@ __all__ = ["add_initial", "cannot_change", "definition_at", "draw_seed", "edited
 
 #: What does not touch the search: it may change at any time, and the search does not start anew.
 _LOOSE = ("run_cap", "name", "description", "project", "entity", "settings", "apiVersion", "kind")
-_LOOSE_OWN = ("budget", "retries", "quarantine")
+_LOOSE_OWN = ("budget", "retries", "quarantine", "timeout")
 
 
 def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:

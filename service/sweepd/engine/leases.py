@@ -16,6 +16,7 @@ from sweepd.store import tables as t
 __all__ = [
     "BY_NUMBER",
     "BY_RULE",
+    "BY_TIME",
     "Ending",
     "Lease",
     "config_of",
@@ -28,6 +29,7 @@ __all__ = [
 #: By number, so that SQLite does not read all trials of a sweep in that order to find few.
 BY_NUMBER = t.trial.c.number + 0
 BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
+BY_TIME = "timed out"  # the same when the sweep's `timeout` did
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ class Lease:
 
     @property
     def stop(self) -> str | None:
-        """Return who asked the run to stop: `rule`, `person`, or None."""
+        """Return who asked the run to stop: `rule`, `time`, `person`, or None."""
         if self.stop_requested is None:
             return None
+        if self.stop_requested.startswith(BY_TIME):
+            return "time"
         return "rule" if self.stop_requested.startswith(BY_RULE) else "person"
 
     @property

@@ -311,7 +311,9 @@ def _ending(
             told=told,
         )
     )
-    if reason == Reason.NO_METRIC and message is None:
+    if reason == Reason.TIMED_OUT and lease.stop == "time":
+        words = lease.stop_requested
+    elif reason == Reason.NO_METRIC and message is None:
         words = metric_watch.what_was_logged(tx, lease, missing or "", {})
     elif reason == Reason.DIVERGED and message is None and lease.stop != "rule":
         words = f"the last value of {bad} is NaN or infinite"

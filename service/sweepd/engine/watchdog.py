@@ -1,4 +1,4 @@
-"""What nobody asks for: leases that lapse, agents that fall silent, sweeps that are done.
+"""What nobody asks for: leases that lapse, trials that hang, silent agents, finished sweeps.
 
 Silence counts only while the service listened: after a gap between two looks (the service was down,
 the machine slept, the clock jumped) every last sign of life is moved by the gap.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import budgets, comebacks, events, outcomes, trials
+from sweepd.engine import budgets, comebacks, events, outcomes, timeouts, trials
 from sweepd.engine.beats import Beat, write_beats
 from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
@@ -44,13 +44,15 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     before = tx.conn.scalar(select(t.pulse.c.at))
     pulse = insert(t.pulse).values(id=1, at=tx.now)
     tx.conn.execute(pulse.on_conflict_do_update(index_elements=["id"], set_={"at": tx.now}))
-    if before is not None and not 0 <= tx.now - before <= limits.gap_s:
+    is_after_gap = before is not None and not 0 <= tx.now - before <= limits.gap_s
+    if before is not None and is_after_gap:
         grace(tx, gap_s=tx.now - before)
     write_beats(tx, beats)
     # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
     is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
     for lease in trials.leases(tx, _IS_LEASED, is_old):
         _check_lease(tx, lease, limits)
+    timeouts.stop_overdue(tx, is_after_gap=is_after_gap)
     _crash_silent_runs(tx, limits)
     _lose_silent_agents(tx, limits)
     running = select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING)

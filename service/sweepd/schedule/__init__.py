@@ -3,7 +3,7 @@
 No I/O and no clock: everything is passed in. `engine` reads the rows, asks here, and writes.
 """
 
-from sweepd.schedule.endings import Evidence, ended_as, failing_alike, silence_means
+from sweepd.schedule.endings import Evidence, ended_as, failing_alike, silence_means, stopped_by
 from sweepd.schedule.trials import (
     FAILURES,
     RETRIED,
@@ -33,4 +33,5 @@ __all__ = [
     "move_trial",
     "next_turn",
     "silence_means",
+    "stopped_by",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sweepd.errors import Reason
 from sweepd.schedule.trials import FAILURES
 
-__all__ = ["Evidence", "ended_as", "failing_alike", "silence_means"]
+__all__ = ["Evidence", "ended_as", "failing_alike", "silence_means", "stopped_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Evidence:
     Attributes:
         has_started: it called `wandb.init`.
         exit_code: 0 for success; None if it died without saying.
-        stop: who asked it to stop: `rule` (early termination), `person` (also cancel), None.
+        stop: who asked it to stop: `rule` (early termination), `time` (the
+            sweep's `timeout`), `person` (also cancel), None.
         stopped_as: what the rule calls the end of a run that it stops.
         was_preempting: it said that it was about to lose its machine.
         wants_metric: the definition names a metric.
@@ -56,7 +57,7 @@ def ended_as(evidence: Evidence) -> Reason:
     says_so = evidence.exit_code == 0 or (evidence.exit_code is None and evidence.told is not None)
     is_success = says_so and evidence.told in (None, Reason.FINISHED)
     if evidence.stop is not None and not is_success:
-        return evidence.stopped_as if evidence.stop == "rule" else Reason.KILLED
+        return stopped_by(evidence.stop, evidence.stopped_as)
     if evidence.stop == "rule" and evidence.n_values:
         return evidence.stopped_as
     if evidence.told in _BELIEVED:
@@ -74,6 +75,11 @@ def ended_as(evidence: Evidence) -> Reason:
     return Reason.FINISHED
 
 
+def stopped_by(stop: str, stopped_as: Reason = Reason.STOPPED_EARLY) -> Reason:
+    """Return the reason of an attempt that ended because it was asked to, by who asked."""
+    return {"rule": stopped_as, "time": Reason.TIMED_OUT}.get(stop, Reason.KILLED)
+
+
 def silence_means(
     *,
     has_started: bool,
@@ -83,7 +89,7 @@ def silence_means(
 ) -> Reason:
     """Return why an attempt ended that nothing was heard of for too long."""
     if stop is not None:
-        return stopped_as if stop == "rule" else Reason.KILLED
+        return stopped_by(stop, stopped_as)
     if not has_started:
         return Reason.NEVER_STARTED
     return Reason.PREEMPTED if was_preempting else Reason.CRASHED

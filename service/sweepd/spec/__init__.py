@@ -3,7 +3,7 @@
 from sweepd.spec.changes import changes_of, must_stay
 from sweepd.spec.conditions import Condition
 from sweepd.spec.constraints import Constraint
-from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock, Timeout
 from sweepd.spec.distributions import (
     Array,
     Categorical,
@@ -45,6 +45,7 @@ __all__ = [
     "Parameter",
     "Parsed",
     "Space",
+    "Timeout",
     "Uniform",
     "bounds_in",
     "canonical",

@@ -5,20 +5,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweepd.macros import ENVVAR, KNOWN
-from sweepd.spec.definition import Definition, EarlyTerminate
+from sweepd.spec.definition import Definition, EarlyTerminate, Timeout
 from sweepd.spec.distributions import Categorical, Constant
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Config, Space, grid_size
 from sweepd.spec.words import Path, nearest, show
 
-__all__ = ["check_command", "check_hyperband", "check_initial", "check_run_cap"]
+__all__ = ["check_command", "check_hyperband", "check_initial", "check_whole"]
 
 _MACRO = re.compile(r"\$\{([^{}]*)\}")
 #: Parameters that people give the number of rounds of a run.
 _ROUNDS = ("epochs", "n_epochs", "num_epochs", "max_epochs", "num_train_epochs")
 
 
-def check_run_cap(definition: Definition, problems: Problems) -> None:
+def check_whole(definition: Definition, problems: Problems) -> None:
+    """Warn of what has no effect beside the rest of a definition."""
+    _check_run_cap(definition, problems)
+    block = definition.raw.get("sweepd")
+    own = block if isinstance(block, Mapping) else {}
+    if own.get("stop") and definition.searcher == "controller":
+        words = "has no effect beside controller: {type: local}, which alone stops runs"
+        problems.warn(("sweepd", "stop"), words)
+    if own.get("timeout") is not None:
+        _check_timeout(definition.own.timeout, problems)
+
+
+def _check_run_cap(definition: Definition, problems: Problems) -> None:
     """Warn of a cap that the space or the initial configs do not fit."""
     cap, space = definition.run_cap, definition.space
     if cap is None or not space.parameters:
@@ -29,6 +41,15 @@ def check_run_cap(definition: Definition, problems: Problems) -> None:
     n_initial = len(definition.own.initial)
     if n_initial > cap:
         problems.warn(("run_cap",), f"{cap} leaves out some of the {n_initial} in sweepd.initial")
+
+
+def _check_timeout(timeout: Timeout, problems: Problems) -> None:
+    path: Path = ("sweepd", "timeout")
+    if timeout.minutes is None and timeout.silent_minutes is None:
+        problems.warn(path, "has no effect without minutes or silent_minutes")
+    elif timeout.minutes is not None and timeout.minutes <= (timeout.silent_minutes or 0.0):
+        words = f"has no effect: minutes {show(timeout.minutes)} ends a trial before that"
+        problems.warn((*path, "silent_minutes"), words)
 
 
 def check_command(

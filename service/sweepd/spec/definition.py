@@ -14,7 +14,7 @@ from sweepd.spec.space import Config, Space
 from sweepd.spec.stops import NanStop, Stop
 from sweepd.spec.words import show
 
-__all__ = ["Budget", "Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher"]
+__all__ = ["Budget", "Definition", "EarlyTerminate", "Metric", "OwnBlock", "Searcher", "Timeout"]
 
 Searcher = Literal["us", "scheduler", "controller", "nobody"]
 
@@ -73,6 +73,13 @@ class Budget(_Model):
     plateau: Annotated[Whole, at_least(1)] | None = None
 
 
+class Timeout(_Model):
+    """How long an attempt may take, and how long it may log nothing. None: no such limit."""
+
+    minutes: Annotated[Real, at_least(0, exclusive=True)] | None = None
+    silent_minutes: Annotated[Real, at_least(0, exclusive=True)] | None = None
+
+
 class OwnBlock(_Model):
     """The `sweepd:` block: what W&B has no word for.
 
@@ -89,6 +96,7 @@ class OwnBlock(_Model):
     retries: Annotated[Whole, at_least(0), at_most(20)] | None = None
     quarantine: Annotated[Whole, at_least(0), at_most(1000)] = 3
     budget: Budget = Budget()
+    timeout: Timeout = Timeout()
     outcome_constraints: dict[str, Bounds] = Field(default_factory=dict)
 
 

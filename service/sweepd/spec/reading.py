@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from sweepd.errors import DefinitionError, Violation
 from sweepd.names import METHODS
 from sweepd.registry import Registry, missing_extra
-from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_run_cap
-from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock
+from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_whole
+from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock, Timeout
 from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.metrics import ONE_CURVE, check_metrics
 from sweepd.spec.outcomes import read_outcomes
@@ -49,7 +49,7 @@ _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 _TIES = ("when", "constraints")
 _OWN = (
     *("seed", "initial", "objective", "warm_start", "retries", "quarantine", "budget", "stop"),
-    *("outcome_constraints", *_TIES),
+    *("timeout", "outcome_constraints", *_TIES),
 )
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
@@ -135,7 +135,7 @@ class _Reader:
             self._problems.refused(error, ())
             return None
         if not self._problems.errors:
-            check_run_cap(definition, self._problems)
+            check_whole(definition, self._problems)
         return definition
 
     def _top_level(self) -> None:
@@ -338,12 +338,16 @@ class _Reader:
             return OwnBlock()
         known = {key: value for key, value in data.items() if key not in _TIES}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
-        limits = known.pop("budget", None)
+        limits, patience = known.pop("budget", None), known.pop("timeout", None)
         bounds = known.pop("outcome_constraints", None)
         own = self._block(OwnBlock, known, path, read_elsewhere=_TIES) or OwnBlock()
         if limits is not None:
             budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
             own = own.model_copy(update={"budget": budget or Budget()})
+        if patience is not None:
+            example = "{minutes: 120, silent_minutes: 15}"
+            timeout = self._block(Timeout, patience, (*path, "timeout"), example=example)
+            own = own.model_copy(update={"timeout": timeout or Timeout()})
         if rules is not None and "metrics" in self._given:
             self._problems.error((*path, "stop"), ONE_CURVE)
             rules = None

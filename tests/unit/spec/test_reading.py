@@ -141,6 +141,46 @@ def test_budget_is_checked(text_of, refusal, budget, path, words):
 
 
 @pytest.mark.parametrize(
+    ("timeout", "path", "words"),
+    [
+        ({"minutes": 0}, "sweepd.timeout.minutes", "above 0"),
+        ({"silent_minutes": "5m"}, "sweepd.timeout.silent_minutes", "must be a number"),
+        ({"silent": 5}, "sweepd.timeout.silent", "did you mean silent_minutes?"),
+        (15, "sweepd.timeout", "write sweepd.timeout: {minutes: 120, silent_minutes: 15}"),
+    ],
+    ids=str,
+)
+def test_timeout_is_checked(text_of, refusal, timeout, path, words):
+    found = refusal(text_of(X, sweepd={"timeout": timeout}), allow_unknown=False)
+
+    assert words in found[path].message
+
+
+@pytest.mark.parametrize(
+    ("timeout", "words"),
+    [({}, "has no effect"), ({"minutes": 5, "silent_minutes": 9}, "minutes 5 ends a trial")],
+    ids=str,
+)
+def test_timeout_that_ends_nothing_is_pointed_out(text_of, timeout, words):
+    (warning,) = read_definition(text_of(X, sweepd={"timeout": timeout})).warnings
+
+    assert words in warning.message
+
+
+def test_stop_rules_beside_a_local_controller_are_pointed_out():
+    text = (
+        "method: custom\nmetric: {name: loss}\nparameters: {lr: {value: 1}}\n"
+        "controller: {type: local}\nsweepd: {stop: {rule: median}}\n"
+    )
+
+    (warning,) = read_definition(text).warnings
+
+    assert (warning.path, warning.line) == ("sweepd.stop", 5)
+    assert "has no effect" in warning.message
+    assert not read_definition(text.replace("{rule: median}", "")).warnings
+
+
+@pytest.mark.parametrize(
     ("keys", "path", "words"),
     [
         ({"method": "Bayes"}, "method", "did you mean bayes?"),

@@ -174,7 +174,8 @@ class Lab:
             while True:
                 step = min(left, 5)
                 self.clock.advance(step)
-                watchdog.tick(Tx(tx.conn, self.clock.now), limits=self.limits)
+                now = Tx(tx.conn, self.clock.now, tx.random, tx.memory)
+                watchdog.tick(now, limits=self.limits)
                 left -= step
                 if not left:
                     return
