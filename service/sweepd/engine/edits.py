@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
+from sweepd.engine import promotions
 from sweepd.engine.sweepviews import definition_of
 from sweepd.errors import Conflict
 from sweepd.spec import Definition, must_stay
@@ -54,6 +55,7 @@ def edited(tx: Tx, sweep: Any, text: str, new: Definition) -> dict[str, Any]:
             "replaced_at": tx.now,
         },
     )
+    promotions.withdraw_if_removed(tx, sweep.id, old=old, new=new)
     if _search_part(old) != _search_part(new):
         values |= _search_anew(tx, sweep, old, new)
     return values

@@ -8,7 +8,7 @@ rung since; promotions go before new suggestions, and go on after the last of th
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sweepd.engine import trials
 from sweepd.engine.stopping import rules_of
@@ -21,7 +21,7 @@ from sweepd.spec import Definition, sign
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["is_any", "next_lease"]
+__all__ = ["is_any", "next_lease", "withdraw", "withdraw_if_removed"]
 
 #: Seconds after which nothing more is expected of a process that was stopped. Its client says
 #: `complete`, unless it was killed; until then a promotion would race with what it has yet to say.
@@ -58,6 +58,26 @@ def next_lease(
 def is_any(tx: Tx, sweep: Any) -> bool:
     """Return whether a sweep that has nothing else left has a trial that is to go on."""
     return bool(_find(tx, sweep, is_last=lambda: True))
+
+
+def withdraw(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
+    """Let a trial that a rule has paused, or is about to, end for good; return whether it was one.
+
+    It keeps its outcome, stopped early, and what it teaches the search.
+    """
+    lease = trials.lease_of_run(tx, run_id)
+    if lease is None or not lease.is_paused:
+        return False
+    tx.conn.execute(update(t.trial).where(t.trial.c.id == lease.trial_id).values(is_paused=0))
+    trials.record(tx, lease, "run.stop_requested", actor, why=why)
+    return True
+
+
+def withdraw_if_removed(tx: Tx, sweep_id: int, *, old: Definition, new: Definition) -> None:
+    """Let every paused trial end for good if an edit takes `promote` out of the definition."""
+    if _rule(old) is not None and _rule(new) is None:
+        of_sweep = t.trial.c.sweep_id == sweep_id
+        tx.conn.execute(update(t.trial).where(of_sweep).values(is_paused=0))
 
 
 def _find(tx: Tx, sweep: Any, *, is_last: Callable[[], bool]) -> list[tuple[int, Promotion]]:

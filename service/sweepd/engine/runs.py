@@ -2,8 +2,9 @@
 
 from sqlalchemy import delete, select, update
 
-from sweepd.engine import blobs, enqueued, events, exports, outcomes, projects
+from sweepd.engine import blobs, enqueued, events, exports, outcomes, projects, promotions
 from sweepd.engine.access import Need
+from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_queries import count_runs, query_runs
 from sweepd.engine.run_states import change_state
 from sweepd.engine.run_views import allowed_run, find_run, load_run
@@ -91,7 +92,7 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
 
     Nothing changes for a run that has ended or was asked before. A plain run that never started,
     one that was enqueued and no agent has taken, and a trial that waits for another attempt are
-    killed at once.
+    killed at once. One that a stop rule has paused is not promoted any more.
 
     Raises:
         NotFound, Forbidden: as `run_by_id`.
@@ -102,6 +103,8 @@ def request_stop(tx: Tx, *, actor: Account, run_id: int, why: str = "stopped by 
         or outcomes.drop(tx, run_id, why=why, actor=actor.name)
     ):
         return run_by_id(tx, actor=actor, run_id=run_id, need=Need.READ)
+    if run.sweep_id is not None and promotions.withdraw(tx, run_id, why=why, actor=actor.name):
+        finish_if_done(tx, run.sweep_id)
     if is_terminal(run.state) or run.stop_requested is not None:
         return run
     tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import suggest
+from sweepd.engine import runs, suggest, sweeps
 from sweepd.engine.stop_marks import RungMark, stop_marks
 from sweepd.store import tables as t
 
@@ -230,6 +230,57 @@ def test_trial_that_a_person_stops_is_not_promoted(lab, sweep):
     _train(lab, other, 3.0)
 
     assert lab.ask(other).run != killed.run
+
+
+@pytest.mark.parametrize("has_ended", [True, False], ids=["paused", "about to pause"])
+def test_paused_trial_that_a_person_stops_is_not_promoted(lab, sweep, has_ended):
+    made = sweep()
+    agent = lab.register(made)
+    first = lab.ask(agent)
+    lab.start(first)
+    assert lab.log(first, 1.0).stopped
+    if has_ended:
+        lab.end(first, 143)
+
+    run = lab.run_of(first)
+    for _ in range(2):  # a person may well press the button twice
+        lab.write(runs.request_stop, actor=lab.actor, run_id=run.id)
+
+    lab.end(first, 143)
+    second, _ = _train(lab, agent, 2.0)
+    assert lab.ask(agent).run not in (first.run, second.run)
+    assert lab.trial(made, first).reason == "stopped_early"
+
+
+def test_sweep_whose_last_paused_trial_a_person_stops_is_done(lab, sweep):
+    made = sweep(cap=1)
+    agent = lab.register(made)
+    first, _ = _train(lab, agent, 1.0)
+    assert lab.sweep(made).state == "RUNNING"
+
+    lab.write(runs.request_stop, actor=lab.actor, run_id=lab.run_of(first).id)
+
+    assert lab.sweep(made).state == "FINISHED"
+    assert lab.beat(agent).type == "exit"
+
+
+def test_edit_that_takes_promote_away_leaves_nothing_to_promote(lab, sweep, texts):
+    made = sweep(cap=9)
+    agent = lab.register(made)
+    paused = [_train(lab, agent, level)[0] for level in (1.0, 2.0)]
+    running = lab.ask(lab.register(made))
+    assert running.run == paused[0].run
+    lab.start(running)
+    assert lab.log(running, 1.5, offset=1).stopped
+
+    for promote in ("false", "true"):  # to write it again brings nobody back
+        text = texts["random"] + ASHA.format(promote) + "run_cap: 9\n"
+        lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=made.id, definition=text)
+    lab.end(running, 143)
+
+    new = lab.ask(agent)
+    assert new.run not in {command.run for command in paused}
+    assert [one.reason for one in lab.trials(made)][:2] == ["stopped_early"] * 2
 
 
 def test_pauses_do_not_use_up_the_retries(lab, sweep):
