@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import curves, events
@@ -128,7 +128,7 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
 
 
 def keep(tx: Tx, rows: Sequence[Mapping[str, Any]], *, event: int) -> None:
-    """Store prior runs, in the place of what was known of them before.
+    """Store prior runs, in the place of what was known of them before, which is kept for replays.
 
     Args:
         tx: the transaction.
@@ -137,6 +137,11 @@ def keep(tx: Tx, rows: Sequence[Mapping[str, Any]], *, event: int) -> None:
     """
     if not rows:
         return
+    of_run = s.prior_run.c.run_id.in_([one["run_id"] for one in rows])
+    again = of_run & (s.prior_run.c.sweep_id == rows[0]["sweep_id"])
+    names = [column.name for column in s.prior_run.c]
+    before = select(*s.prior_run.c, literal(event)).where(again, s.prior_run.c.event < event)
+    tx.conn.execute(insert(s.old_prior_run).from_select([*names, "until"], before))
     row = insert(s.prior_run)
     keys = ["sweep_id", "run_id"]
     anew = {name: row.excluded[name] for name in (*rows[0], "event") if name not in keys}
@@ -146,7 +151,10 @@ def keep(tx: Tx, rows: Sequence[Mapping[str, Any]], *, event: int) -> None:
 
 @dataclass(frozen=True)
 class PriorRow:
-    """A run from before the sweep, as it was when it was attached; config and objectives JSON."""
+    """A run from before the sweep, as it was when it was attached; config and objectives JSON.
+
+    `until` is the event that attached it again, None for what is known now.
+    """
 
     config: str
     value: float | None
@@ -154,14 +162,28 @@ class PriorRow:
     has_finished: bool
     event: int
     outcome: str | None = None
+    until: int | None = None
+
+    def is_known_at(self, event: int) -> bool:
+        """Return whether the search knew this at an event."""
+        return self.event <= event and (self.until is None or event < self.until)
 
 
-def prior_rows(tx: Tx, sweep_id: int) -> list[PriorRow]:
-    """Return a sweep's prior runs, in the order of their ids."""
-    columns = [s.prior_run.c[name] for name in PriorRow.__dataclass_fields__]
-    query = select(*columns).where(s.prior_run.c.sweep_id == sweep_id)
-    rows = tx.conn.execute(query.order_by(s.prior_run.c.run_id)).all()
-    return [PriorRow(a, b, c, bool(d), e, f) for a, b, c, d, e, f in rows]
+def prior_rows(tx: Tx, sweep_id: int, *, with_old: bool = False) -> list[PriorRow]:
+    """Return a sweep's prior runs, in the order of their ids.
+
+    Args:
+        tx: the transaction.
+        sweep_id: the sweep.
+        with_old: what was known of them before they were attached again, too.
+    """
+    found = []
+    for table in (s.prior_run, s.old_prior_run) if with_old else (s.prior_run,):
+        for row in tx.conn.execute(select(table).where(table.c.sweep_id == sweep_id)).mappings():
+            values: dict[str, Any] = {name: row.get(name) for name in PriorRow.__dataclass_fields__}
+            one = PriorRow(**values | {"has_finished": bool(row["has_finished"])})
+            found.append((row["run_id"], one.event, one))
+    return [one for _, _, one in sorted(found, key=lambda entry: entry[:2])]
 
 
 def taught_by(rows: Sequence[PriorRow], definition: Definition) -> list[Trial]:

@@ -135,7 +135,7 @@ def log_of(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> ReplayLog:
     return ReplayLog(
         sweep=sweep.name,
         definitions=_definitions(texts_of(tx, sweep), sweep.seed, events),
-        prior=[asdict(row) for row in prior_rows(tx, sweep_id)],
+        prior=[asdict(row) for row in prior_rows(tx, sweep_id, with_old=True)],
         trials=trials,
         events=[(at, kind, numbers.get(run_id), data) for at, kind, run_id, data in events],
         versions=versions(),
@@ -279,7 +279,7 @@ class _Again:
         return None
 
     def _taught(self, definition: Definition, at: int) -> list[Any]:
-        return taught_by([row for row in self._prior if row.event <= at], definition)
+        return taught_by([row for row in self._prior if row.is_known_at(at)], definition)
 
     def _row(self, at: int) -> Mapping[str, Any]:
         rows = [row for row in self._log.definitions if row["event"] <= at]

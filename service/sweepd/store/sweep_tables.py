@@ -4,7 +4,7 @@ from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text, UniqueCo
 
 from sweepd.store.tables import metadata
 
-__all__ = ["notice", "old_definition", "prior_run", "slot"]
+__all__ = ["notice", "old_definition", "old_prior_run", "prior_run", "slot"]
 
 old_definition = Table(  # what a sweep's definition was before an edit; trials name its version
     "old_definition",
@@ -34,6 +34,26 @@ prior_run = Table(  # runs from before the sweep that its search learns from
     Column("outcome", Text),  # sweepd.spec.Outcome, when it was attached
     Column("has_finished", Integer, nullable=False, server_default="0"),  # when it was attached
     Column("event", Integer, nullable=False, server_default="0"),  # that attached it last
+)
+
+old_prior_run = Table(  # what was known of a prior run before it was attached once more
+    "old_prior_run",
+    metadata,
+    Column("sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "run_id",
+        Integer,
+        ForeignKey("run.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    Column("event", Integer, primary_key=True),  # that attached it
+    Column("until", Integer, nullable=False),  # the event that attached it again
+    Column("config", Text, nullable=False),  # the others are those of prior_run
+    Column("value", Float),
+    Column("objectives", Text),
+    Column("outcome", Text),
+    Column("has_finished", Integer, nullable=False),
 )
 
 slot = Table(  # where a sweep's trials run: one GPU of one host, or one agent of another client

@@ -180,3 +180,31 @@ def test_a_memo_is_only_used_for_the_trials_that_it_was_made_of(lab, texts):
 
 def _with(job, kept):
     return dataclasses.replace(job, kept=kept)
+
+
+def test_prior_runs_that_are_attached_again_do_not_change_what_was_known(
+    lab, texts, check, upsert, stream
+):
+    configs = {"r1": 0.1, "r2": 0.6, "r3": 0.9}
+    for number, (name, lr) in enumerate(configs.items()):
+        config = {"lr": {"value": lr}, "layers": {"value": 3}}
+        run = upsert(name, config=json.dumps(config))
+        stream(run, history=[{"_step": 0, "loss": float(number)}])
+    filters = json.dumps({"$or": [{"name": name} for name in configs]})
+    sweep = lab.create(texts["bayes"] + SEEDED, prior_runs_filters=filters)
+    agent = lab.register(sweep)
+    for value in (3.0, 2.0, 1.0):
+        lab.think()
+        lab.run(agent, value)
+
+    stream(upsert("r1"), history=[{"_step": 1, "loss": -9.0}], offset=1)
+    for _ in range(2):
+        lab.write(
+            sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, prior_runs_filters=filters
+        )
+        lab.think()
+        lab.run(agent, 0.5)
+
+    found = check(sweep)
+    assert found.keys() == {("suggestion", "same"), ("state", "same")}
+    assert len(found["suggestion", "same"]) == 5

@@ -4,6 +4,7 @@ Running totals of the curves, and how far stop rules have judged a trial.
 Which trials do not satisfy outcome constraints.
 Where attempts ran, which slots are in quarantine, and notices on several topics at once.
 What a trial, or a prior run, came to in each of several metrics.
+What was known of a prior run before it was attached once more.
 """
 
 from itertools import product
@@ -71,6 +72,31 @@ def upgrade() -> None:
         "UPDATE prior_run SET has_finished = EXISTS"
         " (SELECT 1 FROM run WHERE run.id = prior_run.run_id AND run.state = 'finished')"
     )
+    _add_old_prior_runs()
+
+
+def _add_old_prior_runs() -> None:
+    """Add what was known of prior runs earlier."""
+    op.create_table(
+        "old_prior_run",
+        sa.Column(
+            "sweep_id",
+            sa.Integer(),
+            sa.ForeignKey("sweep.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column(
+            "run_id", sa.Integer(), sa.ForeignKey("run.id", ondelete="CASCADE"), primary_key=True
+        ),
+        sa.Column("event", sa.Integer(), primary_key=True),
+        sa.Column("until", sa.Integer(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("objectives", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("has_finished", sa.Integer(), nullable=False),
+    )
+    op.create_index("ix_old_prior_run_run_id", "old_prior_run", ["run_id"])
 
 
 def _add_slots() -> None:
