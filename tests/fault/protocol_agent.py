@@ -1,5 +1,6 @@
 """An agent that speaks W&B's protocol itself: thousands of requests where a real one makes ten."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -21,6 +22,10 @@ _UPSERT = """mutation($name: String) { upsertBucket(input: {name: $name, modelNa
 _N_ROWS = 4
 
 
+class _Gone(Exception):
+    """The run or the sweep was deleted."""
+
+
 class ProtocolAgent(threading.Thread):
     """Takes trials of a sweep until it is told to exit, and repeats what was not answered.
 
@@ -28,13 +33,23 @@ class ProtocolAgent(threading.Thread):
         given: for each run that it was given, the attempts.
         acknowledged: for each run's id, `n` of the rows that were answered with 200.
         n_repeats: requests that were sent again.
+        n_gone: requests for what was deleted; only where `may_vanish` says that this may happen.
     """
 
-    def __init__(self, service: Service, sweep: str, *, seed: int, ends: threading.Event) -> None:
+    def __init__(
+        self,
+        service: Service,
+        sweep: str,
+        *,
+        seed: int,
+        ends: threading.Event,
+        may_vanish: bool = False,
+    ) -> None:
         super().__init__(name=f"agent-{seed}")
         self.given: dict[str, set[int]] = {}
         self.acknowledged: dict[str, set[str]] = {}
-        self.n_repeats = 0
+        self.n_repeats = self.n_gone = 0
+        self._may_vanish = may_vanish
         self.error: BaseException | None = None
         self._service, self._sweep, self._ends = service, sweep, ends
         self._rng = random.Random(seed)
@@ -46,6 +61,8 @@ class ProtocolAgent(threading.Thread):
             agent = self._graphql(_CREATE, sweep=self._sweep)["createAgent"]["agent"]["id"]
             while not self._ends.is_set() and self._turn(agent):
                 pass
+        except _Gone:  # the sweep
+            pass
         except BaseException as error:
             if not self._ends.is_set():
                 self.error = error
@@ -64,7 +81,8 @@ class ProtocolAgent(threading.Thread):
         run = command["run_id"]
         lease = command["sweepd"]
         self.given.setdefault(run, set()).add(lease["attempt"])
-        self._train(agent, run, lease)
+        with contextlib.suppress(_Gone):  # only this run
+            self._train(agent, run, lease)
         return True
 
     def _train(self, agent: str, run: str, lease: dict[str, Any]) -> None:
@@ -102,6 +120,9 @@ class ProtocolAgent(threading.Thread):
                 status, text = 503, ""
             if status == 200:
                 return text
+            if status == 404 and self._may_vanish:
+                self.n_gone += 1
+                raise _Gone(text)
             assert status in (429, 500, 502, 503, 504), f"{status} for {path}: {text}"
             self.n_repeats += turn > 0 or status != 200
             if self._connection is not None:
