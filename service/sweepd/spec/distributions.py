@@ -42,6 +42,11 @@ def canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
 
 
+def _is_small(value: Any) -> bool:
+    """Return whether Python takes just those numbers for this one that `canonical` does."""
+    return type(value) in (int, float) and abs(value) < EXACT
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         return int(value)
@@ -252,11 +257,32 @@ class Categorical(Distribution):
     def _ranks(self) -> dict[str, int]:
         return {canonical(self.values[i]): rank for rank, i in enumerate(self._axis)}
 
+    @cached_property
+    def _texts(self) -> dict[str, int]:
+        return {
+            self.values[i]: rank for rank, i in enumerate(self._axis) if type(self.values[i]) is str
+        }
+
+    @cached_property
+    def _numbers(self) -> dict[float, int]:
+        return {v: self._ranks[canonical(v)] for v in self.values if _is_small(v)}
+
     def _rank(self, value: Any) -> int:
-        rank = self._ranks.get(canonical(value))
+        rank = self._find(value)
         if rank is None:
             raise InvalidInput(f"{canonical(value)} is not {self.allowed}")
         return rank
+
+    def _find(self, value: Any) -> int | None:
+        """Return the place of a value on the axis; texts and numbers need no JSON for that.
+
+        Python takes 1 for 1.0, as `canonical` does, and for True, which it does not.
+        """
+        if type(value) is str:
+            return self._texts.get(value)
+        if _is_small(value):
+            return self._numbers.get(value)
+        return self._ranks.get(canonical(value))
 
     @property
     def size(self) -> int:
@@ -305,7 +331,7 @@ class Categorical(Distribution):
 
     def contains(self, value: Any) -> bool:
         """Return whether this is one of the values."""
-        return canonical(value) in self._ranks
+        return self._find(value) is not None
 
     def normalise(self, value: Any) -> Any:
         """Return the value as the definition has it."""

@@ -1,5 +1,6 @@
 """Every law, held to W&B's own engine (PyPI `sweeps`) and to its own words."""
 
+import itertools
 import json
 import math
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweepd.errors import InvalidInput
-from sweepd.spec import Categorical, Constant, IntUniform, Uniform
+from sweepd.spec import Categorical, Constant, IntUniform, Uniform, canonical
 
 #: Inside (0, 1), off the edges of every cell below.
 POSITIONS = np.linspace(0.0137, 0.9871, 41)
@@ -230,3 +231,11 @@ def test_a_million_whole_numbers_cost_no_memory(law):
 
     assert len(wide.grid()) == wide.size == 2**52 + 1
     assert wide.ppf(0.5) == 2**51
+
+
+def test_categories_are_the_same_where_their_canonical_texts_are():
+    values = [1, 1.0, True, "1", 0, -0.0, False, None, "", [1], {"a": 1.0}, 2**53, 2.0**53, 0.5]
+    for one, other in itertools.product(values, repeat=2):
+        is_same = canonical(one) == canonical(other)
+
+        assert Categorical((one, "rest")).contains(other) == is_same, (one, other)
