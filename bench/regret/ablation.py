@@ -40,12 +40,12 @@ def _with(**parts: Any) -> Callable[[Problem, int], Ours]:
 PARTS: dict[str, Callable[[Problem, int], Ours]] = {
     "bayes, all of it": _with(),
     "one length scale for all parameters": _with(prior=Prior(is_tied=True)),
-    "prior centred on its median": _with(prior=Prior(scale=4.0)),
+    "prior centred twenty times higher": _with(prior=Prior(scale=4.0)),
     "no doubting": _with(doubt_every=0),
     "running trials not believed": _with(believes=False),
     "candidates not snapped": _unsnapped,
     "objectives not made symmetric": _with(has_power=False),
-    "failures only the worst": _with(learns_failures=False),
+    "failures not learnt": _with(learns_failures=False),
     "random start": _with(has_sobol=False),
 }
 
