@@ -50,7 +50,8 @@ class Suggester:
         if job is None:  # what the other one computes for may want more once that is stored
             wait_s = 0.2 if self._computing else None
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._services.store.wait_change(seen), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._services.store.wait_change(seen)
             return
         self._main_since = time.monotonic()
         try:
@@ -76,7 +77,8 @@ class Suggester:
         if again_at is not None:
             wait_s = min(wait_s, max(0.01, again_at - store.read_sync(_now)))
         with suppress(TimeoutError):
-            await asyncio.wait_for(store.wait_change(seen), wait_s)
+            async with asyncio.timeout(wait_s):
+                await store.wait_change(seen)
 
     def stop(self) -> None:
         """End both workers."""

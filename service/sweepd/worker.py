@@ -59,7 +59,8 @@ class Worker:
         assert self._pipe is not None
         asked = self._thread.submit(_ask, self._pipe, function, argument)
         try:
-            is_answer, value = await asyncio.wait_for(asyncio.wrap_future(asked), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                is_answer, value = await asyncio.wrap_future(asked)
         except TimeoutError:
             self.stop()
             raise ProcessDied(f"no answer within {timeout_s:g} s") from None

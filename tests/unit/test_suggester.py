@@ -70,3 +70,38 @@ def test_nothing_is_rehearsed_where_trials_wait_or_the_method_is_not_ours(asked,
     compute(replace(JOB, trials=(Trial({}, 1.0),)), replace(JOB, method="theirs"))
 
     assert asked == ["compute", "compute"]
+
+
+@pytest.mark.parametrize("turn", [Suggester.work, Suggester.help])
+@pytest.mark.parametrize("n_steps", range(6))
+def test_work_that_is_ended_in_the_instant_of_news_ends(turn, n_steps):
+    async def end():
+        news = asyncio.Event()
+
+        async def read(use_case, **arguments):
+            return None
+
+        async def wait_change(seen):
+            await news.wait()
+            news.clear()
+
+        store = SimpleNamespace(newest_event=0, read=read, wait_change=wait_change)
+        suggester = Suggester(SimpleNamespace(store=store, limits=None), timeout_s=60, limit_mib=64)
+        suggester._computing.add(1)  # so that it looks again by itself
+
+        async def turn_after_turn():
+            while True:
+                await turn(suggester)
+
+        task = asyncio.create_task(turn_after_turn())
+        await asyncio.sleep(0.01)
+        news.set()
+        for _ in range(n_steps):  # of the event loop, until the news is known
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.1)
+        has_ended = task.done()
+        task.cancel()
+        return has_ended
+
+    assert asyncio.run(end())

@@ -62,23 +62,23 @@ def test_the_smaller_of_cap_and_budget_counts_exactly(lab, texts, cap, limit, n,
 
 
 def test_hours_count_while_the_sweep_runs_and_not_while_it_is_paused(lab, texts):
-    sweep = lab.create(texts["random"] + budget(hours=0.5))
+    sweep = lab.create(texts["random"] + budget(hours=0.05))
     lab.clock.advance(7200)
     agent = lab.register(sweep)
     command = lab.ask(agent)
     lab.start(command)
-    pass_time(lab, 900, [agent, command.run])
+    pass_time(lab, 90, [agent, command.run])
     lab.set_state(sweep, "PAUSED")
-    pass_time(lab, 1200, [agent, command.run])
-    assert spent(lab, sweep) == {"hours": (0.25, 0.5)}
+    pass_time(lab, 120, [agent, command.run])
+    assert spent(lab, sweep) == {"hours": (0.025, 0.05)}
     lab.set_state(sweep, "RUNNING")
 
-    pass_time(lab, 890, [agent, command.run])
+    pass_time(lab, 80, [agent, command.run])
     assert lab.sweep(sweep).stop_reason is None
     pass_time(lab, 20, [agent, command.run])
 
     view = lab.sweep(sweep)
-    assert (view.state, view.stop_reason) == (SweepState.RUNNING, "budget spent: 0.5 hours")
+    assert (view.state, view.stop_reason) == (SweepState.RUNNING, "budget spent: 0.05 hours")
     lab.log(command, 1.0)
     lab.end(command)
     assert lab.sweep(sweep).state == SweepState.FINISHED
@@ -98,21 +98,21 @@ def test_time_without_the_service_is_nobodys(lab, texts):
 
 
 def test_gpu_hours_are_those_that_agents_held_trials_on_gpus(lab, texts):
-    sweep = lab.create(texts["random"] + budget(gpu_hours=1))
+    sweep = lab.create(texts["random"] + budget(gpu_hours=0.1))
     crowd = [register(lab, sweep, device) for device in ("gpu 0", "gpu 1", "cpu 0")]
     held = [(agent, lab.ask(agent)) for agent in crowd]
     for _, command in held:
         lab.start(command)
 
-    pass_time(lab, 900, *[(agent, command.run) for agent, command in held])
-    assert spent(lab, sweep) == {"gpu_hours": (0.5, 1.0)}
+    pass_time(lab, 90, *[(agent, command.run) for agent, command in held])
+    assert spent(lab, sweep) == {"gpu_hours": (0.05, 0.1)}
     lab.log(held[0][1], 1.0)
     lab.end(held[0][1])
-    pass_time(lab, 1790, *[(agent, command.run) for agent, command in held[1:]])
+    pass_time(lab, 170, *[(agent, command.run) for agent, command in held[1:]])
     assert lab.sweep(sweep).stop_reason is None
     pass_time(lab, 20, *[(agent, command.run) for agent, command in held[1:]])
 
-    assert lab.sweep(sweep).stop_reason == "budget spent: 1 GPU hours"
+    assert lab.sweep(sweep).stop_reason == "budget spent: 0.1 GPU hours"
     assert lab.beat(crowd[0]) is None
 
 
