@@ -137,9 +137,9 @@ def smoke(table: Table) -> int:
     gains = []
     for seed in range(3):
         full = Simulation(table, search="random", rule="none", seed=seed)
-        full.run(budget=BUDGET // 2)
+        full.run(budget=BUDGET // 4)
         early = Simulation(table, search="bayes", rule="asha", seed=seed)
-        early.run(budget=BUDGET // 4)
+        early.run(budget=BUDGET // 8)
         gains.append(np.log(full.lows[-1][1] / early.lows[-1][1]))
         print(f"seed {seed}: random search {full.lows[-1]}, bayes with ASHA {early.lows[-1]}")
     return 0 if np.mean(gains) > 0 else 1

@@ -195,7 +195,8 @@ def test_create_agent_best_and_delete_against_a_service(service: Service, folder
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "has no file checkpoint.pt" in refused.stderr
     assert ended.returncode == 1
-    assert "FINISHED cannot become RUNNING" in ended.stderr
+    assert "has ended (run_cap reached: all 3 trials have ended)" in ended.stderr
+    assert "`sweep retry` takes failed trials up" in ended.stderr
     assert asked.returncode == 2
     assert left["finished"] == 2
     assert json.loads(service.sweep("ls", "--json", cwd=folder)) == []
