@@ -39,6 +39,12 @@ def look(page: Page, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def lab(seeded: Seeded) -> Lab:
+    """A project of its own, so that the others stay as their tests count them."""
+    return Lab(seeded.store, seeded.clock, seeded.account, project="by-hand")
+
+
+@pytest.fixture(scope="module")
 def done(lab: Lab) -> str:
     """The id of a sweep with 24 finished runs; lr decides."""
     sweep = lab.create(DEFINITION)
@@ -56,8 +62,8 @@ def done(lab: Lab) -> str:
 
 
 @pytest.fixture
-def page(tab: Tab, seeded: Seeded, done: str) -> Page:
-    page = tab.open(f"{seeded.project_url}/sweeps/{done}")
+def page(tab: Tab, lab: Lab, done: str) -> Page:
+    page = tab.open(f"/{lab.account.entity}/{lab.project}/sweeps/{done}")
     expect(page.locator("#live")).to_have_text("Live")
     return page
 
@@ -215,7 +221,7 @@ def test_run_says_why_it_was_suggested_and_what_came_out(
     assert run is not None
     lab.explain(run, seeded)
 
-    tab.open(f"{seeded.project_url}/runs/{run}#overview")
+    tab.open(f"/{lab.account.entity}/{lab.project}/runs/{run}#overview")
 
     card = page.locator("#decision-card")
     expect(card).to_contain_text("The model of the results so far expected the most of it.")
@@ -283,16 +289,16 @@ def fail(lab: Lab, agent: AgentView) -> str:
 
 
 def test_failed_trials_are_retried_from_both_pages_and_budgets_are_shown(
-    tab: Tab, seeded: Seeded, lab: Lab
+    tab: Tab, lab: Lab
 ) -> None:
     sweep = lab.create(BUDGETED)
     runs = [fail(lab, lab.agent(sweep, f"box{i}")) for i in range(2)]
-    page = tab.open(f"{seeded.project_url}/runs/{runs[0]}")
+    page = tab.open(f"/{lab.account.entity}/{lab.project}/runs/{runs[0]}")
     page.get_by_role("button", name="Retry").click()
     expect(page.locator("#state")).to_have_text("Waiting again")
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
 
-    tab.open(f"{seeded.project_url}/sweeps/{sweep}")
+    tab.open(f"/{lab.account.entity}/{lab.project}/sweeps/{sweep}")
     budget = page.locator("#budget")
     expect(budget).to_contain_text("22 %2 of 9 runs · ")
     expect(budget).to_contain_text(" of 4 h · 0 of 30 finished trials without a better one")
@@ -304,14 +310,14 @@ def test_failed_trials_are_retried_from_both_pages_and_budgets_are_shown(
     assert tab.problems == []
 
 
-def test_place_in_quarantine_is_told_and_released(tab: Tab, seeded: Seeded, lab: Lab) -> None:
+def test_place_in_quarantine_is_told_and_released(tab: Tab, lab: Lab) -> None:
     sweep = lab.create(BUDGETED)
     bad = lab.agent(sweep, HOSTILE)
     for i in range(4):
         begin(lab, lab.agent(sweep, f"good{i}"))
     for _ in range(3):
         fail(lab, bad)
-    page = tab.open(f"{seeded.project_url}/sweeps/{sweep}#agents")
+    page = tab.open(f"/{lab.account.entity}/{lab.project}/sweeps/{sweep}#agents")
 
     row = page.locator("#agents tr.quarantine")
     expect(row).to_have_count(1)

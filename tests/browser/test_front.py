@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_seed import Lab
+from browser_seed import Lab, Seeded
 from conftest import Tab
 from playwright.sync_api import Page, expect
 
@@ -14,6 +14,12 @@ metrics:
 - {name: latency, goal: minimize}
 parameters: {width: {min: 1, max: 400}, lr: {min: 0.0, max: 1.0}}
 """
+
+
+@pytest.fixture(scope="module")
+def lab(seeded: Seeded) -> Lab:
+    """A project of its own, so that the others stay as their tests count them."""
+    return Lab(seeded.store, seeded.clock, seeded.account, project="front")
 
 
 @pytest.fixture
