@@ -1,9 +1,11 @@
 """Random search: independent draws, none of them twice."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
+from sweepd.errors import InvalidInput
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.streams import pick_rng
 from sweepd.search.unique import Out, Taken, fresh
@@ -46,6 +48,7 @@ class Random:
 
 
 def draws(space: Space, rng: np.random.Generator) -> Iterator[Config]:
-    """Yield configs drawn from the space, without end."""
-    while True:
-        yield space.sample(rng)
+    """Yield configs drawn from the space, without end; it ends where none is found any more."""
+    with suppress(InvalidInput):
+        while True:
+            yield space.sample(rng)

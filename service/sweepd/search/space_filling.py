@@ -7,6 +7,7 @@ from itertools import count, islice
 import numpy as np
 import numpy.typing as npt
 
+from sweepd.errors import InvalidInput
 from sweepd.search import sobol
 from sweepd.search.unique import MOST_DRAWS, Out, left_over
 from sweepd.spec import Config, Space
@@ -39,7 +40,7 @@ def spread(space: Space, *, start: int, seed: int) -> Iterator[Config]:
     """Yield the configs of a scrambled Sobol sequence from number `start` on; 0 is the centre.
 
     Points that break the constraints are passed over; where these are nearly all, configs drawn at
-    random stand in for them.
+    random stand in for them, and it ends where none of these is found either.
 
     Args:
         space: where to search.
@@ -61,7 +62,10 @@ def _numbered(space: Space, start: int, seed: int) -> Iterator[tuple[int, Config
             missed += 1
             if missed < _MOST_MISSED:
                 continue
-            config = space.sample(np.random.default_rng([seed, index]))
+            try:
+                config = space.sample(np.random.default_rng([seed, index]))
+            except InvalidInput:
+                return
         missed = 0
         yield index, config
 

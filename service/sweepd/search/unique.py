@@ -68,13 +68,13 @@ def fresh(draws: Iterable[Config], taken: Out, *, start: int) -> Config | None:
     """Return the first of the drawn configs that is not taken, else any that is left.
 
     Args:
-        draws: where configs come from, without end.
+        draws: where configs come from; they may end.
         taken: those that are out.
         start: where counting through a finite space begins.
 
     Returns:
         None if the space is exhausted: every config of a finite one is taken, or one without end
-        has given nothing new in 200 draws.
+        (or of more combinations than can be gone through) has given nothing new in 200 draws.
     """
     for config in islice(draws, MOST_DRAWS):
         if config not in taken:
@@ -84,7 +84,8 @@ def fresh(draws: Iterable[Config], taken: Out, *, start: int) -> Config | None:
 
 def left_over(taken: Out, *, start: int) -> Config | None:
     """Return the first free config of a finite space, counting from `start`; None if none is."""
-    if taken.space.lattice is None:
+    lattice = taken.space.lattice
+    if lattice is None or not lattice.can_be_walked:
         return None
     left = configs_from(taken.space, start=start, count=len(taken) + 1)
     return next((config for config in left if config not in taken), None)

@@ -23,13 +23,13 @@ from sweepd.spec.constraints import Constraint
 from sweepd.spec.distributions import Array, Categorical, Distribution, as_number, canonical
 from sweepd.spec.numeric import Numeric
 
-__all__ = ["Lattice", "values_of"]
+__all__ = ["MOST_TIED", "Lattice", "values_of"]
 
 Digits = npt.NDArray[np.int64]
 
-#: Combinations that are worked out at once, at most; beyond, a lattice is walked block by block.
-_MOST_ROWS = 2**20
-_BLOCK = 2**15
+#: Combinations that are worked out, at most. With more of them a walk could pass over numbers
+#: without end that are no config's, while an agent waits.
+MOST_TIED = 2**20
 _ABSENT = -1  # in place of the digit of a parameter that does not exist
 
 
@@ -119,36 +119,36 @@ class Lattice:
             number = number * len(axis.values) + places.get(name, 0)
         return number
 
+    @property
+    def can_be_walked(self) -> bool:
+        """Return whether the configs can be gone through: in no order that has long gaps."""
+        return self._is_plain or self._numbers is not None
+
     def walk(self, start: int = 0) -> Iterator[int]:
-        """Yield the number of every config once: those from `start` on, then those before it."""
-        if not self.n_points:
-            return
+        """Yield the number of every config once: those from `start` on, then those before it.
+
+        None at all if `can_be_walked` is false.
+        """
         if self._is_plain:
-            start %= self.n_points
+            start %= max(self.n_points, 1)
             yield from chain(range(start, self.n_points), range(start))
-        elif self._numbers is not None:
-            n = len(self._numbers)
-            start = start % n if n else 0
-            yield from chain(self._numbers[start:], self._numbers[:start])
-        else:
-            start %= self.n_points
-            yield from chain(self._blocks(start, self.n_points), self._blocks(0, start))
+        elif self._numbers is not None and len(self._numbers):
+            start %= len(self._numbers)
+            yield from map(int, np.roll(self._numbers, -start))
 
     def ahead(self, cursor: int) -> Iterator[tuple[int, int]]:
         """Yield the configs' numbers from a cursor on, each with the cursor behind it; 0 is first.
 
         The order is that of `walk`, and it does not go round.
         """
-        if self._is_plain or self._numbers is None:
-            numbers = range(cursor, self.n_points)
-            found = numbers if self._is_plain else self._blocks(cursor, self.n_points)
-            yield from ((number, number + 1) for number in found)
-        else:
+        if self._is_plain:
+            yield from ((number, number + 1) for number in range(cursor, self.n_points))
+        elif self._numbers is not None:
             for place in range(cursor, len(self._numbers)):
-                yield self._numbers[place], place + 1
+                yield int(self._numbers[place]), place + 1
 
     @cached_property
-    def _numbers(self) -> list[int] | None:
+    def _numbers(self) -> npt.NDArray[Any] | None:
         """The numbers of all configs in rising order; None if there are too many combinations."""
         table = self._table(set(self._axes))
         if table is None:
@@ -157,33 +157,7 @@ class Lattice:
         for name, axis in self._axes.items():
             digits: npt.NDArray[Any] = np.maximum(table.digits[name], 0).astype(self._kind)
             numbers = numbers * len(axis.values) + digits
-        return sorted(numbers.tolist())
-
-    def _blocks(self, start: int, stop: int) -> Iterator[int]:
-        """Yield the numbers from `start` to before `stop` that are a config's."""
-        for first in range(start, stop, _BLOCK):
-            m = min(_BLOCK, stop - first)
-            digits = self._digits(first, m)
-            is_config = np.ones(m, dtype=bool)
-            for parameter in self._ordered:
-                exists = self._exists(parameter, digits, m)
-                is_config &= exists | (digits[parameter.name] == 0)
-                digits[parameter.name] = np.where(exists, digits[parameter.name], _ABSENT)
-            for constraint in self._constraints:
-                is_config &= self._is_satisfied(constraint, digits)
-            yield from (first + int(place) for place in np.flatnonzero(is_config))
-
-    def _digits(self, first: int, m: int) -> dict[str, Digits]:
-        """Return the digits of m numbers in a row."""
-        carried: Any = np.arange(m, dtype=np.int64)
-        rest, digits = first, {}
-        for name, axis in reversed(self._axes.items()):
-            n = len(axis.values)
-            rest, place = divmod(rest, n)
-            if n >= 2**62:
-                carried = carried.astype(object)
-            carried, digits[name] = np.divmod(carried + place, n)
-        return digits
+        return np.sort(numbers)
 
     def _exists(self, parameter: Parameter, digits: Mapping[str, Digits], m: int) -> Mask:
         """Return at which of m points a parameter exists, given its parents' digits there."""
@@ -235,7 +209,7 @@ class _Table:
 
     def grown(self, name: str, exists: Mask, n: int) -> "_Table | None":
         """Return each row once for each of n digits, if the parameter exists in it."""
-        if int(exists.sum()) * n + self._n_rows > _MOST_ROWS:
+        if int(exists.sum()) * n + self._n_rows > MOST_TIED:
             return None
         counts = np.where(exists, n, 1)
         origin = np.repeat(np.arange(self._n_rows), counts)
@@ -279,7 +253,7 @@ class _Axis:
     def _looked_up(self, digits: Digits, condition: Condition | None, absent: Any) -> Any:
         """Return what `condition` says of the value at each digit, or that value as a number."""
         work_out: Any = as_number if condition is None else condition.holds
-        if len(self.values) > _MOST_ROWS:
+        if len(self.values) > MOST_TIED:
             places, back = np.unique(digits, return_inverse=True)
             table = np.array(
                 [absent if place < 0 else work_out(self.values[int(place)]) for place in places]

@@ -39,7 +39,7 @@ __all__ = ["Config", "Parameter", "Space", "grid_size"]
 Config = dict[str, Any]
 
 #: Draws of `sample` that may all break the constraints: one at a time at first, then in blocks.
-_FIRST_DRAWS, _BLOCK, _MOST_BLOCKS = 8, 1024, 256
+_FIRST_DRAWS, _BLOCK, _MOST_BLOCKS = 8, 1024, 1024
 
 
 @dataclass(frozen=True)
@@ -194,11 +194,11 @@ class Space:
     def sample(self, rng: np.random.Generator) -> Config:
         """Return a config of independent draws, one random number per searched parameter.
 
-        Under constraints draws are repeated until one satisfies them, a quarter of a million times
-        at most; after that a finite space gives any of its configs.
+        Under constraints draws are repeated until one satisfies them, a million times at most;
+        after that a finite space gives any of its configs.
 
         Raises:
-            InvalidInput: if none was found; `sweepd.spec` refuses such a definition.
+            InvalidInput: if none was found: hardly any config satisfies the constraints.
         """
         if not self.constraints:
             return self.from_unit(rng.random(self.d))
@@ -212,7 +212,7 @@ class Space:
                 config = self.from_unit(point)
                 if self.satisfies(config):
                     return config
-        if self.lattice is not None:
+        if self.lattice is not None and self.lattice.can_be_walked:
             number = next(self.lattice.walk(int(rng.integers(2**62))), None)
             if number is not None:
                 return self.lattice.config(number)

@@ -15,7 +15,7 @@ import numpy as np
 from sweepd.spec.conditions import Condition, Parameter, parents_first
 from sweepd.spec.constraints import Constraint, NoConstraint, parse_constraint
 from sweepd.spec.distributions import Array, Constant, Distribution, is_number
-from sweepd.spec.lattice import Lattice
+from sweepd.spec.lattice import MOST_TIED, Lattice
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
 from sweepd.spec.words import Path, nearest, show
@@ -217,6 +217,14 @@ def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
         elif share is not None and how and share < _RARE:
             words = f"about one configuration in {round(1 / share)} satisfies them: finding one"
             problems.warn(path, f"{words} takes time; narrow the ranges of the parameters")
+    is_grid_of_all = all(p.distribution.grid_size is not None for p in space.parameters)
+    if is_grid and is_grid_of_all and not space.grid.can_be_walked:
+        words = (
+            f"tie a grid of {space.grid.n_points:,} points together: at most {MOST_TIED:,} can be "
+            "gone through; give fewer values, or another method"
+        )
+        block = "constraints" if space.constraints else "when"
+        problems.error(("sweepd", block), words)
 
 
 def _share_existing(

@@ -1,6 +1,7 @@
 """`sweepd.when` and `sweepd.constraints`: what they make of the space, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepd.errors import DefinitionError
+from sweepd.search import filler
+from sweepd.search.random import Random
+from sweepd.search.unique import Taken, left_over
 from sweepd.spec import grid_size, read_definition
+from sweepd.spec.constraints import parse_constraint
 
 OPTIMIZER = {"optimizer": {"values": ["adam", "sgd", "lion"]}}
 SGD = {
@@ -267,6 +272,32 @@ def test_a_grid_is_judged_by_its_own_points():
     with pytest.raises(DefinitionError, match="no configuration satisfies it"):
         _space(steps, method="grid", constraints=["x >= 4"])
     assert _space(steps, constraints=["x >= 4"]).size == 1
+
+
+_LARGE = {name: {"min": 0, "max": 10_000} for name in "abcdef"}
+
+
+def test_a_grid_that_a_walk_would_get_lost_in_is_refused(refusal, text_of):
+    found = refusal(
+        text_of(_LARGE, method="grid", sweepd={"constraints": ["a + b + c + d + e + f > 59990"]})
+    )
+
+    assert "at most 1,048,576 can be gone through" in found["sweepd.constraints"].message
+
+
+def test_what_is_left_of_a_space_too_large_to_go_through_is_not_looked_for():
+    space = _space(_LARGE, constraints=["a == 10000"])
+
+    assert space.size == 10_001**5
+    assert left_over(Taken(space), start=0) is None
+
+
+def test_a_constraint_that_no_draw_satisfies_any_more_leaves_nothing_to_hand_out():
+    space = _space({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
+    space = replace(space, constraints=(parse_constraint("x < 0"),))
+
+    assert Random().pick(space, Taken(space), index=0, seed=1) is None
+    assert filler(space, Taken(space), index=0, seed=1) is None
 
 
 def test_initial_configs_have_what_exists_and_satisfy_the_constraints(refusal, text_of):
