@@ -14,6 +14,8 @@ from sweepd.spec.words import Path, nearest, show
 __all__ = ["check_command", "check_hyperband", "check_initial", "check_whole"]
 
 _MACRO = re.compile(r"\$\{([^{}]*)\}")
+#: Bands that a run is held against at each value.
+_MOST_BANDS = 1_000
 #: Parameters that people give the number of rounds of a run.
 _ROUNDS = ("epochs", "n_epochs", "num_epochs", "max_epochs", "num_train_epochs")
 
@@ -114,12 +116,16 @@ def _bands(max_iter: int, s: int, eta: float, problems: Problems) -> list[int]:
         band /= eta
         if band < 1:
             break
+        if len(bands) == _MOST_BANDS:
+            words = f"max_iter {max_iter} over powers of eta {eta:g}: more than {_MOST_BANDS} bands"
+            problems.error(("early_terminate",), words)
+            break
         bands.append(int(band))
     bands.sort()
     if not bands:
         words = f"max_iter {max_iter} over eta {eta:g} is below 1: no run is ever compared"
         problems.error(("early_terminate",), words)
-    elif len(bands) < s:
+    elif len(bands) < min(s, _MOST_BANDS):
         words = f"asks for {s} bands, but only {len(bands)} are at least 1: {bands}"
         problems.warn(("early_terminate", "s"), words)
     return bands

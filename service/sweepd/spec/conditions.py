@@ -6,9 +6,12 @@ exist either. One that does not exist is absent from the config, flat and nested
 """
 
 import math
+from bisect import bisect
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -56,7 +59,12 @@ class Condition:
 
     @cached_property
     def _numbers(self) -> Array:
-        return np.array([value for value in self.values if is_number(value)], dtype=np.float64)
+        numbers = [value for value in self.values if is_number(value)]
+        return np.unique(np.array(numbers, dtype=np.float64))
+
+    @cached_property
+    def _sorted(self) -> list[float]:
+        return list(map(float, self._numbers))
 
     def holds(self, value: Any) -> bool:
         """Return whether the parent may have this value."""
@@ -64,9 +72,11 @@ class Condition:
             return is_number(value) and self.low <= value <= self.high
         if canonical(value) in self._keys:
             return True
-        return is_number(value) and any(
-            math.isclose(value, x, rel_tol=_SAME) for x in self._numbers
-        )
+        if not is_number(value) or not self._sorted:
+            return False
+        above = bisect(self._sorted, value)
+        near = self._sorted[max(above - 1, 0) : above + 1]
+        return any(math.isclose(value, x, rel_tol=_SAME) for x in near)
 
     def holds_at(self, law: Distribution, u: Array) -> Mask:
         """Return whether it holds of the values at positions `u`, shape (m,), of the parent's law.
@@ -77,11 +87,23 @@ class Condition:
         if isinstance(law, Categorical):
             holds = np.array([self.holds(value) for value in law.along_axis()])
             return np.asarray(holds[law.ranks(u)], dtype=bool)
-        numbers = law.numbers(u)
+        return self.holds_of(law.numbers(u))
+
+    def holds_of(self, numbers: Array) -> Mask:
+        """Return whether it holds of each of m numbers, shape (m,); not of NaN."""
         if self.values:
-            near = np.isclose(numbers[:, None], self._numbers, rtol=_SAME, atol=0.0)
-            return np.asarray(near.any(axis=1), dtype=bool)
+            return self._are_near(numbers)
         return np.asarray((self.low <= numbers) & (numbers <= self.high), dtype=bool)
+
+    def _are_near(self, numbers: Array) -> Mask:
+        """Return which of the numbers, shape (m,), are one of the values, up to rounding: (m,)."""
+        known = self._numbers
+        if not len(known):
+            return np.zeros(len(numbers), dtype=bool)
+        above = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+        below = np.maximum(above - 1, 0)
+        is_near = [np.isclose(numbers, known[at], rtol=_SAME, atol=0.0) for at in (below, above)]
+        return np.asarray(is_near[0] | is_near[1], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -120,17 +142,23 @@ def parents_first(
     Otherwise the order is as given. Parameters of a circle, and those that hang on one, are left
     out of the order.
     """
-    names = {parameter.name for parameter in parameters}
-    waiting = {p.name: p for p in parameters}
+    place = {parameter.name: i for i, parameter in enumerate(parameters)}
+    missing = [_parents(parameter) & place.keys() for parameter in parameters]
+    children: dict[str, list[int]] = defaultdict(list)
+    for i, parents in enumerate(missing):
+        for parent in parents:
+            children[parent].append(i)
+    ready = [i for i, parents in enumerate(missing) if not parents]
     ordered: list[Parameter] = []
-    placed: set[str] = set()
-    while waiting:
-        ready = next((p for p in waiting.values() if _parents(p) & names <= placed), None)
-        if ready is None:
-            return tuple(ordered), _circle(waiting)
-        ordered.append(waiting.pop(ready.name))
-        placed.add(ready.name)
-    return tuple(ordered), ()
+    while ready:
+        done = parameters[heappop(ready)]
+        ordered.append(done)
+        for i in children[done.name]:
+            missing[i].discard(done.name)
+            if not missing[i]:
+                heappush(ready, i)
+    waiting = {p.name: p for p, parents in zip(parameters, missing, strict=True) if parents}
+    return tuple(ordered), _circle(waiting) if waiting else ()
 
 
 def _parents(parameter: Parameter) -> set[str]:

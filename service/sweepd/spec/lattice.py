@@ -252,6 +252,10 @@ class _Axis:
 
     def _looked_up(self, digits: Digits, condition: Condition | None, absent: Any) -> Any:
         """Return what `condition` says of the value at each digit, or that value as a number."""
+        if isinstance(self.values, range):  # may be millions: worked out in one go
+            first, step = self.values.start, self.values.step
+            numbers = np.where(digits < 0, math.nan, first + step * digits.astype(np.float64))
+            return numbers if condition is None else condition.holds_of(numbers)
         work_out: Any = as_number if condition is None else condition.holds
         if len(self.values) > MOST_TIED:
             places, back = np.unique(digits, return_inverse=True)

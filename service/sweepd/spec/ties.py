@@ -22,9 +22,11 @@ from sweepd.spec.words import Path, nearest, show
 
 __all__ = ["tie"]
 
-_MOST_CONSTRAINTS = 50
+_MOST_CONSTRAINTS, _MOST_CONDITIONAL = 50, 500
 #: Points drawn of a space that cannot be counted: few, and if these are all alike, many.
 _FEW, _MANY = 1024, 2**17
+#: Numbers that are drawn at once, at most; parameters of a space that is counted, at most.
+_MOST_NUMBERS, _MOST_COUNTED = 2**24, 64
 #: A smaller share of allowed configs is worth a warning.
 _RARE = 1e-3
 
@@ -69,6 +71,10 @@ def _conditional(space: Space, data: Any, problems: Problems) -> Space:
             elif condition is not None:
                 for name in names:
                     found.setdefault(name, []).append(condition)
+    if len(found) > _MOST_CONDITIONAL:
+        words = f"{len(found)} parameters have conditions: at most {_MOST_CONDITIONAL}"
+        problems.error(path, words)
+        return space
     parameters = tuple(replace(p, when=tuple(found.get(p.name, ()))) for p in space.parameters)
     _, circle = parents_first(parameters)
     if circle:
@@ -192,13 +198,12 @@ def _wrong_names(constraint: Constraint, space: Space) -> Iterator[str]:
 
 def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
     """Note parameters that never exist, and constraints that nothing satisfies or breaks."""
-    for parameter in space.parameters:
+    for parameter, share, how in _shares_existing(space, is_grid=is_grid):
         path: Path = ("sweepd", "when", parameter.name)
-        share, how = _share_existing(space, parameter, is_grid=is_grid)
         if share == 0.0:
             note = problems.warn if how else problems.error
             note(path, f"never exists: its conditions are never all true{how}")
-        elif share == 1.0 and parameter.when:
+        elif share == 1.0:
             problems.warn(path, f"always exists: its conditions are always true{how}")
     shares = []
     for i, constraint in enumerate(space.constraints):
@@ -227,17 +232,29 @@ def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
         problems.error(("sweepd", block), words)
 
 
-def _share_existing(
-    space: Space, parameter: Parameter, *, is_grid: bool
-) -> tuple[float | None, str]:
-    """Return in which share of the configs a parameter exists, and how that was found if drawn."""
-    parents = {condition.parent for condition in parameter.when}
-    lattice = _lattice(space, parents, (), is_grid=is_grid)
-    share = lattice.share_existing(parameter) if lattice is not None else None
-    if share is not None or is_grid:
-        return share, ""
-    points = _draws(space, _MANY)
-    return float(space.existing_at(points)[parameter.name].mean()), _in_draws(_MANY)
+def _shares_existing(
+    space: Space, *, is_grid: bool
+) -> Iterator[tuple[Parameter, float | None, str]]:
+    """Yield in which share of the configs each parameter with conditions exists.
+
+    Beside it stands how that was found if it was drawn. None for a grid that cannot be counted.
+    """
+    conditional = [parameter for parameter in space.parameters if parameter.when]
+    uncounted: list[Parameter] = []
+    for parameter in conditional:
+        parents = {condition.parent for condition in parameter.when}
+        lattice = _lattice(space, parents, (), is_grid=is_grid)
+        share = lattice.share_existing(parameter) if lattice is not None else None
+        if share is not None or is_grid:
+            yield parameter, share, ""
+        else:
+            uncounted.append(parameter)
+    if uncounted:
+        part = _part(space, {parameter.name for parameter in uncounted})
+        points = _draws(part, _MANY)
+        exists = part.existing_at(points)
+        for parameter in uncounted:
+            yield parameter, float(exists[parameter.name].mean()), _in_draws(len(points))
 
 
 def _share_satisfied(
@@ -253,10 +270,11 @@ def _share_satisfied(
         return n_left / n_every, ""
     if is_grid:
         return None, ""
-    part = replace(space, constraints=constraints)
+    part = _part(space, names, constraints)
     share, n = 0.0, 0
-    for n in (_FEW, _MANY):
-        share = float(part.are_allowed(_draws(space, n)).mean())
+    for most in (_FEW, _MANY):
+        points = _draws(part, most)
+        share, n = float(part.are_allowed(points).mean()), len(points)
         if _RARE < share < 1.0:
             break
     return share, _in_draws(n)
@@ -266,17 +284,36 @@ def _lattice(
     space: Space, names: set[str], constraints: tuple[Constraint, ...], *, is_grid: bool
 ) -> Lattice | None:
     """Return the configs of some parameters and their parents alone; None if there is no end."""
-    for parameter in reversed(space.ordered):
-        if parameter.name in names:
-            names = names | {condition.parent for condition in parameter.when}
-    part = Space(tuple(p for p in space.parameters if p.name in names), constraints)
+    if len(_with_parents(space, names, most=_MOST_COUNTED)) > _MOST_COUNTED:
+        return None
+    part = _part(space, names, constraints)
     if is_grid:
         is_grid_of_all = all(p.distribution.grid_size is not None for p in part.parameters)
         return part.grid if is_grid_of_all else None
     return part.lattice
 
 
+def _part(space: Space, names: set[str], constraints: tuple[Constraint, ...] = ()) -> Space:
+    """Return the space of some parameters, and those that they hang on, alone."""
+    found = _with_parents(space, names)
+    return Space(tuple(p for p in space.parameters if p.name in found), constraints)
+
+
+def _with_parents(space: Space, names: set[str], *, most: float = math.inf) -> set[str]:
+    """Return names with those of all that they hang on; no more are looked for than `most`."""
+    found: set[str] = set()
+    left = list(names)
+    while left and len(found) <= most:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += [condition.parent for condition in space[name].when]
+    return found
+
+
 def _draws(space: Space, n: int) -> Array:
+    """Return at most n points of the unit cube: fewer where they have very many coordinates."""
+    n = max(_FEW, min(n, _MOST_NUMBERS // max(space.d, 1)))
     return np.random.default_rng(0).random((n, space.d))
 
 

@@ -292,6 +292,30 @@ def test_what_is_left_of_a_space_too_large_to_go_through_is_not_looked_for():
     assert left_over(Taken(space), start=0) is None
 
 
+def test_a_definition_costs_no_more_than_it_may_however_it_is_tied(refusal, text_of):
+    many = {f"p{i:04d}": {"min": 0.0, "max": 1.0} for i in range(502)}
+    chain = {f"p{i:04d}": {f"p{i + 1:04d}": {"min": 0.5}} for i in range(501)}
+    large = {"a": {"min": 0, "max": 500_000}, "b": {"min": 0.0, "max": 1.0}}
+
+    found = refusal(text_of(many, sweepd={"when": chain}))
+    warned = _warned(dict(list(many.items())[:301]), when=dict(list(chain.items())[:300]))
+    space = _space(large, when={"b": {"a": list(range(20_000))}})
+
+    assert found["sweepd.when"].message == "501 parameters have conditions: at most 500"
+    assert "among 55,738 that were drawn" in warned["sweepd.when.p0000"]
+    assert space.existing({"a": 20_000, "b": 0.5}) == {"a": 20_000}
+    assert space.existing({"a": 19_999, "b": 0.5}) == {"a": 19_999, "b": 0.5}
+
+
+def test_the_bands_of_early_termination_have_an_end(refusal, text_of):
+    rule = {"type": "hyperband", "max_iter": 10**9, "s": 10**9, "eta": 1.0000001}
+    x = {"x": {"min": 0.0, "max": 1.0}}
+
+    found = refusal(text_of(x, metric={"name": "loss"}, early_terminate=rule))
+
+    assert "more than 1000 bands" in found["early_terminate"].message
+
+
 def test_a_constraint_that_no_draw_satisfies_any_more_leaves_nothing_to_hand_out():
     space = _space({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
     space = replace(space, constraints=(parse_constraint("x < 0"),))
