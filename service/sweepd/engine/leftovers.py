@@ -4,9 +4,9 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from sweepd.store import Tx
 from sweepd.store.history_tables import deleted_run, history_column
-from sweepd.store.tables import curve, run, stream_line
+from sweepd.store.tables import curve, event, run, stream_line, sweep
 
-__all__ = ["is_any_left", "next_run_id", "sweep_up"]
+__all__ = ["is_any_left", "next_run_id", "next_sweep_id", "sweep_up"]
 
 #: Rows of one turn: what waits for the writer meanwhile waits some milliseconds.
 _AT_ONCE = 2_000
@@ -18,6 +18,14 @@ def next_run_id(tx: Tx) -> int:
     newest = select(func.max(run.c.id)).scalar_subquery()
     deleted = select(func.max(deleted_run.c.run_id)).scalar_subquery()
     found = tx.conn.execute(select(newest, deleted)).one()
+    return max(value or 0 for value in found) + 1
+
+
+def next_sweep_id(tx: Tx) -> int:
+    """Return the id of a new sweep: one that no sweep ever had, lest it read that one's events."""
+    newest = select(func.max(sweep.c.id)).scalar_subquery()
+    noted = select(func.max(event.c.sweep_id)).scalar_subquery()
+    found = tx.conn.execute(select(newest, noted)).one()
     return max(value or 0 for value in found) + 1
 
 

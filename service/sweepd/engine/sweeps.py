@@ -13,6 +13,7 @@ from sweepd.engine import (
     enqueued,
     events,
     exports,
+    leftovers,
     paging,
     prior_runs,
     projects,
@@ -95,6 +96,7 @@ def create_sweep(
     )
     sweep_id = tx.insert(
         t.sweep,
+        id=leftovers.next_sweep_id(tx),
         project_id=home.id,
         name=_free_name(tx),
         user_id=actor.author_id,

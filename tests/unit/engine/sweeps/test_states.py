@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import projects, sweeps
+from sweepd.engine import projects, replay, sweeps
 from sweepd.engine.access import Need
 from sweepd.errors import DefinitionError, IllegalMove, InvalidInput, NotFound
 from sweepd.states import RunState, SweepState
@@ -250,3 +250,15 @@ def test_deleted_sweep_takes_its_runs_and_sends_its_agents_away(lab):
     with pytest.raises(NotFound):
         lab.beat(agent)
     assert lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=sweep.id) == []
+
+
+def test_a_new_sweep_reads_no_event_of_a_deleted_one(lab):
+    old = lab.create()
+    lab.run(lab.register(old), 1.0)
+    lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=old.id)
+
+    new = lab.create()
+
+    log = lab.store.read_sync(replay.log_of, actor=lab.actor, sweep_id=new.id, need=Need.READ)
+    assert new.id != old.id
+    assert [kind for _, kind, _, _ in log.events if kind.startswith("trial.")] == []
