@@ -50,7 +50,7 @@ def test_every_key_of_the_language_is_read(parsed):
     [
         ("constraint", "did you mean constraints?"),
         ("whn", "did you mean when?"),
-        ("zzz", "seed, stop, warm_start, when"),
+        ("zzz", "seed, stop, timeout, warm_start, when"),
     ],
 )
 def test_a_misspelt_key_below_sweepd_is_told_with_the_nearest_of_all_its_keys(refusal, key, words):
