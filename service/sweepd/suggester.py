@@ -18,6 +18,8 @@ _log = logging.getLogger("sweepd.background")
 
 #: A computation that takes longer than this lets the second worker go on with the other sweeps.
 _LONG_S = 5.0
+#: How long a worker may take to start and to import a method of ours, on a machine that is busy.
+_START_S = 60.0
 #: The second worker is ended when it had nothing to do for so long: it holds 60 MB.
 _SPARE_S = 60.0
 
@@ -99,6 +101,9 @@ class Suggester:
         store = self._services.store
         self._computing.add(job.sweep_id)
         try:
+            if not worker.is_running:  # its start is no part of the computation's time
+                start_s = max(_START_S, self._timeout_s)
+                await worker.call(computing.prepare, job.method, timeout_s=start_s)
             answer = await worker.call(computing.compute, job, timeout_s=self._timeout_s)
         except ProcessDied as error:
             _log.warning("sweep %d: no suggestions from %s: %s", job.sweep_id, job.method, error)

@@ -53,7 +53,7 @@ class Worker:
         Raises:
             ProcessDied: in words, if the function raised, the process died, or time ran out.
         """
-        if not self._is_alive():
+        if not self.is_running:
             self._start()
         assert self._thread is not None
         assert self._pipe is not None
@@ -86,7 +86,9 @@ class Worker:
             self._pipe.close()
         self._pipe = self._process = self._thread = None
 
-    def _is_alive(self) -> bool:
+    @property
+    def is_running(self) -> bool:
+        """Return whether the next call finds a process, so that it need not start one."""
         return self._process is not None and self._process.is_alive()
 
     def _start(self) -> None:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweepd.engine import computing
 from sweepd.engine.computing import Answer, SuggestJob
 from sweepd.search import Trial
 from sweepd.suggester import Suggester
@@ -29,11 +28,14 @@ def asked(monkeypatch):
     asked = []
 
     class Answering:
+        is_running = False
+
         def __init__(self, **options):
             pass
 
         async def call(self, function, argument, *, timeout_s):
             asked.append(function.__name__)
+            self.is_running = True
             return Answer()
 
     monkeypatch.setattr("sweepd.suggester.Worker", Answering)
@@ -60,14 +62,15 @@ def compute():
     return compute
 
 
-def test_a_fit_is_rehearsed_once_after_the_first_suggestion(asked, compute):
+def test_a_worker_starts_in_its_own_time_and_rehearses_a_fit_once(asked, compute):
     compute(JOB, replace(JOB, sweep_id=2))
 
-    assert asked == [computing.compute.__name__, computing.rehearse.__name__, "compute"]
+    assert asked == ["prepare", "compute", "rehearse", "compute"]
 
 
 def test_nothing_is_rehearsed_where_trials_wait_or_the_method_is_not_ours(asked, compute):
     compute(replace(JOB, trials=(Trial({}, 1.0),)), replace(JOB, method="theirs"))
+    assert asked.pop(0) == "prepare"
 
     assert asked == ["compute", "compute"]
 

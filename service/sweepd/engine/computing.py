@@ -27,6 +27,7 @@ __all__ = [
     "instant",
     "is_instant",
     "load_method",
+    "prepare",
     "rehearse",
 ]
 
@@ -163,6 +164,12 @@ def compute_in(definition: Definition, job: SuggestJob) -> Answer:
     kept = Kept(len(told), _digest(told), memo)
     why = _explained(method, space, job, configs, memo)
     return Answer(tuple(configs), kept, why)
+
+
+def prepare(method: str) -> None:
+    """Import a method if it is ours: what a package adds may do anything, in its own time."""
+    if method in METHODS:
+        load_method(method)
 
 
 def rehearse(job: SuggestJob) -> None:
