@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,20 @@ STATUS = "query($s: String!) { sweepdSweep(name: $s) { state sweepdStatus { issu
 N_TRIALS = 36
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_nothing_that_was_answered_is_lost_and_no_trial_is_doubled(
-    seed: int, tmp_path: Path
-) -> None:
-    rng = random.Random(seed)
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service whose leases last six seconds."""
     service = Service(tmp_path / "data", SWEEPD_TIME_SCALE="0.1")
     service.start()
+    yield service
+    service.stop()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_that_was_answered_is_lost_and_no_trial_is_doubled(
+    seed: int, service: Service
+) -> None:
+    rng = random.Random(seed)
     ends = threading.Event()
     made = service.graphql(CREATE, config=DEFINITION % N_TRIALS)
     sweep = made["upsertSweep"]["sweep"]["name"]
@@ -44,9 +52,8 @@ def test_nothing_that_was_answered_is_lost_and_no_trial_is_doubled(
             one.join(120)
     finally:
         ends.set()
-        found = service.graphql(STATUS, s=sweep)["sweepdSweep"]
-        service.stop()
 
+    found = service.graphql(STATUS, s=sweep)["sweepdSweep"]
     assert [one.error for one in crowd if one.error is not None] == []
     assert sum(one.n_repeats for one in crowd) > 0, "no request was ever interrupted"
     assert found["state"] == "FINISHED"
