@@ -67,7 +67,7 @@ def run(name: str, seed: int) -> dict[str, object]:
     environment = {**os.environ, **(fault.settings or {}), fault.seed: str(seed)}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "3600", fault.test],
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-x", "--timeout", "3600", fault.test],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,

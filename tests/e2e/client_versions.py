@@ -62,7 +62,7 @@ def speaks(version: str, client: Path) -> bool:
 
 def run(client: Path, arguments: list[str], log: Path) -> "subprocess.Popen[bytes]":
     """Start the tests of the client's tier with one client, their output going into `log`."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     with log.open("wb") as output:
         return subprocess.Popen(
             [*command, *(arguments or ["tests/e2e/client"])],
