@@ -1,6 +1,5 @@
 """The front of a sweep with several metrics: the runs that no other run beats in all of them."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sweepd.results.select import (
     Selection,
     came_to,
     checked,
+    counted_whys,
     rule_of,
     runs_of,
     select,
@@ -60,10 +60,8 @@ class Front:
             f"the front of {ways}: {len(self.runs)} of {self.n_compared} finished runs, "
             f"each metric by its {self.rule} value"
         )
-        if self.excluded:
-            whys = Counter(entry.why for entry in self.excluded)
-            text += "; left out: " + ", ".join(f"{n} {why}" for why, n in sorted(whys.items()))
-        return text
+        whys = counted_whys(self.excluded)
+        return f"{text}; left out: {whys}" if whys else text
 
     def as_json(self, *, limit: int | None = None) -> dict[str, Any]:
         """Return the front as plain JSON values, cut at `limit` runs."""
@@ -106,8 +104,7 @@ def best_of(sweep_path: str, *, by: str | None = None, api: Any = None) -> Selec
             judged = _judge(run, goals, rule, bounds)
             (known if isinstance(judged, FrontRun) else excluded).append(judged)  # type: ignore[arg-type]
     if not known:
-        whys = Counter(entry.why for entry in excluded)
-        said = ", ".join(f"{n} {why}" for why, n in sorted(whys.items())) or "it has no runs"
+        said = counted_whys(excluded) or "it has no runs"
         raise NotFound(f"no run of the sweep {path} can be compared: {said}")
     points = [[signed(one.values[name], goal) for name, goal in goals.items()] for one in known]
     front = sorted(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ __all__ = [
     "Selection",
     "came_to",
     "checked",
+    "counted_whys",
     "rule_of",
     "runs_of",
     "select",
@@ -68,6 +69,12 @@ class Excluded:
     why: str
 
 
+def counted_whys(excluded: Sequence[Excluded]) -> str:
+    """Return how many runs were left out and why, as "2 crashed, 1 killed"; empty without any."""
+    whys = Counter(entry.why for entry in excluded)
+    return ", ".join(f"{n} {why}" for why, n in sorted(whys.items()))
+
+
 @dataclass(frozen=True)
 class Selection:
     """The runs of a sweep, best first, and the rule that says so."""
@@ -94,10 +101,8 @@ class Selection:
         )
         runs = _count(len(self.ranking), "finished run")
         text = f"{way} {self.metric} of {runs}, each by {at}"
-        if self.excluded:
-            whys = Counter(entry.why for entry in self.excluded)
-            text += "; left out: " + ", ".join(f"{n} {why}" for why, n in sorted(whys.items()))
-        return text
+        whys = counted_whys(self.excluded)
+        return f"{text}; left out: {whys}" if whys else text
 
     def as_json(self, *, limit: int | None = None) -> dict[str, Any]:
         """Return the selection as plain JSON values, the ranking cut at `limit` runs."""
@@ -156,8 +161,7 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
             judged = came_to(run, metric=name, goal=goal, rule=rule, bounds=bounds)
             (ranked if isinstance(judged, Ranked) else excluded).append(judged)  # type: ignore[arg-type]
     if not ranked:
-        whys = Counter(entry.why for entry in excluded)
-        said = ", ".join(f"{n} {why}" for why, n in sorted(whys.items())) or "it has no runs"
+        said = counted_whys(excluded) or "it has no runs"
         raise NotFound(f"no run of the sweep {path} can be ranked: {said}")
     ranked.sort(key=lambda run: signed(run.value, goal))  # stable: of equals the earlier
     return Selection(path, name, goal, rule, varied(config), tuple(ranked), tuple(excluded))
