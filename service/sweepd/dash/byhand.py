@@ -9,11 +9,12 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sweepd.dash.addressed import run_of, sweep_of
 from sweepd.dash.axes import bands_of
 from sweepd.dash.plain import dump
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, byhand, runs, sweeps, versions
+from sweepd.engine import agents, byhand, sweeps, versions
 from sweepd.engine import retry as engine_retry
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView
@@ -52,7 +53,7 @@ def fields(definition: Definition) -> list[dict[str, Any]]:
 
 async def enqueue(visit: Visit) -> Response:
     """Put a run of the form's values into the sweep."""
-    sweep = await _sweep(visit)
+    sweep = await sweep_of(visit, Need.WRITE)
     body = await _body(visit.request)
     given = body.get("values")
     if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
@@ -78,7 +79,7 @@ async def enqueue(visit: Visit) -> Response:
 
 async def list_versions(visit: Visit) -> Response:
     """Answer with every version of the definition."""
-    sweep = await _sweep(visit, Need.READ)
+    sweep = await sweep_of(visit, Need.READ)
     found = await visit.read(
         versions.list_versions, actor=visit.account, sweep_id=sweep.id, need=Need.READ
     )
@@ -87,7 +88,7 @@ async def list_versions(visit: Visit) -> Response:
 
 async def preview(visit: Visit) -> Response:
     """Answer with what a new definition would change."""
-    sweep = await _sweep(visit)
+    sweep = await sweep_of(visit, Need.WRITE)
     found = await visit.read(
         versions.preview_edit,
         actor=visit.account,
@@ -114,7 +115,7 @@ def change(
 
 async def edit(visit: Visit) -> Response:
     """Give the sweep a new definition."""
-    sweep = await _sweep(visit)
+    sweep = await sweep_of(visit, Need.WRITE)
     body = await _body(visit.request)
     view, warnings = await visit.write(
         change,
@@ -128,41 +129,23 @@ async def edit(visit: Visit) -> Response:
 
 async def release(visit: Visit) -> Response:
     """Take the place where an agent works out of quarantine."""
-    await _sweep(visit)
+    await sweep_of(visit, Need.WRITE)
     await visit.write(agents.release_slot, actor=visit.account, agent_id=visit["agent"])
     return json_text("{}")
 
 
 async def retry(visit: Visit) -> Response:
     """Put every failed trial of the sweep back."""
-    sweep = await _sweep(visit)
+    sweep = await sweep_of(visit, Need.WRITE)
     done = await visit.write(engine_retry.retry_sweep, actor=visit.account, sweep_id=sweep.id)
     return json_text(dump({"runs": done.runs}))
 
 
 async def retry_run(visit: Visit) -> Response:
     """Put a trial that failed back."""
-    run = await visit.read(
-        runs.get_run,
-        actor=visit.account,
-        need=Need.WRITE,
-        entity=visit["entity"],
-        project=visit["project"],
-        name=visit["name"],
-    )
+    run = await run_of(visit, Need.WRITE)
     done = await visit.write(engine_retry.retry_run, actor=visit.account, run_id=run.id)
     return json_text(dump({"runs": done.runs}))
-
-
-async def _sweep(visit: Visit, need: Need = Need.WRITE) -> SweepView:
-    return await visit.read(
-        sweeps.get_sweep,
-        actor=visit.account,
-        need=need,
-        entity=visit["entity"],
-        project=visit["project"],
-        name=visit["name"],
-    )
 
 
 def _definition(body: Mapping[str, Any]) -> str:

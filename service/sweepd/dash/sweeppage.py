@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from sweepd.dash import byhand, queries
+from sweepd.dash.addressed import sweep_of
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
@@ -95,14 +96,7 @@ async def data(visit: Visit) -> Response:
 
 async def importance(visit: Visit) -> Response:
     """Answer with which parameters matter, for the metric that the page asks for."""
-    view = await visit.read(
-        sweeps.get_sweep,
-        actor=visit.account,
-        need=Need.READ,
-        entity=visit["entity"],
-        project=visit["project"],
-        name=visit["name"],
-    )
+    view = await sweep_of(visit, Need.READ)
     query = visit.request.query_params
     found = await visit.services.importances.of(
         visit.read,
