@@ -18,6 +18,9 @@ from live import Service, wait_for
 
 KILL_S = float(os.environ.get("SWEEPD_KILL_S", "60"))
 N_POINTS = int(os.environ.get("SWEEPD_KILL_POINTS", "48"))
+N_SLOTS = 8
+#: Between two of a trial's four rows, so that the grid is not done before the killing is.
+PAUSE_S = KILL_S * N_SLOTS / N_POINTS / 4
 LEAST_KILLS = KILL_S / 20
 SEED = int(os.environ.get("SWEEPD_SEED", "0"))
 
@@ -26,10 +29,10 @@ SEED = int(os.environ.get("SWEEPD_SEED", "0"))
 def test_grid_is_complete_and_exact_after_many_kills(service: Service, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     folder = tmp_path / "work"
-    sweep = toy_grid.begin(service, folder, n_points=N_POINTS, pause=0.3)
+    sweep = toy_grid.begin(service, folder, n_points=N_POINTS, pause=PAUSE_S)
 
     n_kills = 0
-    with agent(service, sweep, folder, slots=8) as process:
+    with agent(service, sweep, folder, slots=N_SLOTS) as process:
         ends = time.monotonic() + KILL_S
         # at least so many kills, too, where a start takes long: on a busy machine
         while (time.monotonic() < ends or n_kills <= LEAST_KILLS) and process.poll() is None:
