@@ -9,7 +9,6 @@ from sweepd.engine import computing, suggest
 from sweepd.engine.services import Services
 from sweepd.errors import ProcessDied
 from sweepd.names import METHODS
-from sweepd.store import Tx
 from sweepd.worker import Worker
 
 __all__ = ["Suggester"]
@@ -74,10 +73,10 @@ class Suggester:
             return
         if time.monotonic() > self._spare_until:
             self._spare.stop()
-        again_at = await store.read(suggest.next_try_at)
+        again_in_s = await store.read(suggest.next_try_in)
         wait_s = min(_LONG_S, self._timeout_s / 2)
-        if again_at is not None:
-            wait_s = min(wait_s, max(0.01, again_at - store.read_sync(_now)))
+        if again_in_s is not None:
+            wait_s = min(wait_s, max(0.01, again_in_s))
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await store.wait_change(seen)
@@ -125,7 +124,3 @@ class Suggester:
             await worker.call(computing.rehearse, job, timeout_s=self._timeout_s)
         except ProcessDied as error:  # the sweep itself has its suggestions, and is told no more
             _log.info("%s failed at its rehearsal: %s", job.method, error)
-
-
-def _now(tx: Tx) -> float:
-    return tx.now

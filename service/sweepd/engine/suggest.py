@@ -26,7 +26,7 @@ from sweepd.states import AgentState, SweepState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["next_job", "next_try_at", "set_exhausted", "store"]
+__all__ = ["next_job", "next_try_in", "set_exhausted", "store"]
 
 _DEFAULT = Limits()
 _TOPIC = "search"
@@ -75,11 +75,11 @@ def next_job(
     return _job(tx, *found[min(wanted)[2]])
 
 
-def next_try_at(tx: Tx) -> float | None:
-    """Return when the next search that failed is asked again, None if none waits for that."""
+def next_try_in(tx: Tx) -> float | None:
+    """Return in how many seconds the next search that failed is asked again, None if none is."""
     again = _searching().with_only_columns(func.min(t.sweep.c.search_again_at))
-    found: float | None = tx.conn.scalar(again)
-    return found
+    at: float | None = tx.conn.scalar(again)
+    return None if at is None else max(0.0, at - tx.now)
 
 
 def store(
