@@ -2,7 +2,7 @@
 
 from sqlalchemy import delete, func, select, tuple_, update
 
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store.history_tables import deleted_run, history_column
 from sweepd.store.tables import curve, event, run, stream_line, sweep
 
@@ -11,13 +11,18 @@ __all__ = ["is_any_left", "next_run_id", "next_sweep_id", "sweep_up"]
 #: Rows of one turn: what waits for the writer meanwhile waits some milliseconds.
 _AT_ONCE = 2_000
 _COLUMNS_AT_ONCE = 50  # these are large
+_RUN_IDS = Prepared(
+    select(
+        select(func.max(run.c.id)).scalar_subquery().label("newest"),
+        select(func.max(deleted_run.c.run_id)).scalar_subquery().label("deleted"),
+    )
+)
 
 
 def next_run_id(tx: Tx) -> int:
     """Return the id of a new run: one that no run ever had, lest rows of that one be its own."""
-    newest = select(func.max(run.c.id)).scalar_subquery()
-    deleted = select(func.max(deleted_run.c.run_id)).scalar_subquery()
-    found = tx.conn.execute(select(newest, deleted)).one()
+    found = _RUN_IDS.row(tx)
+    assert found is not None, "a row of two maxima, whatever there is"
     return max(value or 0 for value in found) + 1
 
 
