@@ -14,7 +14,7 @@ def make(run_id, *, config, summary, **options):
         run.summary.update(summary)
 
 make("a", config={"lr": 0.1, "net": {"width": 8}, "opt": "adam"}, summary={"loss": 0.3},
-     tags=["t1", "t2"], group="g1", job_type="train", name="calm-heron")
+     tags=["t1", "t2"], group="g1", job_type="train", name="first-of-four")
 make("b", config={"lr": 0.2, "opt": "sgd"}, summary={"loss": 0.1, "val/acc": 0.9}, tags=["t2"],
      group="g1", job_type="eval")
 make("c", config={"lr": 0.3, "opt": "adam"}, summary={"loss": float("nan")}, group="g2")
@@ -38,8 +38,8 @@ found = {
     "in": names({"config.opt": {"$in": ["sgd", "lion"]}}),
     "nin": names({"config.opt": {"$nin": ["sgd", "lion"]}}),
     "exists": names({"config.lr": {"$exists": False}}),
-    "regex": names({"display_name": {"$regex": "^calm-.*"}}),
-    "displayName": names({"displayName": "calm-heron"}),
+    "regex": names({"display_name": {"$regex": "^first-of-.*"}}),
+    "displayName": names({"displayName": "first-of-four"}),
     "tags": names({"tags": "t2"}),
     "tags in": names({"tags": {"$in": ["t1"]}}),
     "no tags": names({"$or": [{"tags": None}, {"tags": {"$ne": "t2"}}]}),
