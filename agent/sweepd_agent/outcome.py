@@ -2,12 +2,11 @@
 
 import re
 import signal
-from pathlib import Path
 
 from sweepd.errors import Reason
 from sweepd_agent.api import Outcome
 
-__all__ = ["first_error_line", "judge", "oom_kills"]
+__all__ = ["first_error_line", "judge"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TRACEBACK = "Traceback (most recent call last):"
@@ -17,7 +16,11 @@ _OOM = re.compile(
     r"|DefaultCPUAllocator: (?:can't|not enough)|^MemoryError|std::bad_alloc",
     re.MULTILINE,
 )
+_WORKER_KILLED = re.compile(
+    r"killed by signal: Killed|BrokenProcessPool|died with <Signals\.SIGKILL"
+)
 _MESSAGE_LENGTH = 500
+_SHELL_SAYS_KILLED = 128 + signal.SIGKILL
 _PROGRAM_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
 )
@@ -33,7 +36,7 @@ def judge(
         error: why it could not be run at all, or None.
         tail: the last part of what it printed.
         asked: why it had been told to end, or None if it had not.
-        oom_kills: processes of this container that the kernel killed for memory meanwhile.
+        oom_kills: processes of its control group that the kernel killed for memory meanwhile.
     """
     if status is None:
         return Outcome(asked or Reason.CRASHED, message=error)
@@ -48,6 +51,9 @@ def judge(
     line = first_error_line(tail)
     if _OOM.search(tail):
         return Outcome(Reason.OUT_OF_MEMORY, code, number, line)
+    if oom_kills and (status == _SHELL_SAYS_KILLED or (code and _WORKER_KILLED.search(tail))):
+        words = "a process of it was killed: the memory limit was reached"
+        return Outcome(Reason.OUT_OF_MEMORY, code, None, f"{words}: {line}" if line else words)
     if number is None:
         return Outcome(Reason.ERROR, code, message=line or f"exit code {status}")
     words = f"killed by {_name_of(number)}"
@@ -74,16 +80,6 @@ def first_error_line(output: str) -> str | None:
     else:
         line = lines[-1] if lines else None
     return line[:_MESSAGE_LENGTH] if line else None
-
-
-def oom_kills() -> int:
-    """Return how many processes of this container the kernel has killed for memory so far."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.events").read_text()
-    except OSError:
-        return 0
-    counts = dict(line.split() for line in text.splitlines() if line.count(" ") == 1)
-    return int(counts.get("oom_kill", 0))
 
 
 def _name_of(number: int) -> str:

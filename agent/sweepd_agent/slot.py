@@ -24,8 +24,9 @@ from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
 from sweepd_agent.events import EventKind
 from sweepd_agent.log import TrialLog
+from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
-from sweepd_agent.outcome import judge, oom_kills
+from sweepd_agent.outcome import judge
 from sweepd_agent.processes import kill_run
 from sweepd_agent.telling import is_failure, trial_ended, trial_started
 from sweepd_agent.trial import prepare
@@ -49,7 +50,7 @@ class _Running:
     number: int
     log: TrialLog
     began: float
-    oom_kills: int
+    memory: KillWatch
     pid: int | None = None
     asked: Reason | None = None
     kill_at: float = float("inf")
@@ -229,7 +230,7 @@ class SlotWorker(threading.Thread):
         place = self._crew.place
         job = prepare(place, command, self._slot)
         log = TrialLog(place.log_path(command.run))
-        kills = oom_kills()
+        memory = KillWatch()
         number = None
         for _ in range(_STARTS):
             number = self._crew.nursery.start(job, log.write_fd, self._events.put)
@@ -242,7 +243,7 @@ class SlotWorker(threading.Thread):
             raise ProcessDied("the process that starts trials dies again and again")
         began, timeout_s = time.monotonic(), self._crew.options.trial_timeout_s
         late_at = float("inf") if timeout_s is None else began + timeout_s
-        return _Running(command, number, log, began, kills, late_at=late_at)
+        return _Running(command, number, log, began, memory, late_at=late_at)
 
     def _watch(self, running: _Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
@@ -260,6 +261,7 @@ class SlotWorker(threading.Thread):
                 return event
             if isinstance(event, Started):
                 running.pid = event.pid
+                running.memory.follow(event.pid)
                 facts = {"pid": event.pid, "mode": event.mode}
                 command = running.command
                 self._crew.report_event(
@@ -287,6 +289,8 @@ class SlotWorker(threading.Thread):
     def _beat_while(self, running: _Running) -> None:
         """Send a heartbeat of a busy slot. The trial goes on whatever becomes of it."""
         assert self._agent is not None
+        if running.pid is not None:
+            running.memory.follow(running.pid)  # its command may have moved it
         held = [running.command.run, *(command.run for command in self._backlog)]
         problem = None
         try:
@@ -318,7 +322,7 @@ class SlotWorker(threading.Thread):
             error=ended.error,
             tail="" if ended.status == 0 else running.log.tail(),
             asked=running.asked or (Reason.PREEMPTED if self._crew.is_ending else None),
-            oom_kills=oom_kills() - running.oom_kills,
+            oom_kills=running.memory.kills(),
         )
         if outcome.reason != Reason.TIMED_OUT:
             return outcome

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +21,17 @@ def agent(
     *,
     slots: int = 1,
     url: str | None = None,
+    before: Sequence[str] = (),
     **more: str,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run an agent of a sweep in a folder, by way of `url` if it is to reach the service there."""
+    """Run an agent of a sweep in a folder, by way of `url` if it is to reach the service there.
+
+    `before` is put before its command, which has to end up as the same process.
+    """
+    options = ["--gpus", "none", "--slots", str(slots)]
     with (folder / f"agent-{os.urandom(3).hex()}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd_agent", sweep, "--gpus", "none", "--slots", str(slots)],
+            [*before, sys.executable, "-m", "sweepd_agent", sweep, *options],
             env=service.environment(**({"WANDB_BASE_URL": url} if url else {}), **more),
             cwd=folder,
             stdin=subprocess.DEVNULL,

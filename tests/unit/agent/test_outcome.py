@@ -74,6 +74,28 @@ def test_kill_is_want_of_memory_where_the_kernel_says_so():
     assert judged(-9).reason == Reason.CRASHED
 
 
+@pytest.mark.parametrize(
+    ("status", "tail"),
+    [
+        (1, "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed. "),
+        (1, "concurrent.futures.process.BrokenProcessPool: A process in the process pool was ..."),
+        (1, "CalledProcessError: Command 'x' died with <Signals.SIGKILL: 9>."),
+        (137, ""),
+    ],
+    ids=["loader", "pool", "command", "shell"],
+)
+def test_kill_of_a_process_that_the_trial_started_is_want_of_memory_too(status, tail):
+    outcome = judged(status, tail=tail, oom_kills=1)
+
+    assert outcome.reason == Reason.OUT_OF_MEMORY
+    assert "the memory limit was reached" in outcome.message
+    assert judged(status, tail=tail).reason == Reason.ERROR
+
+
+def test_error_of_a_program_while_another_is_killed_for_memory_stays_an_error():
+    assert judged(1, tail="ValueError: bad", oom_kills=1).reason == Reason.ERROR
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
 def test_signals_that_a_program_causes_are_its_errors(number):
     outcome = judged(-number, tail="Fatal Python error: Segmentation fault")
