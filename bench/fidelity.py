@@ -1,13 +1,13 @@
 """Epochs that a search needs for a loss, with and without stop rules, on recorded learning curves.
 
-    python bench/fidelity.py                   # appends to bench/results/fidelity.jsonl, resumable
-    python bench/fidelity.py --report --docs   # the table, into docs/search.md
+    python bench/fidelity.py                   # into bench/results/*_fidelity.jsonl, resumable
+    python bench/fidelity.py --report --docs   # what came out, into docs/search.md
     python bench/fidelity.py --smoke           # a short one, for CI
 
-Eight workers train nets of `bench/results/digits_curves.npz` (made by `bench/fidelity_table.py`)
-under a simulated clock: every epoch takes one tick, and a worker whose net has ended asks for the
-next one. The budget is the epochs of all workers together; a promoted trial goes on where it was
-paused. Searches and stop rules are the service's own.
+Eight workers train nets of `bench/results/*_curves.npz` (made by `bench/fidelity_table.py`) under a
+simulated clock: every epoch takes one tick, and a worker whose net has ended asks for the next one.
+The budget is the epochs of all workers together; a promoted trial goes on where it was paused.
+Searches and stop rules are the service's own.
 
 What a search has reached is what its user gets: the lowest validation loss of any epoch so far.
 The target is what `bayes` without a stop rule reaches after 100 full trials, median over the seeds.
@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from curves.simulation import N_EPOCHS, RULES, SEARCHES, Simulation
-from curves.table import Table
+from curves.simulation import RULES, SEARCHES, Simulation
+from curves.table import N_EPOCHS, TABLES, Table, path_of
 
 HERE = Path(__file__).parent
-RESULTS, DOCS = HERE / "results" / "fidelity.jsonl", HERE.parent / "docs" / "search.md"
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs" / "search.md"
 N_SEEDS, N_TRIALS = 10, 100
 BUDGET = N_EPOCHS * N_TRIALS
 #: Every search goes on for so many epochs, a fifth of the budget; the loss is reported there.
@@ -93,13 +93,14 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         own.setdefault((row["search"], row["rule"]), []).append(row)
     target = target_of(rows)
-    own_first = np.median([epochs_to(row, target) for row in own[PLAIN]])
+    own_first = float(np.median([epochs_to(row, target) for row in own[PLAIN]]))
     lines = [
         f"Target {target:.4f}; plain `bayes` has it after {own_first:.0f} epochs, median.",
         "",
-        f"| search | stop rule | epochs to the target / {BUDGET}: mean | median | reached by "
+        f"| search | stop rule | epochs to the target / {BUDGET}: mean | median "
+        f"| / {own_first:.0f}: median | reached by "
         f"| loss at {LEAST} epochs | epochs a trial | ms a suggestion |",
-        "|---" * 8 + "|",
+        "|---" * 9 + "|",
     ]
     found = []
     for (search, rule), mine in own.items():
@@ -111,6 +112,7 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
             rule,
             f"{capped.mean():.2f} ± {_error(capped):.2f}",
             f"{median:.2f}" if np.isfinite(median) else "> 1",
+            f"{'' if np.isfinite(median) else '> '}{min(median, 1.0) * BUDGET / own_first:.2f}",
             f"{np.isfinite(ratios).sum()} of {len(mine)}",
             f"{losses.mean():.4f} ± {_error(losses):.4f}",
             f"{np.mean([row['epochs'] / row['trials'] for row in mine]):.1f}",
@@ -124,12 +126,11 @@ def _error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def write_docs(path: Path, table: str) -> None:
-    """Put the table between its marks on a documentation page."""
-    before, rest = path.read_text().split("<!-- bench/fidelity.py -->\n")
-    path.write_text(
-        before + "<!-- bench/fidelity.py -->\n" + table + rest[rest.index("<!-- end") :]
-    )
+def write_docs(path: Path, name: str, found: str) -> None:
+    """Put what was found on a table between its marks on a documentation page."""
+    mark = f"<!-- bench/fidelity.py {name} -->\n"
+    before, rest = path.read_text().split(mark)
+    path.write_text(before + mark + found + rest[rest.index("<!-- end") :])
 
 
 def smoke(table: Table) -> int:
@@ -150,7 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of NAME_fidelity.jsonl"
+    )
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES))
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
@@ -158,17 +162,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--docs", action="store_true", help="with --report: write docs/search.md")
     options = parser.parse_args(arguments)
-    if options.report:
-        table = report(read_results(options.results))
-        print(table)
-        if options.docs:
-            write_docs(DOCS, table)
-        return 0
-    if options.smoke:
-        return smoke(Table())
     cases = [(search, rule) for search in options.searches for rule in options.rules]
     cases = [case for case in cases if case != ("bayes, last values", "none")]
-    measure(options.results, Table(), cases=cases, seeds=options.seeds)
+    if options.smoke:
+        return max(smoke(Table(path_of(name))) for name in options.tables)
+    for name in options.tables:
+        path = options.results / f"{name}_fidelity.jsonl"
+        if not options.report:
+            measure(path, Table(path_of(name)), cases=cases, seeds=options.seeds)
+            continue
+        found = report(read_results(path))
+        print(f"{name}\n{found}")
+        if options.docs:
+            write_docs(DOCS, name, found)
     return 0
 
 

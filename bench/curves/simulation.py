@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from curves.table import Table
+from curves.table import N_EPOCHS, Table
 from sweepd.names import METHODS
 from sweepd.registry import Registry
 from sweepd.search import Curves, Memo, Method, Progress, StopRule, Trial, rungs
@@ -13,9 +13,9 @@ from sweepd.search.asha import Asha
 from sweepd.search.hyperband import Hyperband
 from sweepd.spec import Config
 
-__all__ = ["N_EPOCHS", "RULES", "SEARCHES", "Simulation"]
+__all__ = ["RULES", "SEARCHES", "Simulation"]
 
-N_WORKERS, N_EPOCHS = 8, 27
+N_WORKERS = 8
 
 RULES: dict[str, StopRule | None] = {
     "none": None,

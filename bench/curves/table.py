@@ -9,19 +9,28 @@ import numpy as np
 from sweepd.spec import Config
 from sweepd.spec.reading import read_definition
 
-__all__ = ["TABLE", "Grid", "Table", "save"]
+__all__ = ["N_EPOCHS", "TABLES", "Grid", "Table", "path_of", "save"]
 
 Grid = dict[str, list[Any]]
 
-TABLE = Path(__file__).parents[1] / "results" / "digits_curves.npz"
-#: Steps of the file to a factor e: 0.5 % each; and what stands for NaN.
-_STEPS, _LOST = 200, 30_000
+N_EPOCHS = 27
+#: The tables that there are; `curves/tasks.py` says what they are of.
+TABLES = ("digits",)
+#: Steps of a file to a factor e, unless it says: 0.5 % each; and what stands for NaN.
+_PRECISION, _LOST = 200, 30_000
 
 
-def save(path: Path, loss: np.ndarray, *, grid: Grid, seed: int) -> None:
+def path_of(name: str) -> Path:
+    """Return the file of a table."""
+    return Path(__file__).parents[1] / "results" / f"{name}_curves.npz"
+
+
+def save(
+    path: Path, loss: np.ndarray, *, grid: Grid, seed: int, precision: int = _PRECISION
+) -> None:
     """Write losses, shape (rows, epochs): log losses in steps, each less the epoch's before it."""
     known = np.isfinite(loss)
-    steps = np.round(_STEPS * np.log(np.where(known, np.maximum(loss, 1e-9), 1.0)))
+    steps = np.round(precision * np.log(np.where(known, np.maximum(loss, 1e-9), 1.0)))
     steps = np.where(known, steps, _LOST).astype(np.int64)
     high, low = np.divmod(np.diff(steps, axis=1, prepend=0), 256)
     np.savez_compressed(
@@ -30,6 +39,7 @@ def save(path: Path, loss: np.ndarray, *, grid: Grid, seed: int) -> None:
         high=high.astype(np.int16).T,
         grid=np.array(json.dumps(grid)),
         seed=np.array(seed),
+        precision=np.array(precision),
     )
 
 
@@ -40,11 +50,12 @@ class Table:
         path: what `save` has written.
     """
 
-    def __init__(self, path: Path = TABLE) -> None:
+    def __init__(self, path: Path) -> None:
         held = np.load(path)
+        precision = int(held["precision"]) if "precision" in held else _PRECISION
         differences = held["low"].T.astype(np.int64) + 256 * held["high"].T.astype(np.int64)
         steps = np.cumsum(differences, axis=1)
-        loss = np.exp(np.where(steps == _LOST, np.nan, steps / _STEPS))
+        loss = np.exp(np.where(steps == _LOST, np.nan, steps / precision))
         self.loss = np.round(loss, 6)
         self.grid: Grid = json.loads(str(held["grid"]))
         definition = {
