@@ -49,11 +49,19 @@ def test_statement_reads_no_table_from_end_to_end(database, name):
     assert [step for step in slow if "VIRTUAL TABLE" not in step] == []
 
 
-@pytest.mark.parametrize("name", ["engine.handouts._QUEUED", "engine.enqueued._FIRST"])
-def test_what_waits_is_found_without_reading_what_has_ended(database, name):
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        pytest.param("engine.handouts._QUEUED", "state", id="what waits, not what has ended"),
+        pytest.param("engine.enqueued._FIRST", "state", id="what was enqueued, likewise"),
+        pytest.param("engine.byhand._TWIN", "config_key", id="a configuration, not the others"),
+    ],
+)
+def test_what_is_looked_for_is_found_without_reading_the_rest(database, name, column):
     text, given = PREPARED[name]._text, PREPARED[name]._given
     values = {key: given.get(key, 1) for key in re.findall(r":(\w+)", text)}
 
     first, *_ = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
 
-    assert first == "SEARCH trial USING INDEX ix_trial_sweep_id_state (sweep_id=? AND state=?)"
+    index = f"ix_trial_sweep_id_{column}"
+    assert first == f"SEARCH trial USING INDEX {index} (sweep_id=? AND {column}=?)"

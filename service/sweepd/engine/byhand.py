@@ -1,28 +1,41 @@
-"""Configs that a person enqueues: completed, checked against the space, and put into the sweep."""
+"""Configs that a person enqueues: completed, checked against the space, and put into the sweep.
+
+The one thread that writes is to do no more than write: `check` does the rest beforehand.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from sweepd.engine import enqueued
 from sweepd.engine.access import Need
+from sweepd.engine.enqueued import Entry, Queue
 from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.texts import clean, clean_all
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, NotFound
-from sweepd.spec import Config, Space, nearest
-from sweepd.store import Tx
+from sweepd.spec import Config, Definition, Space, nearest
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["Enqueued", "base_config", "enqueue"]
+__all__ = ["Checked", "Enqueued", "base_config", "check", "enqueue"]
 
 _MOST_AT_ONCE = 1_000
 _MOST_WORDS = 50  # warnings of one request
 #: Instead of a run's id: the best run of the sweep so far.
 _BEST = "best"
+
+#: The trial that has had a config, the first if there are several.
+_TWIN = Prepared(
+    select(t.run.c.display_name)
+    .join(t.trial, t.trial.c.run_id == t.run.c.id)
+    .where(t.trial.c.sweep_id == bindparam("sweep"), t.trial.c.config_key == bindparam("key"))
+    .order_by(t.trial.c.id)  # not number, whose index SQLite would walk
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -33,16 +46,26 @@ class Enqueued:
     warnings: tuple[str, ...]
 
 
-def enqueue(
+@dataclass(frozen=True)
+class Checked:
+    """Configs as they will be written, and the definition (its text) that they are right for.
+
+    `entries` holds each with whether the space knows all of it, and what is odd about it.
+    """
+
+    definition: str
+    entries: tuple[tuple[Entry, bool, tuple[str, ...]], ...]
+
+
+def check(
     tx: Tx,
     *,
     actor: Account,
     sweep_id: int,
     configs: Sequence[Mapping[str, Any]],
     like: str | None = None,
-    display_name: str | None = None,
-) -> Enqueued:
-    """Put runs of these configs into a sweep, all of them or none; agents take them next.
+) -> Checked:
+    """Complete these configs and hold them against the space; nothing is written.
 
     Constants are filled in. A value that the space does not have is taken, with a warning: it runs,
     and teaches the search nothing.
@@ -53,42 +76,92 @@ def enqueue(
         sweep_id: the sweep.
         configs: flat ("opt.lr") or nested.
         like: a run of the sweep, or `best`, that gives what the configs leave out.
-        display_name: the runs'; numbered if there are several.
 
     Raises:
         InvalidInput: if a config leaves a parameter out, or is none.
         NotFound: if there is no such run.
-        Conflict: if the sweep takes no more runs.
         NotFound, Forbidden: as for the sweep.
     """
+    return _check(tx, _sweep(tx, actor, sweep_id), configs, like)
+
+
+def enqueue(
+    tx: Tx,
+    *,
+    actor: Account,
+    sweep_id: int,
+    configs: Sequence[Mapping[str, Any]],
+    like: str | None = None,
+    display_name: str | None = None,
+    checked: Checked | None = None,
+) -> Enqueued:
+    """Put runs of these configs into a sweep, all of them or none; agents take them next.
+
+    Args:
+        tx: the transaction.
+        actor: who asks.
+        sweep_id: the sweep.
+        configs: as `check` takes them.
+        like: likewise.
+        display_name: the runs'; numbered if there are several.
+        checked: what `check` returned of the same configs: it is not done again, unless the
+            sweep has been given another definition meanwhile.
+
+    Raises:
+        InvalidInput, NotFound, Forbidden: as `check`.
+        Conflict: if the sweep takes no more runs.
+    """
+    sweep = _sweep(tx, actor, sweep_id)
+    if checked is None or checked.definition != sweep.definition:
+        checked = _check(tx, sweep, configs, like)
+    n = len(checked.entries)
+    queue = Queue(tx, sweep_id=sweep_id, n=n, actor=actor.name)
+    made: list[str] = []
+    warnings: list[str] = []
+    for number, (entry, is_known, odd) in enumerate(checked.entries, 1):
+        warnings += odd
+        twin = _TWIN.row(tx, sweep=sweep_id, key=entry.key) if is_known else None
+        warnings += [f"{_label(number, n)}{twin[0]} has had this configuration"] if twin else []
+        name = f"{display_name} {number}" if display_name and n > 1 else display_name
+        made.append(queue.add(entry, display_name=name)[1])
+    more = len(warnings) - _MOST_WORDS
+    if more > 0:
+        warnings[_MOST_WORDS:] = [f"and {more} more warnings"]
+    return Enqueued(tuple(made), tuple(warnings))
+
+
+def _sweep(tx: Tx, actor: Account, sweep_id: int) -> Any:
     is_it = t.sweep.c.id == sweep_id
-    sweep = sweep_for(tx, is_it, actor=actor, need=Need.WRITE, label=f"with id {sweep_id}")
+    return sweep_for(tx, is_it, actor=actor, need=Need.WRITE, label=f"with id {sweep_id}")
+
+
+def _label(number: int, n: int) -> str:
+    return f"config {number}: " if n > 1 else ""
+
+
+def _check(tx: Tx, sweep: Any, configs: Sequence[Mapping[str, Any]], like: str | None) -> Checked:
     if not 0 < len(configs) <= _MOST_AT_ONCE:
         raise InvalidInput(f"{len(configs)} configs: must be 1 to {_MOST_AT_ONCE} at once")
     definition = definition_of(sweep.definition)
     space = definition.space
     if like == _BEST and definition.metrics:
         raise InvalidInput("a sweep of several metrics has a front, not one best: name a run of it")
-    base = base_config(tx, sweep_id=sweep_id, space=space, like=like) if like else {}
-    made: list[str] = []
-    warnings: list[str] = []
-    for number, given in enumerate(configs, 1):
-        label = f"config {number}: " if len(configs) > 1 else ""
-        config, odd = _checked(space, given, base, label)
-        is_known = all(name in space for name in config)
-        twin = _twin(tx, sweep_id, space.key(config)) if is_known else None
-        odd += [f"{label}{twin} has had this configuration"] if twin else []
-        warnings += odd
-        values = enqueued.values_of({k: {"value": v} for k, v in space.nest(config).items()})
-        name = f"{display_name} {number}" if display_name and len(configs) > 1 else display_name
-        _, run = enqueued.add(
-            tx, sweep_id=sweep_id, values=values, actor=actor.name, display_name=name
-        )
-        made.append(run)
-    more = len(warnings) - _MOST_WORDS
-    if more > 0:
-        warnings[_MOST_WORDS:] = [f"and {more} more warnings"]
-    return Enqueued(tuple(made), tuple(warnings))
+    base = base_config(tx, sweep_id=sweep.id, space=space, like=like) if like else {}
+    entries = tuple(
+        _entry(definition, given, base, _label(number, len(configs)))
+        for number, given in enumerate(configs, 1)
+    )
+    return Checked(sweep.definition, entries)
+
+
+def _entry(
+    definition: Definition, given: Mapping[str, Any], base: Config, label: str
+) -> tuple[Entry, bool, tuple[str, ...]]:
+    space = definition.space
+    config, odd = _checked(space, given, base, label)
+    values = enqueued.values_of({k: {"value": v} for k, v in space.nest(config).items()})
+    is_known = all(name in space for name in config)
+    return enqueued.entry_of(definition, values), is_known, tuple(odd)
 
 
 def base_config(tx: Tx, *, sweep_id: int, space: Space, like: str) -> Config:
@@ -177,14 +250,3 @@ def _flat(space: Space, given: Mapping[str, Any]) -> Config:
         is_nested = name not in space and inner and space.nest(inner) == {name: value}
         flat.update(inner if is_nested else {name: value})
     return flat
-
-
-def _twin(tx: Tx, sweep_id: int, key: str) -> str | None:
-    """Return the name of a trial that has had a config, None if there is none."""
-    query = (
-        select(t.run.c.display_name)
-        .join(t.trial, t.trial.c.run_id == t.run.c.id)
-        .where(t.trial.c.sweep_id == sweep_id, t.trial.c.config_key == key)
-    )
-    found: str | None = tx.conn.scalar(query.order_by(t.trial.c.number).limit(1))
-    return found

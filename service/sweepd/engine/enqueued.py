@@ -5,6 +5,7 @@ W&B's scheduler and controller search this way, and a person does who has an ide
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, select, update
@@ -21,7 +22,19 @@ from sweepd.states import RunState, SweepState, is_terminal
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["BY_ITSELF", "add", "begin", "drop", "drop_all", "first", "is_waiting", "values_of"]
+__all__ = [
+    "BY_ITSELF",
+    "Entry",
+    "Queue",
+    "add",
+    "begin",
+    "drop",
+    "drop_all",
+    "entry_of",
+    "first",
+    "is_waiting",
+    "values_of",
+]
 
 #: The agent of an attempt that a process began by itself: it called `wandb.init(id=…)`.
 BY_ITSELF = "no agent"
@@ -34,6 +47,21 @@ _FIRST = Prepared(
     .order_by(BY_NUMBER)
     .limit(1)
 )
+_NAME = Prepared(select(t.run.c.name).where(t.run.c.id == bindparam("run")))
+_CREATED = Prepared(
+    update(t.trial)
+    .where(t.trial.c.id == bindparam("trial"))
+    .values(created_event=bindparam("event"))
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A config as its trial is written: flat, in W&B's shape, and the text it is the same by."""
+
+    config: Config
+    nested: dict[str, Any]
+    key: str
 
 
 def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,6 +86,62 @@ def values_of(config: Mapping[str, Any]) -> dict[str, Any]:
 _WRAPPED = {"value", "desc"}
 
 
+def entry_of(definition: Definition, values: Mapping[str, Any]) -> Entry:
+    """Return these values (nested) as a trial of the definition has them."""
+    config, space = _flat(definition, values), definition.space
+    nested = space.nest(config) if space.is_conditional else dict(values)
+    return Entry(config, nested, _key(definition, config))
+
+
+class Queue:
+    """The end of a sweep's queue: looked at once, then given runs one after the other.
+
+    Args:
+        tx: the transaction.
+        sweep_id: the sweep.
+        n: how many runs are to be added.
+        actor: whose they are.
+
+    Raises:
+        Conflict: if the sweep has ended or takes no more, or ten thousand runs would wait.
+    """
+
+    def __init__(self, tx: Tx, *, sweep_id: int, n: int, actor: str) -> None:
+        self._tx, self._actor = tx, actor
+        self._sweep = sweep = _sweep(tx, sweep_id)
+        if is_terminal(SweepState(sweep.state)) or sweep.stop_reason is not None:
+            why = sweep.stop_reason or sweep.state.lower()
+            raise Conflict(f"sweep {sweep.name} takes no more runs: {why}")
+        waiting = select(func.count()).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
+        n_waiting = tx.conn.scalar(waiting) or 0
+        if n_waiting + n > _MAX_WAITING:
+            more = f" and takes no {n} more" if n_waiting < _MAX_WAITING else ""
+            raise Conflict(f"sweep {sweep.name} has {n_waiting} runs that wait for agents{more}")
+
+    @property
+    def definition(self) -> Definition:
+        """Return the sweep's definition."""
+        return definition_of(self._sweep.definition)
+
+    def add(self, entry: Entry, *, display_name: str | None = None) -> tuple[int, str]:
+        """Make a pending run; return the trial's id and the run's."""
+        tx = self._tx
+        trial_id, run_id = trials.add(
+            tx,
+            sweep=self._sweep,
+            config=entry.config,
+            nested=entry.nested,
+            key=entry.key,
+            origin="enqueued",
+            display_name=clean(display_name) if display_name else None,
+        )
+        event = _record(tx, self._sweep, run_id, "trial.enqueued", self._actor)
+        _CREATED.run(tx, trial=trial_id, event=event)
+        found = _NAME.row(tx, run=run_id)
+        assert found is not None, "it was made just now"
+        return trial_id, str(found[0])
+
+
 def add(
     tx: Tx,
     *,
@@ -74,30 +158,10 @@ def add(
         The trial's id and the run's.
 
     Raises:
-        Conflict: if the sweep has ended or takes no more, or ten thousand runs wait already.
+        Conflict: as `Queue`.
     """
-    sweep = _sweep(tx, sweep_id)
-    if is_terminal(SweepState(sweep.state)) or sweep.stop_reason is not None:
-        why = sweep.stop_reason or sweep.state.lower()
-        raise Conflict(f"sweep {sweep.name} takes no more runs: {why}")
-    waiting = select(func.count()).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
-    if (tx.conn.scalar(waiting) or 0) >= _MAX_WAITING:
-        raise Conflict(f"sweep {sweep.name} has {_MAX_WAITING} runs that wait for agents")
-    definition = definition_of(sweep.definition)
-    config, space = _flat(definition, values), definition.space
-    trial_id, run_id = trials.add(
-        tx,
-        sweep=sweep,
-        config=config,
-        nested=space.nest(config) if space.is_conditional else dict(values),
-        key=_key(definition, config),
-        origin="enqueued",
-        display_name=clean(display_name) if display_name else None,
-    )
-    run = tx.conn.scalar(select(t.run.c.name).where(t.run.c.id == run_id))
-    event = _record(tx, sweep, run_id, "trial.enqueued", actor)
-    tx.conn.execute(update(t.trial).where(t.trial.c.id == trial_id).values(created_event=event))
-    return trial_id, str(run)
+    queue = Queue(tx, sweep_id=sweep_id, n=1, actor=actor)
+    return queue.add(entry_of(queue.definition, values), display_name=display_name)
 
 
 def first(tx: Tx, sweep_id: int) -> int | None:

@@ -187,14 +187,15 @@ async def _preview_edit(sweep: SweepView, info: Info, config: str) -> EditPrevie
 
 async def _enqueue(root: None, info: Info, input: Mapping[str, Any]) -> byhand.Enqueued:
     context = info.context
-    return await context.write(
-        byhand.enqueue,
-        actor=context.account,
-        sweep_id=read_int_id("Sweep", input["id"]),
-        configs=read_list(input["configs"], "configs"),
-        like=input.get("like") or None,
-        display_name=input.get("displayName"),
-    )
+    asked: dict[str, Any] = {
+        "actor": context.account,
+        "sweep_id": read_int_id("Sweep", input["id"]),
+        "configs": read_list(input["configs"], "configs"),
+        "like": input.get("like") or None,
+    }
+    checked = await context.read(byhand.check, **asked)
+    title = input.get("displayName")
+    return await context.write(byhand.enqueue, **asked, display_name=title, checked=checked)
 
 
 async def _retry(root: None, info: Info, input: Mapping[str, Any]) -> retry.Retried:

@@ -1,6 +1,7 @@
 """A person enqueues configs of their own, and looks at an edit before making it."""
 
 import pytest
+from effort import at_most_calls
 
 from sweepd.engine import byhand, sweeps, versions
 from sweepd.engine.access import Need
@@ -131,6 +132,48 @@ sweepd:
     )
     assert broken.startswith("width * depth <= 16 is not so: it runs")
     assert lab.ask(lab.register(sweep)).config == {"opt": "adam", "width": 8, "depth": 2}
+
+
+def test_what_was_checked_beforehand_is_only_written(lab, texts):
+    sweep = lab.create(texts["random"])
+    asked = {
+        "actor": lab.actor,
+        "sweep_id": sweep.id,
+        "configs": [{"lr": i / 200} for i in range(100)],
+    }
+    checked = lab.store.read_sync(byhand.check, **asked)
+
+    def enqueue(tx):
+        with at_most_calls(400 * 100):
+            return byhand.enqueue(tx, **asked, checked=checked)
+
+    assert len(lab.write(enqueue).runs) == 100
+
+
+def test_what_was_checked_for_another_definition_is_checked_again(lab, texts):
+    sweep = lab.create(texts["random"])
+    asked = {"actor": lab.actor, "sweep_id": sweep.id, "configs": [{"lr": 0.9}]}
+    checked = lab.store.read_sync(byhand.check, **asked)
+    narrow = texts["random"].replace("max: 1.0", "max: 0.5")
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=narrow)
+
+    (warning,) = lab.write(byhand.enqueue, **asked, checked=checked).warnings
+
+    assert warning.startswith("lr is 0.9, not a number from 0 to 0.5: it runs")
+
+
+def test_more_than_may_wait_are_refused_whole(lab, enqueue, texts, monkeypatch):
+    monkeypatch.setattr("sweepd.engine.enqueued._MAX_WAITING", 3)
+    sweep = lab.create(texts["random"])
+    enqueue(sweep, {"lr": 0.1}, {"lr": 0.2})
+
+    with pytest.raises(Conflict, match="2 runs that wait for agents and takes no 2 more"):
+        enqueue(sweep, {"lr": 0.3}, {"lr": 0.4})
+    enqueue(sweep, {"lr": 0.3})
+    with pytest.raises(Conflict, match=r"has 3 runs that wait for agents$"):
+        enqueue(sweep, {"lr": 0.4})
+
+    assert len(lab.trials(sweep)) == 3
 
 
 def test_who_may_not_write_or_names_nothing_is_refused(lab, enqueue, texts, bob):
