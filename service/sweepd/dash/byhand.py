@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import agents, byhand, sweeps, versions
 from sweepd.engine import retry as engine_retry
 from sweepd.engine.access import Need
+from sweepd.engine.definitions import Sent, read_sent
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import Conflict, InvalidInput
 from sweepd.spec import Definition, read_value
@@ -65,13 +67,17 @@ async def enqueue(visit: Visit) -> Response:
         except InvalidInput as error:
             raise InvalidInput(f"{name}: {error}") from None
     like, title = body.get("like"), body.get("name")
+    asked: dict[str, Any] = {
+        "actor": visit.account,
+        "sweep_id": sweep.id,
+        "configs": [config],
+        "like": like if isinstance(like, str) and like else None,
+    }
     made = await visit.write(
         byhand.enqueue,
-        actor=visit.account,
-        sweep_id=sweep.id,
-        configs=[config],
-        like=like if isinstance(like, str) and like else None,
+        **asked,
         display_name=title.strip()[:200] or None if isinstance(title, str) else None,
+        checked=await visit.read(byhand.check, **asked),
     )
     run = {"run": made.runs[0], "url": address(sweep.entity, sweep.project, "runs", made.runs[0])}
     return json_text(dump({**run, "warnings": made.warnings}))
@@ -100,7 +106,7 @@ async def preview(visit: Visit) -> Response:
 
 
 def change(
-    tx: Tx, *, actor: Account, sweep_id: int, definition: str, version: object
+    tx: Tx, *, actor: Account, sweep_id: int, definition: Sent, version: object
 ) -> tuple[SweepView, list[str]]:
     """Give a sweep a new definition, if the present one is still the version that was edited.
 
@@ -117,11 +123,12 @@ async def edit(visit: Visit) -> Response:
     """Give the sweep a new definition."""
     sweep = await sweep_of(visit, Need.WRITE)
     body = await _body(visit.request)
+    definition = await to_thread.run_sync(read_sent, _definition(body))
     view, warnings = await visit.write(
         change,
         actor=visit.account,
         sweep_id=sweep.id,
-        definition=_definition(body),
+        definition=definition,
         version=body.get("version"),
     )
     return json_text(dump({"version": view.version, "warnings": warnings}))

@@ -21,13 +21,12 @@ from sweepd.engine import (
     warm_start,
 )
 from sweepd.engine.access import Need
+from sweepd.engine.definitions import Sent, read_sent
 from sweepd.engine.endings import clock_of, end_sweep, finish_if_done, sweep_row
 from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
-from sweepd.errors import DefinitionError, IllegalMove, InvalidInput, NotFound, Violation
-from sweepd.registry import missing_extra
-from sweepd.spec import Parsed, read_definition
+from sweepd.errors import IllegalMove, InvalidInput, NotFound
 from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -56,7 +55,7 @@ def create_sweep(
     actor: Account,
     entity: str | None = None,
     project: str | None = None,
-    definition: str,
+    definition: Sent | str,
     display_name: str | None = None,
     description: str | None = None,
     prior_runs_filters: str | None = None,
@@ -70,7 +69,7 @@ def create_sweep(
         actor: who asks.
         entity: the request's; else the definition's, else the actor's own.
         project: the request's; else the definition's, else W&B's default.
-        definition: YAML text.
+        definition: YAML text, read beforehand or not: a service reads it beforehand.
         display_name: the request's; else the definition's `name`.
         description: likewise.
         prior_runs_filters: the client's filter that names runs of the project to learn from.
@@ -83,7 +82,8 @@ def create_sweep(
             not theirs.
         InvalidInput, ProtocolError: for the filter of prior runs.
     """
-    parsed = _read(definition)
+    sent = read_sent(definition) if isinstance(definition, str) else definition
+    parsed = sent.parsed
     wanted = parsed.definition
     warnings = [str(warning) for warning in parsed.warnings]
     names = prior_runs.names_in(prior_runs_filters)
@@ -103,7 +103,7 @@ def create_sweep(
         state=SweepState.PENDING,
         display_name=display_name or wanted.name,
         description=description or wanted.description,
-        definition=definition,
+        definition=sent.text,
         method=wanted.method,
         run_cap=wanted.cap,
         seed=edits.draw_seed(tx, wanted),
@@ -128,7 +128,7 @@ def update_sweep(
     *,
     actor: Account,
     sweep_id: int,
-    definition: str | None = None,
+    definition: Sent | str | None = None,
     display_name: str | None = None,
     description: str | None = None,
     state: str | None = None,
@@ -148,10 +148,10 @@ def update_sweep(
     names = prior_runs.names_in(prior_runs_filters)
     warnings: list[str] = []
     values: dict[str, Any] = {}
-    if definition is not None and definition != sweep.definition:
-        parsed = _read(definition)
-        warnings = [str(warning) for warning in parsed.warnings]
-        values |= edits.edited(tx, sweep, definition, parsed.definition)
+    sent = read_sent(definition) if isinstance(definition, str) else definition
+    if sent is not None and sent.text != sweep.definition:
+        warnings = [str(warning) for warning in sent.parsed.warnings]
+        values |= edits.edited(tx, sweep, sent.text, sent.parsed.definition)
     asked = {"display_name": display_name, "description": description, "scheduler": scheduler}
     values |= {name: value for name, value in asked.items() if value is not None}
     if values:
@@ -171,16 +171,6 @@ def update_sweep(
     if state is not None:
         set_state(tx, actor=actor, sweep_id=sweep_id, state=state)
     return _one(tx, sweep_id), warnings
-
-
-def _read(text: str) -> Parsed:
-    """Return a definition that can be searched here; raise DefinitionError for any other."""
-    parsed = read_definition(text)
-    command = missing_extra(parsed.definition.method)
-    if command is not None:
-        words = f"{parsed.definition.method} needs packages that this service lacks: {command}"
-        raise DefinitionError([Violation("method", words)])
-    return parsed
 
 
 def enqueue_run(

@@ -4,8 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from anyio import to_thread
+
 from sweepd.engine import agents, runs, sweeps
 from sweepd.engine.access import Need
+from sweepd.engine.definitions import read_sent
 from sweepd.engine.sweepviews import scheduler_run
 from sweepd.engine.views import AgentView, Page, RunView, SweepView
 from sweepd.errors import ProtocolError
@@ -39,12 +42,13 @@ async def _create(context: Context, input: Mapping[str, Any]) -> tuple[SweepView
         raise ProtocolError("a new sweep needs its definition: `config`, in YAML")
     if read_object(input.get("launchScheduler"), "launchScheduler"):
         raise ProtocolError("launch is not supported: start agents with `wandb agent SWEEP`")
+    definition = await to_thread.run_sync(read_sent, input["config"])
     return await context.write(
         sweeps.create_sweep,
         actor=context.account,
         entity=input.get("entityName") or None,
         project=input.get("projectName") or None,
-        definition=input["config"],
+        definition=definition,
         display_name=input.get("displayName"),
         description=input.get("description"),
         prior_runs_filters=input.get("priorRunsFilters"),
@@ -54,11 +58,13 @@ async def _create(context: Context, input: Mapping[str, Any]) -> tuple[SweepView
 
 
 async def _update(context: Context, input: Mapping[str, Any]) -> tuple[SweepView, list[str]]:
+    text = input.get("config")
+    definition = None if text is None else await to_thread.run_sync(read_sent, text)
     return await context.write(
         sweeps.update_sweep,
         actor=context.account,
         sweep_id=read_int_id("Sweep", input["id"]),
-        definition=input.get("config"),
+        definition=definition,
         display_name=input.get("displayName"),
         description=input.get("description"),
         state=input.get("state"),
