@@ -467,3 +467,16 @@ def test_links_are_built_from_the_address_that_the_client_can_reach(
     configured = Services(store=service.store, public_url="https://sweeps.example.org")
 
     assert base_url(Request(scope), configured, also_at=("http://service:8080",)) == expected
+
+
+def test_output_file_of_any_size_is_kept_by_its_ends(put, listed, stranger):
+    letters = b"".join(letter * (10 << 20) for letter in (b"a", b"b", b"c", b"d", b"e", b"f", b"g"))
+
+    put("output.log", b"the start" + letters + b"the error")
+
+    (file,) = listed(fileNames=["output.log"])
+    kept = stranger.request("GET", file["url"]).content
+    assert len(kept) == file["sizeBytes"] < 65 << 20
+    assert kept.startswith(b"the startaaa")
+    assert kept.endswith(b"gggthe error")
+    assert b"\n[... 6,291,474 bytes left out: of a run's output the first 48 MiB" in kept

@@ -66,7 +66,8 @@ def rewind(
     changed = _history_columns(tx, run.id, old_summary=run.summary)
     reached_at = json.loads(changed["summary"]).get("_timestamp")
     _rewind_events(tx, run.id, layer, reached_at)
-    changed |= {"history_lines": _n_lines(tx, run.id), "event_lines": 0, "log_lines": 0}
+    changed |= {"history_lines": _n_lines(tx, run.id), "event_lines": 0}
+    changed |= {"log_lines": 0, "log_size": 0, "log_head": None}
     tx.conn.execute(update(t.run).where(t.run.c.id == run.id).values(changed))
     exports.rewritten(tx, run_id=run.id)
     lease = trials.lease_of_run(tx, run.id)

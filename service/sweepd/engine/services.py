@@ -34,6 +34,8 @@ class Limits:
     max_canary_s: float = 1800.0  # the longest pause between two canaries
     max_canaries: int = 5  # that fail on every slot before the sweep is given up
     max_prepared: int = 64  # suggestions prepared ahead for one sweep
+    log_head_size: int = 48 << 20  # characters of a run's console that are kept of its beginning
+    log_tail_size: int = 16 << 20  # and of its end; what is between the two is left out
 
     def scaled(self, time_scale: float) -> "Limits":
         """Return the same limits with every duration multiplied by `time_scale`."""

@@ -9,6 +9,7 @@ from sweepd.errors import ProtocolError
 
 __all__ = [
     "CONSOLE",
+    "CONSOLE_FILE",
     "EVENTS",
     "HISTORY",
     "MAX_LINE",
@@ -22,7 +23,8 @@ HISTORY, EVENTS, CONSOLE = 0, 1, 2  # stream_line.stream
 MAX_LINE = 2**31 - 1  # lines of one stream: their number leaves as a GraphQL Int
 
 _HISTORY_FILE, _EVENTS_FILE = "wandb-history.jsonl", "wandb-events.jsonl"
-_SUMMARY_FILE, _CONSOLE_FILE = "wandb-summary.json", "output.log"
+_SUMMARY_FILE = "wandb-summary.json"
+CONSOLE_FILE = "output.log"
 
 
 class Row(NamedTuple):
@@ -88,7 +90,7 @@ def parse_body(data: bytes | str) -> StreamBody:
         events=_rows(events),
         history_end=_end(history),
         events_end=_end(events),
-        console=chunks.get(_CONSOLE_FILE),
+        console=chunks.get(CONSOLE_FILE),
         summary=_summary(summary.content[-1]) if summary and summary.content else None,
         is_preempting=body.get("preempting") is True,
         is_complete=body.get("complete") is True,

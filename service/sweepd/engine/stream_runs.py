@@ -28,6 +28,8 @@ class StreamRun(NamedTuple):
     history_lines: int
     event_lines: int
     log_lines: int
+    log_size: int
+    log_head: int | None
     history_keys: str | None
     last_step: int | None
     late_summary: str | None  # of a run that has ended
@@ -63,6 +65,8 @@ _FIND = Prepared(
                 t.run.c.history_lines,
                 t.run.c.event_lines,
                 t.run.c.log_lines,
+                t.run.c.log_size,
+                t.run.c.log_head,
                 t.run.c.history_keys,
                 t.run.c.last_step,
                 case((t.run.c.state.not_in(sorted(LIVE)), t.run.c.summary)),
@@ -89,6 +93,8 @@ _CHANGED = (
     "event_lines",
     "system_metrics",
     "log_lines",
+    "log_size",
+    "log_head",
     "summary",
 )
 

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
 
-from sweepd.engine import access, comebacks, events, exports, outcomes, shared, stream_runs
+from sweepd.engine import (
+    access,
+    comebacks,
+    console_limit,
+    events,
+    exports,
+    outcomes,
+    shared,
+    stream_runs,
+)
 from sweepd.engine.access import Need
 from sweepd.engine.accounts import account_by_key
 from sweepd.engine.key_stats import KeyStats
@@ -236,10 +245,13 @@ def _gather(tx: Tx, run: StreamRun, post: Post, gathered: _Gathered) -> list[Row
     if body.events_end > run.event_lines:
         changed["event_lines"] = body.events_end
     if body.console is not None and body.console.content:
+        sizes, has_room = console_limit.make_room(tx, run, body.console, limits=post.limits)
         gathered.lines += [
             Line(run.id, CONSOLE, line, run.attempt, None, clean(text))
             for line, text in enumerate(body.console.content, start=body.console.offset)
+            if has_room
         ]
+        changed |= sizes
         end = body.console.offset + len(body.console.content)
         changed["log_lines"] = max(end, run.log_lines)
     if body.summary is not None:

@@ -236,6 +236,8 @@ run = Table(
     Column("history_lines", Integer, nullable=False, server_default="0"),  # highest line + 1
     Column("event_lines", Integer, nullable=False, server_default="0"),
     Column("log_lines", Integer, nullable=False, server_default="0"),
+    Column("log_size", Integer, nullable=False, server_default="0"),  # characters that are kept
+    Column("log_head", Integer),  # the line from which on lines are left out
     Column("last_step", Integer),
     Column("exit_code", Integer),
     Column("stop_requested", Text),  # null, or who or what asked for it

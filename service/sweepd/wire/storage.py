@@ -14,12 +14,14 @@ from sweepd.engine import exports, files, link_holders, links
 from sweepd.engine.access import Need
 from sweepd.engine.link_holders import Target
 from sweepd.engine.services import Services
+from sweepd.engine.stream_bodies import CONSOLE_FILE
 from sweepd.engine.views import FileView
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.store import Blobs, BlobWriter, Written
 from sweepd.wire.bodies import BodyTooLarge
 from sweepd.wire.context import Context
 from sweepd.wire.looks import look_of
+from sweepd.wire.middle import Middle
 from sweepd.wire.sending import send_file
 
 __all__ = [
@@ -86,7 +88,8 @@ def _path(run_id: int, name: str) -> str:
 async def upload(request: Request, services: Services) -> Response:
     """Take the bytes of a file, whole or not at all, and register it."""
     run_id, name = _checked(request, services, method="PUT")
-    written = await receive(request, services.store.blobs)
+    middle = Middle(services.limits) if files.check_name(name) == CONSOLE_FILE else None
+    written = await receive(request, services.store.blobs, middle=middle)
     mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
     blobs = services.store.blobs
     try:
@@ -102,8 +105,12 @@ async def upload(request: Request, services: Services) -> Response:
     return Response(status_code=200, headers={"ETag": f'"{written.md5}"'})
 
 
-async def receive(request: Request, blobs: Blobs, *, limit: int | None = None) -> Written:
+async def receive(
+    request: Request, blobs: Blobs, *, limit: int | None = None, middle: Middle | None = None
+) -> Written:
     """Write a body to the disk in large pieces; a slow disk slows the sender down.
+
+    With a `middle`, what that leaves out is not written.
 
     Raises:
         BodyTooLarge: as soon as more than `limit` bytes have come.
@@ -119,13 +126,15 @@ async def receive(request: Request, blobs: Blobs, *, limit: int | None = None) -
                 raise BodyTooLarge(
                     f"the body is larger than {limit / 2**20:.0f} MiB, the most allowed"
                 )
-            pending += chunk
+            pending += middle.take(chunk) if middle is not None else chunk
             if len(pending) >= _CHUNK:
                 writer = writer or opened.enter_context(blobs.writer())
                 await to_thread.run_sync(writer.write, bytes(pending))
                 pending.clear()
         if expected is not None and expected != str(size):
             raise ProtocolError(f"{size} bytes arrived of {expected}")
+        if middle is not None:
+            pending += middle.rest()
         if writer is None:
             return await to_thread.run_sync(_write, blobs, bytes(pending))
         return await to_thread.run_sync(_finish, writer, bytes(pending))

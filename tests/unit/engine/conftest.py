@@ -78,7 +78,7 @@ def stream(store, alice):
     """Sends a file_stream request for one of alice's runs; returns the reply."""
 
     def stream(run, *, history=None, events=None, console=None, summary=None, offset=0, **rest):
-        lease = {name: rest.pop(name) for name in ("attempt", "token") if name in rest}
+        lease = {name: rest.pop(name) for name in ("attempt", "token", "limits") if name in rest}
         named = {
             "wandb-history.jsonl": history,
             "wandb-events.jsonl": events,
