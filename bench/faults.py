@@ -54,6 +54,9 @@ FAULTS = {
     "errors and lost answers": Fault(
         "tests/fault/test_network.py::test_sweep_is_exact_over_a_network_of_errors_and_lost_answers"
     ),
+    "host that vanishes": Fault(
+        "tests/fault/test_network.py::test_trials_of_a_host_whose_link_goes_down_go_to_another_one"
+    ),
     "people's commands": Fault("tests/fault/test_people.py"),
     "state machine": Fault(
         "tests/unit/engine/sweeps/test_machine.py", "SWEEPD_MACHINE_SEED", {"SWEEPD_MACHINE": "8"}

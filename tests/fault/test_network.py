@@ -12,6 +12,7 @@ from crew import agent
 from live import Service, wait_for
 from seeds import SEEDS
 from silent_network import silent_network
+from vanishing_host import vanishing_host
 
 N_TRIALS = 8
 
@@ -89,6 +90,32 @@ def test_trials_of_a_host_that_vanishes_go_to_another_one(service: Service, tmp_
     ):
         wait_for("three running trials", lambda: service.status(sweep, folder)["running"] == 3)
         network.fall_silent()
+        with agent(service, sweep, folder, slots=2) as process:
+            wait_for("the agent's exit", lambda: process.poll() is not None, seconds=200)
+        gone.kill()
+
+    assert process.returncode == 0
+    toy_grid.check(service, sweep, n_points=N_TRIALS)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_trials_of_a_host_whose_link_goes_down_go_to_another_one(
+    seed: int, service: Service, tmp_path: Path
+) -> None:
+    n_before = random.Random(seed).randrange(4)
+    folder = tmp_path / "work"
+    sweep = toy_grid.begin(service, folder, n_points=N_TRIALS, pause=0.3)
+    elsewhere = folder.with_name("elsewhere")
+    shutil.copytree(folder, elsewhere)
+
+    with (
+        vanishing_host(service.port, tmp_path) as host,
+        agent(service, sweep, elsewhere, slots=3, url=host.url, before=host.before) as gone,
+    ):
+        wait_for("finished trials", lambda: service.status(sweep, folder)["finished"] >= n_before)
+        wait_for("running trials", lambda: service.status(sweep, folder)["running"] > 0)
+        host.vanish()
         with agent(service, sweep, folder, slots=2) as process:
             wait_for("the agent's exit", lambda: process.poll() is not None, seconds=200)
         gone.kill()
