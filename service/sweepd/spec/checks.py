@@ -9,6 +9,7 @@ from sweepd.spec.definition import Definition, EarlyTerminate, Timeout
 from sweepd.spec.distributions import Categorical, Constant
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Config, Space, grid_size
+from sweepd.spec.unread import Unread
 from sweepd.spec.words import Path, nearest, show
 
 __all__ = ["check_command", "check_hyperband", "check_initial", "check_whole"]
@@ -149,13 +150,20 @@ def _check_rounds(first: int, space: Space, problems: Problems) -> None:
             problems.warn(("early_terminate",), words)
 
 
-def check_initial(entries: Sequence[Any], problems: Problems, *, space: Space) -> list[Config]:
-    """Return `sweepd.initial` as whole flat configs, noting what is outside the space."""
+def check_initial(
+    entries: Sequence[Any], problems: Problems, *, space: Space, unread: Unread
+) -> list[Config]:
+    """Return `sweepd.initial` as whole flat configs, noting what is outside the space.
+
+    Of the parameters that are unread, and so not in the space, nothing is said.
+    """
     path: Path = ("sweepd", "initial")
     configs: list[Config] = []
     seen: set[str] = set()
     for i, entry in enumerate(entries):
-        config = _initial(entry, (*path, i), space, problems)
+        config = _initial(entry, (*path, i), space, problems, unread)
+        if unread:
+            continue  # what there is of it may be like another that is not the same
         if config is not None:
             configs.append(config)
             key = space.key(config)
@@ -165,12 +173,14 @@ def check_initial(entries: Sequence[Any], problems: Problems, *, space: Space) -
     return configs
 
 
-def _initial(entry: Any, path: Path, space: Space, problems: Problems) -> Config | None:
+def _initial(
+    entry: Any, path: Path, space: Space, problems: Problems, unread: Unread
+) -> Config | None:
     if not isinstance(entry, Mapping):
         problems.error(path, f"must be a mapping of parameters to values, not {show(entry)}")
         return None
     given: dict[str, tuple[Any, Path]] = {}
-    is_right = _collect(entry, path, "", space, given, problems)
+    is_right = _collect(entry, path, "", space, given, problems, unread)
     config: Config = {}
     missing: list[str] = []
     for parameter in space.ordered:
@@ -214,6 +224,7 @@ def _collect(
     space: Space,
     given: dict[str, tuple[Any, Path]],
     problems: Problems,
+    unread: Unread,
 ) -> bool:
     """Fill `given` from a flat or nested config; return whether every name is known."""
     is_right = True
@@ -224,8 +235,8 @@ def _collect(
         elif isinstance(value, Mapping) and any(
             parameter.name.startswith(f"{name}.") for parameter in space.parameters
         ):
-            is_right &= _collect(value, (*path, key), f"{name}.", space, given, problems)
-        else:
+            is_right &= _collect(value, (*path, key), f"{name}.", space, given, problems, unread)
+        elif not unread.is_within(name):
             names = [parameter.name for parameter in space.parameters]
             hint = nearest(name, names) or f"; known: {', '.join(names)}"
             problems.error((*path, key), f"there is no such parameter{hint}")

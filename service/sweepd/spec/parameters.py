@@ -12,6 +12,7 @@ from sweepd.spec.laws import LAWS, Form
 from sweepd.spec.numeric import LogUniform, Numeric, Uniform
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Parameter, Space
+from sweepd.spec.unread import Unread
 from sweepd.spec.words import Path, nearest, path_text, show
 
 __all__ = ["read_parameters"]
@@ -43,15 +44,17 @@ _LAW_SYNONYMS = {
 _MAX_POINTS = 1_000_000
 
 
-def read_parameters(data: Any, problems: Problems, *, is_grid: bool) -> Space:
-    """Return the space of a `parameters:` block, noting every problem of it.
+def read_parameters(data: Any, problems: Problems, *, is_grid: bool) -> tuple[Space, Unread]:
+    """Return the space of a `parameters:` block, noting every problem of it, and what is not in it.
 
     Parameters with problems are left out of the space. Where min and max differ in kind, the
     distribution they mean is written into `data`, since W&B's client refuses to guess it.
     """
     reader = _Reader(problems, is_grid=is_grid)
     reader.group(data, ("parameters",))
-    return Space(tuple(sorted(reader.found, key=lambda parameter: parameter.path)))
+    unread = Unread(reader.unread)
+    found = [parameter for parameter in reader.found if not unread.covers(parameter.name)]
+    return Space(tuple(sorted(found, key=lambda parameter: parameter.path))), unread
 
 
 class _Reader:
@@ -60,16 +63,24 @@ class _Reader:
         self._is_grid = is_grid
         self._by_name: dict[str, Path] = {}
         self.found: list[Parameter] = []
+        self.unread: set[str] = set()
 
     def group(self, data: Any, path: Path, names: tuple[str, ...] = ()) -> None:
         """Read a mapping of names to parameters, at any depth."""
-        if not isinstance(data, Mapping):
-            self._problems.error(path, f"must be a mapping of names, not {show(data)}")
-        elif not data:
-            self._problems.error(path, "must name at least one parameter")
-        else:
+        if isinstance(data, Mapping) and data:
             for name, spec in data.items():
-                self._parameter(name, spec, (*path, name), (*names, name))
+                where, before = (*path, name), self._problems.n_errors
+                self._parameter(name, spec, where, (*names, name))
+                is_group = isinstance(spec, Mapping) and "parameters" in spec
+                is_wrong = self._problems.n_errors > before or self._problems.has_failed(where)
+                if is_wrong and not is_group:
+                    self.unread.add(".".join((*names, name)))
+            return
+        wrong = "must name at least one parameter"
+        if not isinstance(data, Mapping):
+            wrong = f"must be a mapping of names, not {show(data)}"
+        self._problems.error(path, wrong)
+        self.unread.add(".".join(names))
 
     def _parameter(self, name: str, spec: Any, path: Path, names: tuple[str, ...]) -> None:
         if not _NAME.fullmatch(name):

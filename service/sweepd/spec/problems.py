@@ -34,6 +34,18 @@ class Problems:
         self._errors = list(document.errors)
         self._warnings = list(document.warnings)
         self.allow_unknown = allow_unknown
+        self._around_failed = {
+            path[:length] for path in document.failed for length in range(1, len(path) + 1)
+        }
+
+    @property
+    def n_errors(self) -> int:
+        """How many there are, listed or not."""
+        return len(self._errors)
+
+    def has_failed(self, path: Path) -> bool:
+        """Return whether the document could not read what stands at a path, or something in it."""
+        return path in self._around_failed
 
     @property
     def errors(self) -> tuple[Violation, ...]:

@@ -19,6 +19,7 @@ from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
 from sweepd.spec.stops import STOPS, read_stops
 from sweepd.spec.ties import tie
+from sweepd.spec.unread import Unread
 from sweepd.spec.words import Path, nearest, path_text, show
 
 __all__ = ["KEYS", "Parsed", "read_definition"]
@@ -112,18 +113,18 @@ class _Reader:
         """Return the definition, or None with the problems noted."""
         self._top_level()
         method = self._method()
-        space = self._space(method)
+        space, unread = self._space(method)
         metric = self._metric(method)
         self._elsewhere(method)
         parts = {
             "method": method or "random",
-            "space": space or Space(()),
+            "space": space,
             "metric": metric,
             "metrics": self._metrics(method),
             "early_terminate": self._early_terminate(space),
             "controller": self._controller(),
             "scheduler": self._scheduler(method),
-            "own": self._own(space, metric),
+            "own": self._own(space, unread, metric),
             "parameters": _mapping(self._given.get("parameters")),
             "raw": self._raw,
         }
@@ -184,22 +185,22 @@ class _Reader:
         unknown = [other for other in self._raw if other not in KEYS][:_MAX_UNKNOWN]
         return any(nearest(other, KEYS) == nearest(key, [key]) for other in unknown)
 
-    def _space(self, method: str | None) -> Space | None:
-        """Return the space; None if it has problems, so that nothing is checked against it."""
+    def _space(self, method: str | None) -> tuple[Space, Unread]:
+        """Return the space, and the parameters that are not in it because of problems."""
         scheduler = self._given.get("scheduler")
         if "parameters" not in self._given:
             if not (isinstance(scheduler, Mapping) and scheduler.get("search_space")):
                 if not self._is_misspelt("parameters"):
                     self._problems.error((), "needs parameters: what to search over")
-                return None
-            return Space(())
-        before = len(self._problems.errors)
+                return Space(()), Unread([""])
+            return Space(()), Unread()
         is_grid = method == "grid"
-        space = read_parameters(self._given["parameters"], self._problems, is_grid=is_grid)
+        data = self._given["parameters"]
+        space, unread = read_parameters(data, self._problems, is_grid=is_grid)
         block = _mapping(self._given.get("sweepd"))
-        if len(self._problems.errors) == before and block.keys() & set(_TIES):
-            space = tie(space, block, self._problems, is_grid=is_grid)
-        return space if len(self._problems.errors) == before else None
+        if block.keys() & set(_TIES):
+            space, unread = tie(space, block, self._problems, is_grid=is_grid, unread=unread)
+        return space, unread
 
     def _metric(self, method: str | None) -> Metric | None:
         if "metric" in self._given:
@@ -252,7 +253,7 @@ class _Reader:
             self._problems.refused(error, path)
             return None
 
-    def _early_terminate(self, space: Space | None) -> EarlyTerminate | None:
+    def _early_terminate(self, space: Space) -> EarlyTerminate | None:
         data, path = self._given.get("early_terminate"), ("early_terminate",)
         if data is None:
             return None
@@ -270,7 +271,7 @@ class _Reader:
             words = f"must be hyperband, not {show(rule.type)}{own}"
             self._problems.error((*path, "type"), words)
             return None
-        return check_hyperband(rule, self._problems, space=space or Space(()))
+        return check_hyperband(rule, self._problems, space=space)
 
     def _elsewhere(self, method: str | None) -> None:
         """Note the keys that W&B honours and this service does not."""
@@ -329,7 +330,7 @@ class _Reader:
         elif engine != "wandb" and method not in ("custom", None):
             self._problems.error(path, f"{engine} needs method: custom, not {method}")
 
-    def _own(self, space: Space | None, metric: Metric | None) -> OwnBlock:
+    def _own(self, space: Space, unread: Unread, metric: Metric | None) -> OwnBlock:
         data, path = self._given.get("sweepd"), ("sweepd",)
         if data is None:
             return OwnBlock()
@@ -362,12 +363,12 @@ class _Reader:
         own = own.model_copy(update=parts)
         if not isinstance(entries, list):
             self._problems.error((*path, "initial"), f"must be a list, not {show(entries)}")
-        elif space is not None:
-            configs = check_initial(entries, self._problems, space=space)
+        else:
+            configs = check_initial(entries, self._problems, space=space, unread=unread)
             own = own.model_copy(update={"initial": tuple(configs)})
         return own
 
-    def _command(self, space: Space | None) -> None:
+    def _command(self, space: Space) -> None:
         command = self._given.get("command")
         if command is None:
             return
@@ -379,7 +380,7 @@ class _Reader:
             check_command(
                 command,
                 self._problems,
-                space=space or Space(()),
+                space=space,
                 has_program="program" in self._given,
             )
 

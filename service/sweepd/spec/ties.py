@@ -6,7 +6,7 @@ or that nothing breaks. In a finite space that is counted, in any other it is dr
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from sweepd.spec.distributions import Array, Constant, Distribution, is_number
 from sweepd.spec.lattice import MOST_TIED, Lattice
 from sweepd.spec.problems import Problems
 from sweepd.spec.space import Space
+from sweepd.spec.unread import Unread
 from sweepd.spec.words import Path, nearest, show
 
 __all__ = ["tie"]
@@ -31,65 +32,94 @@ _MOST_NUMBERS, _MOST_COUNTED = 2**24, 64
 _RARE = 1e-3
 
 
-def tie(space: Space, block: Mapping[str, Any], problems: Problems, *, is_grid: bool) -> Space:
+def tie(
+    space: Space,
+    block: Mapping[str, Any],
+    problems: Problems,
+    *,
+    is_grid: bool,
+    unread: Unread,
+) -> tuple[Space, Unread]:
     """Return the space with the conditions and constraints of a `sweepd:` block.
 
     Args:
         space: as `parameters` has it.
         block: the whole `sweepd:` block.
-        problems: takes what is wrong; those conditions and constraints are left out.
+        problems: takes what is wrong.
         is_grid: whether only the points of the grid are tried.
+        unread: parameters that are written, but not in the space.
+
+    Returns:
+        The space without the parameters that hang on what is wrong or unread, and without the
+        constraints that name any; and what is unread with those.
     """
-    before = len(problems.errors)
-    space = _conditional(space, block.get("when"), problems)
-    space = _constrained(space, block.get("constraints"), problems)
-    is_tied = space.is_conditional or bool(space.constraints)
-    if is_tied and len(problems.errors) == before:
-        _check(space, problems, is_grid=is_grid)
-    return space
+    whole = space
+    space, unread = _conditional(space, block.get("when"), problems, unread)
+    space, places = _constrained(space, block.get("constraints"), problems, whole, unread)
+    if space.is_conditional or space.constraints:
+        _check(space, places, problems, is_grid=is_grid, is_whole=not unread)
+    return space, unread
 
 
-def _conditional(space: Space, data: Any, problems: Problems) -> Space:
+def _conditional(
+    space: Space, data: Any, problems: Problems, unread: Unread
+) -> tuple[Space, Unread]:
     path: Path = ("sweepd", "when")
+    every = [parameter.name for parameter in space.parameters]
     if data is None:
-        return space
+        return space, unread
     if not isinstance(data, Mapping):
         words = "must be a mapping such as {momentum: {optimizer: [sgd]}}"
         problems.error(path, f"{words}, not {show(data)}")
-        return space
+        return _without(space, every, unread)
     found: dict[str, list[Condition]] = {}
+    loose: set[str] = set()
     for child, conditions in data.items():
-        names = _named(child, (*path, child), space, problems)
+        names = _named(child, (*path, child), space, problems, unread)
         if not isinstance(conditions, Mapping) or not conditions:
             words = "must be a mapping of another parameter to its values"
             problems.error((*path, child), f"{words}, not {show(conditions)}")
+            loose.update(names)
             continue
         for parent, wanted in conditions.items():
-            condition = _condition(parent, wanted, (*path, child, parent), space, problems)
+            where = (*path, child, parent)
+            condition = _condition(parent, wanted, where, space, problems, unread)
             if condition is not None and parent in names:
-                problems.error((*path, child, parent), f"{parent} cannot depend on itself")
-            elif condition is not None:
+                problems.error(where, f"{parent} cannot depend on itself")
+                condition = None
+            if condition is None:
+                loose.update(names)
+            else:
                 for name in names:
                     found.setdefault(name, []).append(condition)
     if len(found) > _MOST_CONDITIONAL:
         words = f"{len(found)} parameters have conditions: at most {_MOST_CONDITIONAL}"
         problems.error(path, words)
-        return space
+        return _without(space, every, unread)
     parameters = tuple(replace(p, when=tuple(found.get(p.name, ()))) for p in space.parameters)
-    _, circle = parents_first(parameters)
+    ordered, circle = parents_first(parameters)
     if circle:
         trail = " depends on ".join((*circle, circle[0]))
         problems.error((*path, circle[0]), f"goes round in a circle: {trail}")
-        return space
-    return replace(space, parameters=parameters)
+        return _without(space, every, unread)
+    for parameter in ordered:
+        if any(condition.parent in loose for condition in parameter.when):
+            loose.add(parameter.name)
+    return _without(replace(space, parameters=parameters), loose, unread)
 
 
-def _named(name: str, path: Path, space: Space, problems: Problems) -> list[str]:
+def _without(space: Space, loose: Collection[str], unread: Unread) -> tuple[Space, Unread]:
+    """Return a space without some parameters, and these with what is unread."""
+    kept = tuple(parameter for parameter in space.parameters if parameter.name not in loose)
+    return replace(space, parameters=kept), unread | loose
+
+
+def _named(name: str, path: Path, space: Space, problems: Problems, unread: Unread) -> list[str]:
     """Return the parameter of this name, or those of the group of this name."""
     if name in space:
         return [name]
     group = [p.name for p in space.parameters if p.name.startswith(f"{name}.")]
-    if not group:
+    if not group and not unread.is_within(name):
         problems.error(path, _unknown(name, space))
     return group
 
@@ -101,10 +131,11 @@ def _unknown(name: str, space: Space) -> str:
 
 
 def _condition(
-    parent: str, wanted: Any, path: Path, space: Space, problems: Problems
+    parent: str, wanted: Any, path: Path, space: Space, problems: Problems, unread: Unread
 ) -> Condition | None:
     if parent not in space:
-        problems.error(path, _unknown(parent, space))
+        if not unread.covers(parent):
+            problems.error(path, _unknown(parent, space))
         return None
     law = space[parent].distribution
     is_range = isinstance(wanted, Mapping) and bool(wanted) and wanted.keys() <= {"min", "max"}
@@ -152,18 +183,24 @@ def _some_numbers(law: Distribution) -> Any:
     return law.numbers(np.linspace(0.0, 1.0, 4097))
 
 
-def _constrained(space: Space, data: Any, problems: Problems) -> Space:
+def _constrained(
+    space: Space, data: Any, problems: Problems, whole: Space, unread: Unread
+) -> tuple[Space, list[int]]:
+    """Return the space with its constraints, and where in the block each of them stands.
+
+    Names are looked up in `whole`, which has the parameters that the space leaves out, too.
+    """
     path: Path = ("sweepd", "constraints")
     if data is None:
-        return space
+        return space, []
     if not isinstance(data, list):
         words = 'must be a list of texts such as "batch_size * depth <= 4096"'
         problems.error(path, f"{words}, not {show(data)}")
-        return space
+        return space, []
     if len(data) > _MOST_CONSTRAINTS:
         problems.error(path, f"has {len(data)} constraints: at most {_MOST_CONSTRAINTS}")
-        return space
-    found = []
+        return space, []
+    found: dict[int, Constraint] = {}
     for i, text in enumerate(data):
         if not isinstance(text, str):
             problems.error((*path, i), f"must be text in quotes, not {show(text)}")
@@ -173,21 +210,23 @@ def _constrained(space: Space, data: Any, problems: Problems) -> Space:
         except NoConstraint as error:
             problems.error((*path, i), str(error))
             continue
-        wrong = list(_wrong_names(constraint, space))
+        wrong = list(_wrong_names(constraint, whole, unread))
         for words in wrong:
             problems.error((*path, i), words)
-        if not wrong:
-            found.append(constraint)
-    return replace(space, constraints=tuple(found))
+        if not wrong and all(name in space for name in constraint.names):
+            found[i] = constraint
+    return replace(space, constraints=tuple(found.values())), list(found)
 
 
-def _wrong_names(constraint: Constraint, space: Space) -> Iterator[str]:
+def _wrong_names(constraint: Constraint, space: Space, unread: Unread) -> Iterator[str]:
     for name in constraint.names:
         if name in space:
             law = space[name].distribution
             if not np.isfinite(_some_numbers(law)).any():
                 shown = law.allowed if isinstance(law, Constant) else f"it is {law.allowed}"
                 yield f"{name} has no numbers to compute with: {shown}"
+            continue
+        if unread.covers(name):
             continue
         hint = ""
         hyphens = [p.name for p in space.parameters if p.name.startswith(f"{name}-")]
@@ -196,8 +235,14 @@ def _wrong_names(constraint: Constraint, space: Space) -> Iterator[str]:
         yield f"{_unknown(name, space)}{hint}"
 
 
-def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
-    """Note parameters that never exist, and constraints that nothing satisfies or breaks."""
+def _check(
+    space: Space, places: Sequence[int], problems: Problems, *, is_grid: bool, is_whole: bool
+) -> None:
+    """Note parameters that never exist, and constraints that nothing satisfies or breaks.
+
+    `places` says where each constraint stands; of a space that is not whole, little is said of how
+    all of it hangs together.
+    """
     for parameter, share, how in _shares_existing(space, is_grid=is_grid):
         path: Path = ("sweepd", "when", parameter.name)
         if share == 0.0:
@@ -206,8 +251,8 @@ def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
         elif share == 1.0:
             problems.warn(path, f"always exists: its conditions are always true{how}")
     shares = []
-    for i, constraint in enumerate(space.constraints):
-        path = ("sweepd", "constraints", i)
+    for place, constraint in zip(places, space.constraints, strict=True):
+        path = ("sweepd", "constraints", place)
         share, how = _share_satisfied(space, (constraint,), is_grid=is_grid)
         shares.append(share)
         if share == 0.0:
@@ -219,11 +264,11 @@ def _check(space: Space, problems: Problems, *, is_grid: bool) -> None:
         share, how = _share_satisfied(space, space.constraints, is_grid=is_grid)
         if share == 0.0:
             problems.error(path, f"no configuration satisfies all of them at once{how}")
-        elif share is not None and how and share < _RARE:
+        elif is_whole and share is not None and how and share < _RARE:
             words = f"about one configuration in {round(1 / share)} satisfies them: finding one"
             problems.warn(path, f"{words} takes time; narrow the ranges of the parameters")
     is_grid_of_all = all(p.distribution.grid_size is not None for p in space.parameters)
-    if is_grid and is_grid_of_all and not space.grid.can_be_walked:
+    if is_whole and is_grid and is_grid_of_all and not space.grid.can_be_walked:
         words = (
             f"tie a grid of {space.grid.n_points:,} points together: at most {MOST_TIED:,} can be "
             "gone through; give fewer values, or another method"

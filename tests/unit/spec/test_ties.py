@@ -248,6 +248,70 @@ def test_every_problem_is_told_at_once(refusal, text_of):
     }
 
 
+def test_beside_a_wrong_parameter_all_is_told_that_does_not_hang_on_it(refusal, text_of):
+    parameters = {
+        **SGD,
+        "size": {"values": [1, 2]},
+        "width": {"min": 9, "max": 1},
+        "opt": {"parameters": {"lr": {"min": 0.0, "max": "much"}, "decay": {"values": [0, 1]}}},
+    }
+    block = {
+        "when": {
+            "momentum": {"optimizer": ["adm"]},  # wrong by itself
+            "depth": {"width": 3},  # who knows
+            "opt.decay": {"opt.lr": 0.5},
+            "nope": {"optimizer": ["sgd"]},
+        },
+        "constraints": [
+            "depth * width <= 4",
+            "opt.lr + momentum <= 4",
+            "deep <= 3",
+            "size >= 3",
+        ],
+        "initial": [
+            {"optimizer": "sdg", "width": 3, "opt": {"lr": 7, "decay": 1}, "depht": 2},
+            {"optimizer": "adam", "depth": 77, "opt.lr": 2},
+            {"width": 3},
+        ],
+    }
+
+    found = refusal(text_of(parameters, sweepd=block))
+
+    assert set(found) == {
+        "parameters.width",
+        "parameters.opt.parameters.lr.max",
+        "sweepd.when.momentum.optimizer[0]",
+        "sweepd.when.nope",
+        "sweepd.constraints[2]",
+        "sweepd.constraints[3]",
+        "sweepd.initial[0].optimizer",
+        "sweepd.initial[0].depht",
+        "sweepd.initial[0]",
+        "sweepd.initial[1]",
+        "sweepd.initial[2]",
+    }
+    assert found["sweepd.constraints[3]"].message.endswith("no configuration satisfies it")
+    assert found["sweepd.initial[2]"].message.startswith("needs nesterov, optimizer, size: ")
+
+
+def test_without_parameters_only_how_the_rest_is_written_is_told(refusal):
+    text = """
+method: random
+parameters: [lr]
+sweepd:
+  when: {momentum: []}
+  constraints: ["lr <=", "lr <= depth"]
+  initial: [{lr: 1}, 7]
+"""
+
+    assert set(refusal(text)) == {
+        "parameters",
+        "sweepd.when.momentum",
+        "sweepd.constraints[0]",
+        "sweepd.initial[1]",
+    }
+
+
 def test_conditions_and_constraints_that_change_nothing_are_pointed_out():
     warned = _warned(
         SGD, when={"momentum": {"depth": {"min": 1}}}, constraints=["depth >= 1", "depth > 1"]
