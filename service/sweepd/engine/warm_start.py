@@ -58,7 +58,7 @@ def take(tx: Tx, *, sweep: Any, references: Sequence[str], actor: Account) -> li
     )
     told: list[str] = []
     left = _MAX_TRIALS
-    for reference in dict.fromkeys(references):
+    for reference in references:
         other = _find(tx, reference, actor)
         if other.id == sweep.id:
             raise InvalidInput("sweepd.warm_start: a sweep cannot start from itself")

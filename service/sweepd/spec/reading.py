@@ -342,6 +342,7 @@ class _Reader:
         limits, patience = known.pop("budget", None), known.pop("timeout", None)
         bounds = known.pop("outcome_constraints", None)
         own = self._block(OwnBlock, known, path, read_elsewhere=_TIES) or OwnBlock()
+        self._warm_start(own.warm_start)
         if limits is not None:
             budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
             own = own.model_copy(update={"budget": budget or Budget()})
@@ -367,6 +368,17 @@ class _Reader:
             configs = check_initial(entries, self._problems, space=space, unread=unread)
             own = own.model_copy(update={"initial": tuple(configs)})
         return own
+
+    def _warm_start(self, references: tuple[str, ...]) -> None:
+        """Note the sweeps that are named twice: by their id alone, and with their project."""
+        note = self._problems.warn if self._is_stored else self._problems.error
+        named: dict[str, str] = {}
+        for i, reference in enumerate(references):
+            short = reference.rpartition("/")[2]
+            if short in named:
+                also = f", first as {named[short]}" if named[short] != reference else ""
+                note(("sweepd", "warm_start", i), f"{reference} is given twice{also}")
+            named.setdefault(short, reference)
 
     def _command(self, space: Space) -> None:
         command = self._given.get("command")

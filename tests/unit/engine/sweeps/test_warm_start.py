@@ -118,6 +118,26 @@ def test_edit_adds_sweeps_to_start_from(lab, old, known):
     assert len(known(view)) == 2
 
 
+@pytest.mark.parametrize(
+    ("again", "words"),
+    [
+        ("a1b2c3d4", "a1b2c3d4 is given twice"),
+        ("alice/toy/a1b2c3d4", "alice/toy/a1b2c3d4 is given twice, first as a1b2c3d4"),
+    ],
+)
+def test_sweep_named_twice_is_refused_by_its_name(lab, again, words):
+    with pytest.raises(DefinitionError, match=rf"warm_start\[1\]: {words}$"):
+        lab.create(new_text("a1b2c3d4", again))
+
+
+def test_sweep_named_twice_in_what_is_stored_is_known_once(lab, old, known):
+    sweep = lab.create(new_text(old.name))
+    twice = new_text(old.name, f"alice/toy/{old.name}")
+
+    assert sweeps.definition_of(twice).own.warm_start == (old.name, f"alice/toy/{old.name}")
+    assert len(known(sweep)) == 2
+
+
 def test_sweep_that_is_not_there_or_not_theirs_makes_nothing(lab, old, bob, root):
     for actor in (bob, lab.actor):
         name = old.name if actor is bob else "nope"
