@@ -15,6 +15,7 @@ from sweepd.spec import (
     Normal,
     Uniform,
     canonical,
+    is_number,
 )
 
 __all__ = ["bands_of", "metric_axis", "parameter_axes", "parameter_axis"]
@@ -40,15 +41,14 @@ def parameter_axes(
 def parameter_axis(name: str, law: Distribution, values: Sequence[Any]) -> dict[str, Any]:
     """Return one axis: `linear` and `log` have ends that take in the law and every value tried.
 
-    A category, and a whole number of few values, is a `band` with its values; numbers that the law
-    no longer gives (prior runs, an edited definition) get bands of their own at the end.
+    A category, and a whole number of few values, is a `band` with its values; values that the law
+    does not give (enqueued, of prior runs, of an edited definition) get bands of their own: numbers
+    among numbers in their order, others at the end.
     """
     axis: dict[str, Any] = {"name": name, "role": "parameter"}
     bands = bands_of(law)
     if bands is not None:
-        known = {canonical(value) for value in bands}
-        extra = [value for value in values if canonical(value) not in known]
-        return {**axis, "kind": "band", "values": [*bands, *_unique(extra)]}
+        return {**axis, "kind": "band", "values": _with_others(law, bands, values)}
     low, high = _ends(law, _numbers(values))
     is_log = isinstance(law, (LogUniform, LogNormal)) and low > 0
     return {**axis, "kind": "log" if is_log else "linear", "lo": low, "hi": high}
@@ -108,15 +108,17 @@ def _ends(law: Distribution, values: list[float]) -> tuple[float, float]:
 
 
 def _numbers(values: Iterable[Any]) -> list[float]:
-    return [
-        float(value)
-        for value in values
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    ]
+    return [float(value) for value in values if is_number(value)]
 
 
-def _unique(values: Iterable[Any]) -> list[Any]:
-    return list({canonical(value): value for value in values}.values())
+def _with_others(law: Distribution, bands: list[Any], values: Sequence[Any]) -> list[Any]:
+    known = {canonical(value) for value in bands}
+    extra = {key: value for value in values if (key := canonical(value)) not in known}
+    if isinstance(law, Categorical) and not law.is_ordinal:
+        return [*bands, *extra.values()]
+    numbers = [value for value in extra.values() if is_number(value)]
+    others = [value for value in extra.values() if not is_number(value)]
+    return [*sorted([*bands, *numbers]), *others]
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:

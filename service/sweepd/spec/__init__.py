@@ -11,6 +11,7 @@ from sweepd.spec.distributions import (
     Distribution,
     IntUniform,
     canonical,
+    is_number,
 )
 from sweepd.spec.goals import Goal, check_rule, reduce_curve, sign, signed
 from sweepd.spec.numeric import Beta, LogNormal, LogUniform, Normal, Numeric, Uniform
@@ -52,6 +53,7 @@ __all__ = [
     "changes_of",
     "check_rule",
     "grid_size",
+    "is_number",
     "judge",
     "must_stay",
     "nearest",

@@ -12,6 +12,7 @@ from sweepd.spec import (
     LogUniform,
     Normal,
     Uniform,
+    canonical,
     read_definition,
 )
 
@@ -53,6 +54,32 @@ def test_value_that_the_category_lost_keeps_a_band_of_its_own() -> None:
     law = Categorical(values=(True, "a"), probabilities=None)
 
     assert parameter_axis("x", law, ["a", 1, "gone", "gone"])["values"] == [True, "a", 1, "gone"]
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"),
+    [
+        pytest.param(
+            Categorical(values=(64, 16, 32), probabilities=None),
+            [8, 16, 24.5, 32, 64, 128, "many", True, None],
+            id="categories that are numbers",
+        ),
+        pytest.param(
+            IntUniform(low=1, high=3),
+            [1, 2, 3, 8, 24.5, 128, "many", True, None],
+            id="few whole numbers",
+        ),
+        pytest.param(
+            Categorical(values=("b", "a"), probabilities=None),
+            ["b", "a", 128, "many", 24.5, True, 8, None],
+            id="categories without an order",
+        ),
+    ],
+)
+def test_values_outside_of_the_law_stand_in_their_order(law, expected) -> None:
+    axis = parameter_axis("x", law, [128, "many", 24.5, True, 8, None, 8])
+
+    assert [canonical(value) for value in axis["values"]] == list(map(canonical, expected))
 
 
 def test_constants_have_no_axis() -> None:

@@ -18,10 +18,19 @@ export class Axis {
   }
 
   adopt(spec) {
-    const { kind } = this;
+    const { kind, keys: before } = this;
     Object.assign(this, spec);
     if (kind && this.canSwitch) this.kind = kind;
     this.keys = (spec.values ?? []).map((v) => JSON.stringify(v));
+    if (before && this.kind === "band") this.follow(before);
+  }
+
+  /** Let brushes stay on the bands that they were drawn on, which may have new ones between them. */
+  follow(before) {
+    for (const brush of this.brushes) {
+      const [lo, hi] = [brush.lo, brush.hi].map((band) => this.keys.indexOf(before[band]));
+      if (lo >= 0 && hi >= 0) Object.assign(brush, { lo, hi });
+    }
   }
 
   /** Whether the scale can be switched between linear and logarithmic. */

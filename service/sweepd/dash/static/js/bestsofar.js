@@ -72,7 +72,7 @@ export class BestSoFar {
     const right = this.width - 16;
     const xs = this.runs.map((run) => this.place(run));
     const x = this.axis === "order" ? linear(0.5, Math.max(...xs, 8) + 0.5, left, right) : linear(...padded(Math.min(...xs, 0), Math.max(...xs, 1), 0.02), left, right);
-    Object.assign(this, { x, y });
+    Object.assign(this, { x, y, floor });
     const svg = s("svg", { height: HEIGHT, role: "img", "aria-label": `${this.metric} of every trial and the best so far` });
     for (const [i, tick] of yTicks.entries()) {
       svg.append(
@@ -93,13 +93,18 @@ export class BestSoFar {
     this.lightUp();
   }
 
+  /** Return a value's pixel; what is outside of the range stands at its edge, above the axis. */
+  height(value) {
+    return Math.min(this.floor - 6, Math.max(TOP, this.y(value)));
+  }
+
   incumbent(svg, measured, right) {
     const better = this.goal === "maximize" ? (a, b) => a > b : (a, b) => a < b;
     let best = null;
     let d = "";
     for (const run of [...measured].sort((a, b) => this.place(a) - this.place(b))) {
       if (!run.counts || (best !== null && !better(run.value, best))) continue;
-      const [px, py] = [this.x(this.place(run)), this.y(run.value)];
+      const [px, py] = [this.x(this.place(run)), this.height(run.value)];
       d += d ? `H${px.toFixed(1)}V${py.toFixed(1)}` : `M${px.toFixed(1)} ${py.toFixed(1)}`;
       best = run.value;
     }
@@ -110,7 +115,7 @@ export class BestSoFar {
     const isMeasured = Number.isFinite(run.value);
     if (!isMeasured && run.state.icon === "pending") return;
     const isOut = isMeasured && (run.value < y0 || run.value > y1);
-    const py = isMeasured ? Math.min(floor - 6, Math.max(TOP, this.y(run.value))) : floor - 7;
+    const py = isMeasured ? this.height(run.value) : floor - 7;
     const kind = isOut ? "edge" : run.state.icon;
     const shape = isOut ? (run.value < y0 ? "M-5 -4H5L0 5Z" : "M-5 4H5L0 -5Z") : MARKS[kind] ?? MARKS.finished;
     const isCross = !isOut && (kind === "failed" || kind === "crashed");
