@@ -1,7 +1,7 @@
 """Faults 37 to 39: what people do to a sweep while its agents are at work, at random times.
 
-37: two people pause, resume, stop and cancel, each request sent twice; 38: they delete runs and the
-sweep; 39: they edit the definition while the search computes.
+37: two people pause, resume, stop and cancel, each request sent twice; 38: they delete runs, the
+sweep and the whole project; 39: they edit the definition while the search computes.
 """
 
 import json
@@ -27,6 +27,9 @@ RANDOM = """{method: random, metric: {name: loss, goal: minimize},
   parameters: {x: {min: 0.0, max: 1.0}}}"""
 BAYES = """{method: bayes, metric: {name: loss, goal: minimize},
   parameters: {x: {min: %.1f, max: %.1f}, n: {min: 1, max: %d}}, sweepd: {seed: 1}}"""
+N_CAPPED = 12
+CAPPED = f"""{{method: random, run_cap: {N_CAPPED}, metric: {{name: loss, goal: minimize}},
+  parameters: {{x: {{min: 0.0, max: 1.0}}}}}}"""
 CREATE = """mutation($config: String) { upsertSweep(input: {projectName: "p", config: $config})
   { sweep { id name } } }"""
 SET = """mutation($id: ID!, $state: String) { upsertSweep(input: {id: $id, state: $state})
@@ -36,6 +39,8 @@ EDIT = """mutation($id: ID!, $config: String) { upsertSweep(input: {id: $id, con
 STOP = "mutation($id: ID!) { stopRun(input: {id: $id}) { success } }"
 DELETE_RUN = "mutation($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }"
 DELETE_SWEEP = "mutation($id: ID!) { sweepdDeleteSweep(input: {id: $id}) { success } }"
+PROJECT = '{ project(name: "p") { id } }'
+DELETE_PROJECT = "mutation($id: String!) { deleteModel(input: {id: $id}) { success } }"
 RUNS = """query($s: String!) { sweepdSweep(name: $s) { runs(first: 100) { edges { node { id } } } }
   }"""
 SECONDS = 5.0
@@ -217,6 +222,41 @@ def test_runs_and_sweep_that_are_deleted_leave_nothing_and_end_their_agents(
         n_trials = database.execute("SELECT count(*) FROM trial").fetchone()[0]
     assert (names, n_trials) == ((other["name"],), 0)
     check_folder(service.data)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_project_that_is_deleted_under_load_leaves_nothing_and_its_name_is_free(
+    service: Service, seed: int
+) -> None:
+    rng = random.Random(seed)
+    with (
+        at_work(service, BAYES % (0, 1, 9), seed=seed, may_vanish=True) as (_, crowd),
+        at_work(service, RANDOM, seed=seed + 5000, may_vanish=True) as (_, others),
+    ):
+        project = service.graphql(PROJECT)["project"]["id"]
+        threading.Event().wait(rng.uniform(0.0, 2.0))
+        deleted = twice(service, DELETE_PROJECT, id=project)
+        again = service.graphql(CREATE, config=RANDOM)["upsertSweep"]["sweep"]
+        for one in crowd + others:
+            one.join(60)
+            assert not one.is_alive(), "the agent does not notice that its project is gone"
+
+        with at_work(service, CAPPED, seed=seed + 9000) as (last, workers):
+            for one in workers:
+                one.join(60)
+    service.stop()
+
+    assert [one.error for one in crowd + others + workers if one.error is not None] == []
+    assert deleted == [200, 200]
+    with closing(sqlite3.connect(f"file:{service.data}/sweepd.db?mode=ro", uri=True)) as database:
+        names = {name for (name,) in database.execute("SELECT name FROM sweep")}
+        runs = {name for (name,) in database.execute("SELECT name FROM run")}
+    assert names == {again["name"], last["name"]}
+    given = {run for one in workers for run in one.given}
+    assert runs == given
+    assert len(given) == N_CAPPED
+    check_folder(service.data, acknowledged=acknowledged_by(workers))
 
 
 @pytest.mark.timeout(240)

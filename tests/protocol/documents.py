@@ -26,6 +26,8 @@ UNUSED = "CreateArtifactType ProjectDetails ProjectRuns RunInfo RunUploadUrls st
 #: What this service leaves out for good.
 LAUNCH = re.compile(r"Launch|RunQueue|ResourceConfig|QueueItem", re.IGNORECASE)
 REGISTRIES = re.compile(r"Registr|Automation|Integration|Trigger|Slack")
+#: To a server, deleting a registry is deleting a project.
+OF_PROJECTS = "DeleteRegistry"
 
 _OPERATION = r"(?:query|mutation) (\w+) ?[({\s]"
 
@@ -35,7 +37,7 @@ def is_in_scope(name: str) -> bool:
     return (
         name not in re.findall(r"\w+", f"{NOT_YET} {UNUSED}")
         and not LAUNCH.search(name)
-        and not REGISTRIES.search(name)
+        and (name == OF_PROJECTS or not REGISTRIES.search(name))
     )
 
 

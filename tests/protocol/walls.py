@@ -218,6 +218,7 @@ CASES = {
         'sweepdReleaseSlot(input: {id: "$agent_id"}) { agent { quarantineReason } }'
     ],
     "Mutation.sweepdDeleteSweep": ['sweepdDeleteSweep(input: {id: "$sweep_id"}) { success }'],
+    "Mutation.deleteModel": ['deleteModel(input: {id: "$project_id"}) { success }'],
     "Mutation.deleteApiKey": ['deleteApiKey(input: {id: "$key_id"}) { success }'],
     "Mutation.deleteInvite": [
         'deleteInvite(input: {id: "$member_id", entityName: "$entity"}) { success }'

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sweepd.cli.server import Server
 from sweepd.errors import InvalidInput, NotFound, ProtocolError, Unauthorized
@@ -49,6 +49,25 @@ def parse_target(text: str) -> SweepPath:
         f"{text!r} is not the address of a sweep or a run; such have /ENTITY/PROJECT/sweeps/ID "
         "or /ENTITY/PROJECT/runs/ID in them"
     )
+
+
+def parse_project(text: str) -> tuple[str | None, str, str | None]:
+    """Return entity, project and server of `[ENTITY/]PROJECT` or the address of a project's page.
+
+    Raises:
+        InvalidInput: if it is neither.
+    """
+    try:
+        url = urlsplit(text)
+        base = f"{url.scheme}://{url.netloc}" if "://" in text and url.port != 0 else None
+    except ValueError:
+        base, url = None, urlsplit("")
+    parts = [unquote(part) for part in (url.path if base else text).strip("/").split("/")]
+    if base is not None:
+        parts = parts[:2]
+    if not all(parts) or len(parts) not in ((2,) if base else (1, 2)):
+        raise InvalidInput(f"{text!r} names no project; use ENTITY/PROJECT or its page's address")
+    return (parts[0] if len(parts) == 2 else None), parts[-1], base
 
 
 def path_of(thing: SweepPath | Mapping[str, Any]) -> str:
@@ -181,6 +200,33 @@ class Api:
             )
         self.execute(
             "mutation($id: ID!) { sweepdDeleteSweep(input: {id: $id}) { success } }", id=sweep["id"]
+        )
+
+    def find_project(self, entity: str | None, project: str) -> dict[str, Any]:
+        """Return a project's id, names and what it holds; ours only.
+
+        Raises:
+            InvalidInput: if the server is not ours.
+            NotFound: if there is none of that name.
+        """
+        if not self.is_ours:
+            raise InvalidInput(f"{self.server.url} deletes projects on their pages only")
+        entity = entity or os.environ.get("WANDB_ENTITY") or self.viewer_entity
+        data = self.execute(
+            "query($e: String, $p: String) { project(name: $p, entityName: $e) { id name entityName"
+            " sweepdSize { runs sweeps artifacts bytes } } }",
+            e=entity,
+            p=project,
+        )
+        found: dict[str, Any] | None = data["project"]
+        if found is None:
+            raise NotFound(f"there is no project {entity}/{project} on {self.server.url}")
+        return found
+
+    def delete_project(self, project: Mapping[str, Any]) -> None:
+        """Delete a project with its runs, sweeps, artifacts and files."""
+        self.execute(
+            "mutation($id: String!) { deleteModel(input: {id: $id}) { success } }", id=project["id"]
         )
 
     def find_run(self, reference: SweepPath) -> dict[str, Any] | None:

@@ -258,18 +258,27 @@ def finish(*, run: str, server: str | None, data: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("target", metavar="SWEEP|RUN")
+@click.argument("target", metavar="SWEEP|RUN|PROJECT")
+@click.option("--project", "is_project", is_flag=True, help="It is a project: ENTITY/PROJECT.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @server_choice
 @data_folder
 @as_json
-def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool) -> None:
-    """Delete a sweep with its runs, or one run.
+def rm(
+    *, target: str, is_project: bool, yes: bool, server: str | None, data: Path, as_json: bool
+) -> None:
+    """Delete a sweep with its runs, one run, or with --project all that a project holds.
 
-    Rows and files go with them, and their space is free again.
+    Rows and files go with them, and their space is free again. A project's sweeps, artifacts and
+    files go with it, and its name can be used anew; of a team's, only its admins can do that.
+    Agents leave when their sweep is gone; a trial that runs may finish, but is not kept.
     """
     from sweepd.cli.api import path_of
 
+    if is_project:
+        path, kind = _remove_project(target, server, data, yes=yes), "project"
+        echo_json({"deleted": path, "kind": kind}) if as_json else say(f"deleted the {kind} {path}")
+        return
     with open_target(target, server, data) as (api, reference):
         found, kind = find_either(api, reference)
         path = path_of(found)
@@ -280,6 +289,32 @@ def rm(*, target: str, yes: bool, server: str | None, data: Path, as_json: bool)
         echo_json({"deleted": path, "kind": kind})
     else:
         say(f"deleted the {kind} {path}")
+
+
+def _remove_project(target: str, server: str | None, data: Path, *, yes: bool) -> str:
+    """Delete a project once its owner is sure; return its path."""
+    from sweepd.cli.api import parse_project
+
+    entity, name, base_url = parse_project(target)
+    with connect(server or base_url, data) as api:
+        project = api.find_project(entity, name)
+        path = f"{project['entityName']}/{project['name']}"
+        if not yes:
+            _ask(f"delete the project {path} with {_holdings(project['sweepdSize'])}?")
+        api.delete_project(project)
+    return path
+
+
+def _holdings(size: Mapping[str, Any]) -> str:
+    """Return what a project holds, such as `its 3 runs, 1 sweep and 1.5 MB of files`."""
+    names = (("runs", "run"), ("sweeps", "sweep"), ("artifacts", "artifact version"))
+    counts = [
+        f"{size[key]:,} {word}{'' if size[key] == 1 else 's'}" for key, word in names if size[key]
+    ]
+    counts += [f"{size['bytes'] / 1e6:,.1f} MB of files"] if size["bytes"] else []
+    if not counts:
+        return "nothing in it"
+    return "its " + " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1])))
 
 
 def find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str]:

@@ -292,7 +292,12 @@ def _is_live(change: RunChange, config: Mapping[str, Any] | None) -> bool:
 
 
 def _is_afterthought(change: RunChange, config: Mapping[str, Any] | None) -> bool:
-    """Return whether a process only adds to a run that it opened before: one that was deleted."""
+    """Return whether a process only adds to a run that it opened before: one that was deleted.
+
+    A trial's run is there before its process.
+    """
+    if change.attempt is not None:
+        return True
     begins = (change.host, change.program, change.state, change.sweep, change.display_name)
     return config is not None and "_wandb" in config and begins == (None,) * len(begins)
 

@@ -97,6 +97,11 @@ class Blobs:
         with in_words(self._folder):
             self.path(key).unlink(missing_ok=True)
 
+    def delete_all(self, keys: Collection[str]) -> None:
+        """Delete blobs; harmless when repeated."""
+        for key in keys:
+            self.delete(key)
+
     def settle(self, written: Written, key: str) -> None:
         """Drop what was written if its bytes are kept under another key.
 

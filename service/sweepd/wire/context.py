@@ -119,8 +119,8 @@ class Context:
 
     async def delete_blobs(self, keys: Collection[str]) -> None:
         """Delete bytes that no row refers to any more."""
-        for key in keys:
-            await to_thread.run_sync(self.services.store.blobs.delete, key)
+        if keys:
+            await to_thread.run_sync(self.services.store.blobs.delete_all, keys)
 
     async def write(self, use_case: Callable[..., T], **arguments: Any) -> T:
         """Run a use case that writes; it is durable when this returns."""

@@ -232,7 +232,9 @@ def ours(make_server):
     def project(info, name, entityName):
         if (name, entityName) != ("toys", "alice"):
             return None
-        return {**home, "run": lambda info, name: run if name == "r1" else None}
+        size = {"runs": 1200, "sweeps": 1, "artifacts": 0, "bytes": 2.5e6}
+        one = {"id": "UHJvamVjdDox", "sweepdSize": size}
+        return {**home, **one, "run": lambda info, name: run if name == "r1" else None}
 
     server.root |= {
         "sweepdSweep": lambda info, name: entry if name == "s1" else None,
@@ -243,6 +245,7 @@ def ours(make_server):
         "sweepdFinishRun": finish,
         "sweepdCreateLoginLink": {"url": "http://here/login/once"},
         "deleteRun": delete,
+        "deleteModel": delete,
         "upsertSweep": upsert,
         "project": project,
     }

@@ -206,6 +206,34 @@ def test_delete_with_yes_does_not_ask(local, ours):
     assert ours.deleted == [ours.sweep["id"]]
 
 
+def test_delete_of_a_project_says_all_that_goes(local, ours, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+
+    done = local("rm", "--project", "alice/toys", code=1)
+
+    words = "delete the project alice/toys with its 1,200 runs, 1 sweep and 2.5 MB of files?"
+    assert words in done.err
+    assert ours.deleted == []
+
+
+@pytest.mark.parametrize("name", ["alice/toys", "toys", "{url}/alice/toys", "{url}/alice/toys/x"])
+def test_delete_takes_a_project(local, ours, name):
+    done = local("rm", "--project", name.format(url=ours.url), "--yes", "--json", code=0)
+
+    assert done.json == {"deleted": "alice/toys", "kind": "project"}
+    assert ours.deleted == ["UHJvamVjdDox"]
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "", "/", "http://host:x/a/b", "http://h/alice"])
+def test_delete_refuses_what_names_no_project(local, ours, name):
+    assert "names no project" in local("rm", "--project", name, "--yes", code=2).err
+    assert ours.deleted == []
+
+
+def test_delete_of_a_project_that_is_not_there_says_so(local, ours):
+    assert "no project alice/none" in local("rm", "--project", "alice/none", code=1).err
+
+
 @pytest.mark.parametrize("name", ["alice/toys/r1", "{url}/alice/toys/runs/r1/overview"])
 def test_delete_takes_a_run(local, ours, name):
     done = local("rm", name.format(url=ours.url), "--yes", code=0)
@@ -245,6 +273,7 @@ def test_another_server_pauses_but_deletes_no_sweep(plain, sweep):
 
     assert plain.sweep["state"] == "PAUSED"
     assert "on their pages" in sweep("rm", "alice/toys/s1", "--yes", code=2).err
+    assert "on their pages" in sweep("rm", "--project", "alice/toys", "--yes", code=2).err
 
 
 def test_another_server_without_the_project_or_sweep_says_so(plain, sweep):

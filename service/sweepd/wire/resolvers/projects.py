@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sweepd.engine import projects, run_values, runs, sweeps
+from sweepd.engine import project_deletion, projects, run_values, runs, sweeps
 from sweepd.engine.access import Need, level
 from sweepd.engine.views import Access, Page, ProjectView, RunView, SweepView
 from sweepd.errors import NotFound, ProtocolError
@@ -206,6 +206,21 @@ async def _upsert_model(root: None, info: Info, input: Mapping[str, Any]) -> Map
     return {"project": project, "model": project, "inserted": is_new}
 
 
+async def _delete_model(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    freed = await context.write(
+        project_deletion.delete_project,
+        actor=context.account,
+        project_id=read_int_id("Project", input["id"]),
+    )
+    await context.delete_blobs(freed)
+    return {"success": True}
+
+
+async def _size(project: ProjectView, info: Info) -> project_deletion.ProjectSize:
+    return await info.context.read(project_deletion.size_of, project_id=project.id)
+
+
 def _read_access(text: str | None) -> Access | None:
     if not text:
         return None
@@ -228,7 +243,13 @@ async def _is_read_only(project: ProjectView, info: Info) -> bool:
 
 FIELDS: Resolvers = {
     "Query": {"project": _project, "model": _project, "models": _models},
-    "Mutation": {"upsertModel": _upsert_model},
+    "Mutation": {"upsertModel": _upsert_model, "deleteModel": _delete_model},
+    "SweepdProjectSize": {
+        "runs": attribute("n_runs"),
+        "sweeps": attribute("n_sweeps"),
+        "artifacts": attribute("n_artifacts"),
+        "bytes": attribute("size_bytes"),
+    },
     "Project": {
         "id": ident("Project"),
         "internalId": attribute("id"),
@@ -248,5 +269,6 @@ FIELDS: Resolvers = {
         "sweep": _sweep,
         "sweeps": _sweeps,
         "totalSweeps": _total_sweeps,
+        "sweepdSize": _size,
     },
 }
