@@ -2,12 +2,15 @@
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
+from sweepd.engine.fronts import as_logged
+from sweepd.engine.objectives import objectives_of
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.views import RunView
 from sweepd.spec import Definition, signed
@@ -34,15 +37,37 @@ _MODELS = {
 }
 
 
+#: Methods that keep no model which could say what to expect; numbers come from what they left.
+_MODELLESS = {
+    "startup": "One of the first {n_first} points, spread over the space before {method} begins.",
+    "densities": (
+        "TPE suggested it: the {n_good} best trials it knew lie denser around it, against the "
+        "{n_bad} others and those that ran. It predicts no value."
+    ),
+    "normal law": (
+        "CMA-ES drew it from a normal law that {n_told} trials have moved in {n_moves} steps. It "
+        "predicts no value."
+    ),
+    "children": (
+        "NSGA-II made it of two of the best {n_parents} trials it knew, and of chance. It predicts "
+        "no value."
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Neighbour:
-    """A trial that the search knew, next to the one that it suggested; value as logged."""
+    """A trial that the search knew, next to the one that it suggested; values as logged.
+
+    `values` has those of every metric where the sweep has several; `value` is None then.
+    """
 
     run: str
     title: str
     distance: float
     value: float | None
     is_feasible: bool
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,8 +92,10 @@ class DecisionView:
         method: that searched.
         version: of the definition that it came from, of `n_versions`.
         basis_event: that its suggestion was computed from, and when that was.
-        mean: expected, with the 90 % interval `low` to `high`.
+        mean: expected, with the 90 % interval `low` to `high`; where metrics were weighed, of their
+            weighed distance from the best.
         value: what came out.
+        weights: of each metric, where the search weighed several for this trial alone.
         log_ei: logarithm of the expected improvement, in standard deviations of the results.
         p_feasible: probability that the run would not fail.
         nearest: trials that the search knew, the nearest first.
@@ -88,6 +115,7 @@ class DecisionView:
     low: float | None
     high: float | None
     value: float | None
+    weights: Mapping[str, float]
     log_ei: float | None
     p_feasible: float | None
     nearest: tuple[Neighbour, ...]
@@ -113,13 +141,14 @@ def decision_of(tx: Tx, *, run: RunView) -> DecisionView | None:
         return None
     definition = definition_of(found.definition)
     why = _read(found.why)
+    weights = _weights(why, definition)
     low, mean, high = (_logged(why.get(name), definition) for name in ("low", "mean", "high"))
     if definition.goal == "maximize":
         low, high = high, low
     basis_at = tx.conn.scalar(select(t.event.c.at).where(t.event.c.id == found.basis_event))
     return DecisionView(
         origin=found.origin,
-        words=_words(tx, found, why),
+        words=_words(tx, found, why, weights),
         method=found.method,
         metric=definition.metric_name,
         goal=definition.goal,
@@ -131,6 +160,7 @@ def decision_of(tx: Tx, *, run: RunView) -> DecisionView | None:
         low=low,
         high=high,
         value=_logged(found.objective, definition),
+        weights=weights,
         log_ei=_number(why.get("log_ei")),
         p_feasible=_number(why.get("p_feasible")),
         nearest=tuple(_nearest(tx, found, why, definition)),
@@ -153,15 +183,34 @@ def _logged(value: Any, definition: Definition) -> float | None:
     return None if number is None else signed(number, definition.goal)
 
 
-def _words(tx: Tx, trial: Any, why: Mapping[str, Any]) -> str:
+def _weights(why: Mapping[str, Any], definition: Definition) -> dict[str, float]:
+    """Return what each of several metrics counted; empty if nothing or nonsense is known of it."""
+    found = why.get("weights")
+    numbers = [_number(one) for one in found] if isinstance(found, list) else []
+    if len(numbers) != len(definition.metrics) or None in numbers:
+        return {}
+    return {m.name: w for m, w in zip(definition.metrics, numbers, strict=True) if w is not None}
+
+
+def _words(tx: Tx, trial: Any, why: Mapping[str, Any], weights: Mapping[str, float]) -> str:
     if trial.origin == "enqueued":
         made = (t.event.c.run_id == trial.run_id) & (t.event.c.kind == "trial.enqueued")
         actor = tx.conn.scalar(select(t.event.c.actor).where(made).limit(1))
         return f"{actor or 'A person'} enqueued it."
     if trial.origin != "search":
         return _ORIGINS.get(trial.origin, f"It comes from: {trial.origin}.")
-    by_model = _MODELS.get(str(why.get("origin")))
-    return by_model or _METHODS.get(trial.method, f"The search ({trial.method}) suggested it.")
+    origin = str(why.get("origin"))
+    without = _MODELLESS.get(origin)
+    if without is not None:
+        counts = defaultdict[str, Any](lambda: "few")
+        counts |= {name: n for name, n in why.items() if name[:2] == "n_" and isinstance(n, int)}
+        return without.format_map(counts | {"method": trial.method})
+    plain = _METHODS.get(trial.method, f"The search ({trial.method}) suggested it.")
+    words = _MODELS.get(origin, plain)
+    if not weights:
+        return words
+    shares = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in weights.items())
+    return f"{words} For this trial alone the metrics were weighed: {shares}."
 
 
 def _nearest(
@@ -176,7 +225,7 @@ def _nearest(
     if not entries:
         return
     known = tx.conn.execute(
-        select(t.trial.c.objective, t.run.c.name, t.run.c.display_name)
+        select(t.trial.c.objective, t.trial.c.objectives, t.run.c.name, t.run.c.display_name)
         .join(t.run, t.run.c.id == t.trial.c.run_id)
         .where(t.trial.c.sweep_id == trial.sweep_id, t.trial.c.ended_at.is_not(None))
         .where(t.trial.c.ended_at <= trial.created_at)
@@ -191,16 +240,22 @@ def _nearest(
                 distance=_number(entry.get("distance")) or 0.0,
                 value=_logged(row.objective, definition),
                 is_feasible=bool(entry.get("is_feasible", True)),
+                values=as_logged(definition, row.objectives),
             )
 
 
 def _match(known: Any, entry: Mapping[str, Any]) -> Any:
     index, objective = entry.get("index"), entry.get("objective")
-    if isinstance(index, int) and 0 <= index < len(known) and known[index].objective == objective:
+    objectives = tuple(entry.get("objectives") or ())
+
+    def is_it(row: Any) -> bool:
+        return row.objective == objective and objectives_of(row.objectives) == objectives
+
+    if isinstance(index, int) and 0 <= index < len(known) and is_it(known[index]):
         return known[index]
-    if objective is None:
+    if objective is None and not objectives:
         return None
-    alike = [row for row in known if row.objective == objective]
+    alike = [row for row in known if is_it(row)]
     return alike[0] if len(alike) == 1 else None
 
 

@@ -69,6 +69,32 @@ class CmaEs:
 
         return picks(space, trials, pending, n, rng, ideas=ideas), memo
 
+    def explain(
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        pending: Sequence[Config],
+        configs: Sequence[Config],
+        memo: Memo,
+    ) -> list[dict[str, Any]]:
+        """Return how far the law had come that each config was drawn from, as JSON.
+
+        `origin` is "startup" for the first config, else "normal law": that `n_told` trials have
+        moved `n_moves` times. No value is predicted. See `Bayes.explain`.
+        """
+        is_number = np.array([not p.distribution.is_categorical for p in space.searched], bool)
+        first = len(trials) + len(pending)
+        n_moves, n_told = 0, 0
+        if is_number.any():
+            law = _law(space, trials, is_number)
+            n_moves, n_told = law.generation, law.generation * law.population_size
+        return [
+            {"origin": "normal law", "n_told": n_told, "n_moves": n_moves}
+            if is_number.any() and first + i
+            else {"origin": "startup", "n_first": 1}
+            for i in range(len(configs))
+        ]
+
 
 def _law(space: Space, trials: Sequence[Trial], is_number: np.ndarray) -> Any:
     """Return the law after these trials, each λ of them in their order."""

@@ -1,6 +1,7 @@
 """NSGA-II: children of the trials that nobody beats, by Optuna."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,3 +58,21 @@ class Nsga2:
             return study.ask(tool(population_size=len(told), seed=int(own.integers(2**31))))
 
         return picks(space, trials, pending, n, rng, ideas=ideas), memo
+
+    def explain(
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        pending: Sequence[Config],
+        configs: Sequence[Config],
+        memo: Memo,
+    ) -> list[dict[str, Any]]:
+        """Return whose child each config is, as JSON.
+
+        `origin` is "startup" while there are too few trials, else "children": of two of the best
+        `n_parents`. No value is predicted. See `Bayes.explain`.
+        """
+        is_startup = len(told_of(space, trials)) < _POPULATION or not space.d
+        if is_startup:
+            return [{"origin": "startup", "n_first": _POPULATION} for _ in configs]
+        return [{"origin": "children", "n_parents": _POPULATION} for _ in configs]

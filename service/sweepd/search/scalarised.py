@@ -7,6 +7,7 @@ w   (k,) weights of one pick, 0 or more, with sum 1
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -46,18 +47,49 @@ class Scalarised:
     ) -> tuple[list[Config], Memo]:
         """Return n configs, each the method's answer to weights of its own; see `Method.suggest`.
 
-        There is no memo: what the method learnt under other weights is of no use.
+        What the method learnt under other weights is of no use to it: the memo holds no more than
+        the `weights` of each config, for `explain`.
         """
         configs: list[Config] = []
+        weights: list[list[float]] = []
         first = len(trials) + len(pending)
         for out in range(first, first + n):
-            weighed = _weighed(trials, pick_rng(rng, out))
+            own = _weights(trials, pick_rng(rng, out))
+            weighed = _weighed(trials, own)
             # the call's own generator: the method derives this pick's from it as well
             found, _ = self._method.suggest(space, weighed, [*pending, *configs], 1, rng, {})
             if not found:
                 break
             configs += found
-        return configs, {}
+            weights.append(own.tolist())
+        return configs, {"weights": weights}
+
+    def explain(
+        self,
+        space: Space,
+        trials: Sequence[Trial],
+        pending: Sequence[Config],
+        configs: Sequence[Config],
+        memo: Memo,
+    ) -> list[dict[str, Any]]:
+        """Return why each config was suggested, as JSON: what the method says under its weights.
+
+        `weights` has one number for each objective. Objectives that the method names are of their
+        weighed distance from the best (`chebyshev`): 0 is the best of everything. The nearest
+        trials have their `objectives` instead. A method that explains nothing leaves the weights.
+        """
+        explain = getattr(self._method, "explain", None)
+        reasons = []
+        for i, (config, weights) in enumerate(zip(configs, memo["weights"], strict=True)):
+            reason: dict[str, Any] = {}
+            if explain is not None:
+                weighed = _weighed(trials, np.array(weights))
+                (reason,) = explain(space, weighed, [*pending, *configs[:i]], [config], {})
+            for near in reason.get("nearest", ()):
+                near["objectives"] = list(trials[near["index"]].objectives) or None
+                near["objective"] = None
+            reasons.append({**reason, "weights": weights})
+        return reasons
 
 
 def chebyshev(values: Array, weights: Array) -> Array:
@@ -74,10 +106,15 @@ def chebyshev(values: Array, weights: Array) -> Array:
     return np.asarray(share.max(axis=1) + _SUM * share.sum(axis=1))
 
 
-def _weighed(trials: Sequence[Trial], own: np.random.Generator) -> list[Trial]:
-    """Return the trials with one objective each; those without all of them have none."""
+def _weights(trials: Sequence[Trial], own: np.random.Generator) -> Array:
+    """Return weights for as many objectives as the trials have."""
     k = max((len(trial.objectives) for trial in trials), default=0)
-    weights = own.dirichlet(np.ones(k)) if k else np.empty(0)
+    return own.dirichlet(np.ones(k)) if k else np.empty(0)
+
+
+def _weighed(trials: Sequence[Trial], weights: Array) -> list[Trial]:
+    """Return the trials with one objective each; those without all of them have none."""
+    k = len(weights)
     whole = [
         i
         for i, trial in enumerate(trials)

@@ -22,7 +22,7 @@ from sweepd.search.pareto import best_first
 from sweepd.search.protocols import Trial
 from sweepd.spec import Categorical, Config, Distribution, IntUniform, Space, canonical
 
-__all__ = ["Axis", "Study", "Told", "axes_of", "load", "optuna", "told_of"]
+__all__ = ["Axis", "Study", "Told", "axes_of", "is_of", "load", "optuna", "told_of"]
 
 #: Beyond this size a whole number is as good as a position on the unit interval.
 _MOST_WHOLE = 2**31
@@ -160,6 +160,11 @@ def told_of(space: Space, trials: Sequence[Trial], *, most: int | None = None) -
     chance = np.random.default_rng(0).random(len(told))
     drawn = others[np.argsort(chance[others], kind="stable")[: most - len(best)]]
     return [told[i] for i in np.sort(np.concatenate([best, drawn]))]
+
+
+def is_of(space: Space, config: Config) -> bool:
+    """Return whether a config's searched parameters have values of the space."""
+    return _is_of(space, axes_of(space), config)
 
 
 def _is_of(space: Space, axes: Sequence[Axis], config: Config) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from optuna.samplers._tpe import sampler
 
 from sweepd.errors import InvalidInput
 from sweepd.search import Trial
@@ -10,7 +11,7 @@ from sweepd.search.nsga2 import Nsga2
 from sweepd.search.pareto import hypervolume
 from sweepd.search.qmc import Qmc
 from sweepd.search.random import Random
-from sweepd.search.tpe import Tpe
+from sweepd.search.tpe import Tpe, n_good_of
 
 NUMBERS = {f"x{i}": {"min": -5.0, "max": 5.0} for i in range(4)}
 MIXED = NUMBERS | {"layers": {"min": 1, "max": 6}, "kind": {"values": ["a", None, [1]]}}
@@ -135,3 +136,29 @@ def test_qmc_gives_the_nth_point_to_the_nth_trial_whoever_asks(space_of):
 
     assert later == at_once[8:]
     assert _ask(Qmc(), space, [], [], 12, seed=1)[1:] != at_once[1:]
+
+
+@pytest.mark.parametrize("n_objectives", [1, 2])
+@pytest.mark.parametrize("n", [1, 9, 10, 11, 249, 250, 300])
+def test_as_many_trials_count_as_good_as_optuna_says(n, n_objectives):
+    theirs = [sampler.default_gamma, sampler.default_gamma_multiobjective][n_objectives - 1]
+
+    assert n_good_of(n, n_objectives=n_objectives) == theirs(n)
+
+
+def test_methods_without_a_model_say_what_they_went_by(space_of):
+    space = space_of(MIXED)
+    configs = _ask(Random(), space, [], [], 30)
+    trials = [Trial(config, _bowl(config)) for config in configs[:25]]
+
+    def why(method, n_trials, n_pending=0):
+        pending = configs[25 : 25 + n_pending]
+        given = (space, trials[:n_trials], pending)
+        return method.explain(*given, _ask(method, *given, 1), {})[0]
+
+    assert why(Tpe(), 9) == {"origin": "startup", "n_first": 10}
+    assert why(Tpe(), 25, n_pending=5) == {"origin": "densities", "n_good": 3, "n_bad": 27}
+    assert why(CmaEs(), 0) == {"origin": "startup", "n_first": 1}
+    assert why(CmaEs(), 25) == {"origin": "normal law", "n_told": 24, "n_moves": 3}
+    assert why(Nsga2(), 19) == {"origin": "startup", "n_first": 20}
+    assert why(Nsga2(), 20) == {"origin": "children", "n_parents": 20}

@@ -52,9 +52,39 @@ def test_each_pick_has_weights_of_its_own_and_what_tells_nothing_still_does(spac
     )
 
     assert [config["a"] for config in configs] == [1.0, 2.0, 3.0]
-    assert memo == {}
+    assert [len(weights) for weights in memo["weights"]] == [2, 2, 2]
     assert len({tuple(told[:3]) for told in method.told}) == 3
     assert all(told[3:] == [None, None] for told in method.told)
+
+
+def test_each_pick_is_explained_under_its_own_weights(space_of):
+    space, method = space_of(SPACE), Scalarised(Bayes())
+    trials = [
+        Trial(config, None, objectives=(config["a"] ** 2, abs(config["b"])))
+        for config, _ in [
+            (Random().suggest(space, [], [], 1, np.random.default_rng(i), {})[0][0], i)
+            for i in range(12)
+        ]
+    ]
+    given = (space, trials, [])
+    configs, memo = method.suggest(*given, 2, np.random.default_rng([1, 12]), {})
+
+    first, second = method.explain(*given, configs, memo)
+
+    assert (first["weights"], second["weights"]) == tuple(memo["weights"])
+    assert first["weights"] != second["weights"]
+    assert first["origin"] in ("model", "doubting model")
+    assert first["low"] < first["mean"] < first["high"]
+    for near in first["nearest"]:
+        assert near["objective"] is None
+        assert tuple(near["objectives"]) == trials[near["index"]].objectives
+
+
+def test_what_explains_nothing_leaves_its_weights(space_of):
+    method, given = Scalarised(Recorder()), (space_of(SPACE), _trials(), [])
+    configs, memo = method.suggest(*given, 1, np.random.default_rng(0), {})
+
+    assert method.explain(*given, configs, memo) == [{"weights": memo["weights"][0]}]
 
 
 def test_objectives_of_any_size_count_alike(space_of):

@@ -15,6 +15,14 @@ parameters: {lr: {min: 0.0, max: 1.0}}
 early_terminate: {type: hyperband, min_iter: 2, eta: 2}
 """
 
+TWO = """
+method: bayes
+metrics:
+- {name: loss, goal: minimize}
+- {name: acc, goal: maximize}
+parameters: {lr: {min: 0.0, max: 1.0}, wd: {min: 0.0, max: 1.0}}
+"""
+
 
 @pytest.fixture
 def decision(lab):
@@ -67,6 +75,51 @@ def test_neighbour_that_is_no_trial_of_the_sweep_is_left_out(lab, texts, decisio
 
     assert decision(command).nearest == ()
     assert decision(command).mean is None
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ({"origin": "startup", "n_first": 10}, "One of the first 10 points, spread over the space"),
+        ({"origin": "densities", "n_good": 3, "n_bad": 27}, "the 3 best trials it knew lie denser"),
+        ({"origin": "normal law", "n_told": 18, "n_moves": 2}, "18 trials have moved in 2 steps"),
+        ({"origin": "children", "n_parents": 20}, "two of the best 20 trials it knew"),
+        ({"origin": "children"}, "two of the best few trials it knew"),
+    ],
+)
+def test_methods_without_a_model_say_what_they_went_by(lab, texts, decision, why, words):
+    sweep = lab.create(texts["random"])
+    command = lab.ask(lab.register(sweep))
+
+    def write(tx):
+        row = t.trial.c.run_id == lab.run_of(command).id
+        tx.conn.execute(t.trial.update().where(row).values(why=json.dumps(why), origin="search"))
+
+    lab.write(write)
+
+    assert words in decision(command).words
+    assert decision(command).mean is None
+
+
+def test_where_metrics_are_weighed_the_weights_and_the_nearest_fronts_are_told(lab, decision):
+    sweep = lab.create(TWO)
+    agent = lab.register(sweep)
+    for i in range(7):
+        command = lab.ask(agent)
+        lab.start(command)
+        lab.stream(command, rows=[{"loss": i / 8, "acc": i / 16}])
+        lab.end(command)
+    while (found := decision(lab.ask(agent))).origin != "search" or not found.nearest:
+        lab.think()
+        agent = lab.register(sweep)
+
+    assert set(found.weights) == {"loss", "acc"}
+    assert sum(found.weights.values()) == pytest.approx(1.0)
+    assert "the metrics were weighed: loss " in found.words
+    assert found.low < found.mean < found.high
+    for near in found.nearest:
+        assert near.value is None
+        assert near.values["acc"] == near.values["loss"] / 2
 
 
 def test_origin_is_told_where_the_search_says_nothing(lab, texts, decision):

@@ -19,15 +19,21 @@ export function drawDecision({ decision, run }) {
   $("decision-note").textContent = metric ? `${metric}, ${goal === "maximize" ? "higher" : "lower"} is better` : "";
   put($("decision"), h("dl", { class: "pairs" },
     pair("Suggested", decision.words),
-    decision.mean === null ? null : pair("Expected", expected(decision)),
+    decision.mean === null ? null : pair("Expected", expected(decision), Object.keys(decision.weights).length ? h("div", { class: "dim" }, "of the weighed metrics, 0 where each is as good as its best so far") : null),
     decision.mean === null || decision.value === null ? null : pair("Came out", number(decision.value), h("span", { class: "dim" }, ` ${verdict(decision)}`)),
     decision.log_ei === null ? null : pair("Acquisition", h("span", { title: "in standard deviations of the results; the higher, the more was hoped for" }, `log EI ${number(decision.log_ei, 3)}, the logarithm of the expected improvement`)),
     decision.p_feasible === null ? null : pair("Chance not to fail", `${Math.round(100 * decision.p_feasible)} %`),
     decision.nearest.length === 0 ? null : pair("Nearest trials", h("ul", { class: "plain" }, decision.nearest.map((one) =>
-      h("li", { title: "0 is the same configuration; far below 1 the model expects much the same of both" }, h("a", { href: one.url }, one.title), ` ${one.value === null ? (one.is_feasible ? "no value" : "failed") : number(one.value)}`, h("span", { class: "dim" }, `, distance ${number(one.distance, 2)}`))))),
+      h("li", { title: "0 is the same configuration; far below 1 the model expects much the same of both" }, h("a", { href: one.url }, one.title), ` ${reached(one)}`, h("span", { class: "dim" }, `, distance ${number(one.distance, 2)}`))))),
     decision.basis_event === null ? null : pair("Computed from", `event ${decision.basis_event}`, decision.basis_at ? [", ", when(decision.basis_at)] : ""),
     pair("Definition", h("a", { href: `${run.sweep_url}#definition` }, `version ${decision.version}`), decision.n_versions > 1 ? ` of ${decision.n_versions}` : ""),
     decision.stop ? pair("Stopped", stopped(decision)) : null));
+}
+
+function reached({ value, values, is_feasible }) {
+  if (value !== null) return number(value);
+  const all = Object.entries(values).map(([name, of]) => `${name} ${number(of)}`);
+  return all.join(", ") || (is_feasible ? "no value" : "failed");
 }
 
 function expected({ mean, low, high, value }) {
