@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-__all__ = ["echo_json", "format_duration", "format_number", "plain_json", "print_table", "say"]
+__all__ = [
+    "echo_json",
+    "format_duration",
+    "format_number",
+    "note",
+    "plain_json",
+    "print_table",
+    "say",
+]
 
 #: What a terminal takes for a command: names and words of others must not reach it as such.
 _COMMAND = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -23,6 +31,11 @@ def say(text: str, *, is_dim: bool = False) -> None:
     """Print a line at once; colours are left out where they cannot be seen."""
     shown = _COMMAND_SAID.sub("\ufffd", text)
     click.echo(click.style(shown, dim=True) if is_dim else shown)
+
+
+def note(text: str) -> None:
+    """Say what goes on, beside the output."""
+    click.echo(click.style(_COMMAND_SAID.sub("\ufffd", text), dim=True), err=True)
 
 
 def echo_json(value: Any) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweepd.cli.console import print_table, say
+from sweepd.cli.console import note, print_table, say
 from sweepd.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -13,27 +13,32 @@ if TYPE_CHECKING:
 __all__ = ["read_importance", "show_importance"]
 
 _FIELDS = (
-    "metric goal runs runsNeeded note metrics parameters "
+    "metric goal runs runsNeeded note metrics isComputing parameters "
     "{ name runs share shareLow shareHigh trend trendLow trendHigh best }"
 )
 
 
 def read_importance(api: "Api", sweep: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    """Return a sweep's importances for a metric, its own if that is None.
+    """Return a sweep's importances for a metric, its own if that is None; wait for them in words.
 
     Raises:
         InvalidInput: if the server is not ours.
     """
     if not api.is_ours:
         raise InvalidInput(f"{api.server.url} tells the importance of parameters on its pages only")
-    answer = api.execute(
+    document = (
         "query($s: String!, $m: String) { sweepdSweep(name: $s) { sweepdImportance(metric: $m)"
-        f" {{ {_FIELDS} }} }} }}",
-        s=sweep["name"],
-        m=metric,
+        f" {{ {_FIELDS} }} }} }}"
     )
-    found: dict[str, Any] = answer["sweepdSweep"]["sweepdImportance"]
-    return found
+    has_said = False
+    while True:  # each answer but the last comes after seconds; the service gives up by itself
+        answer = api.execute(document, s=sweep["name"], m=metric)
+        found: dict[str, Any] = answer["sweepdSweep"]["sweepdImportance"]
+        if not found.pop("isComputing"):
+            return found
+        if not has_said:
+            note(f"computing the importance of the parameters from {found['runs']} runs …")
+        has_said = True
 
 
 def show_importance(found: Mapping[str, Any]) -> None:

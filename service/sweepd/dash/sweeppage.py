@@ -12,6 +12,7 @@ from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import agents, budgets, fronts, sweeps
 from sweepd.engine.access import Need
+from sweepd.engine.importance import MOST_WAIT_S
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import NotFound
 from sweepd.states import SweepState
@@ -105,6 +106,7 @@ async def importance(visit: Visit) -> Response:
         need=Need.READ,
         metric=query.get("metric") or None,
         goal=query.get("goal") or None,
+        wait_s=MOST_WAIT_S,
     )
     return json_text(dump(asdict(found)))
 

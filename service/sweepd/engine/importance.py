@@ -1,12 +1,12 @@
-"""Parameter importance of a sweep, computed in another process and kept until a run ends."""
+"""Parameter importance of a sweep, computed in other processes and kept until a run ends."""
 
 import asyncio
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Select, func, select
 
@@ -21,7 +21,21 @@ from sweepd.store import Tx
 from sweepd.store import tables as t
 from sweepd.worker import Worker
 
-__all__ = ["ImportanceJob", "ImportanceView", "Importances", "compute", "read_job"]
+__all__ = [
+    "MOST_WAIT_S",
+    "Computing",
+    "ImportanceJob",
+    "ImportanceView",
+    "Importances",
+    "compute",
+    "read_job",
+]
+
+#: A request for importance is answered after so many seconds, if only with "computing".
+MOST_WAIT_S = 15.0
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 _TIMEOUT_S = 120.0
 _IDLE_S = 60.0  # after which the process that computes is let go
@@ -35,6 +49,11 @@ _NO_SHARES = (
 
 #: Runs a use case that reads: of a page's visit, or of a request's context.
 Read = Callable[..., Awaitable[Any]]
+#: What changes whenever the importance may; the definition's version is the first of it.
+Stamp = tuple[Any, ...]
+#: Whose importance: of a sweep, for a metric, with a goal; those that were asked for.
+Place = tuple[int, str | None, str | None]
+Answer = Callable[["ImportanceJob", "ImportanceView"], Awaitable["ImportanceView"]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class ImportanceView:
         note: what a person should know, in words.
         metrics: what can be asked for, the sweep's own first.
         parameters: in the definition's order.
+        is_computing: it is not known yet: there are no parameters, and to ask again is to wait.
     """
 
     metric: str | None
@@ -70,6 +90,7 @@ class ImportanceView:
     note: str | None
     metrics: tuple[str, ...]
     parameters: tuple[Importance, ...]
+    is_computing: bool = False
 
 
 def compute(job: ImportanceJob) -> list[Importance]:
@@ -125,13 +146,60 @@ def read_job(
     return job, ImportanceView(wanted, aim, has_goal, len(configs), ENOUGH, None, names, ())
 
 
-class Importances:
-    """Answers for importance: one computation at a time, in a process of its own."""
+class Computing(Protocol):
+    """What computes elsewhere, one call at a time: see `sweepd.worker.Worker`."""
 
-    def __init__(self) -> None:
-        self._worker = Worker()
-        self._turn = asyncio.Lock()
-        self._kept: OrderedDict[tuple[Any, ...], ImportanceView] = OrderedDict()
+    async def call(self, function: Callable[[A], R], argument: A, *, timeout_s: float) -> R:
+        """Return what the function makes of the argument; raise ProcessDied if nothing."""
+
+    def stop(self) -> None:
+        """End the process; the next call starts another."""
+
+
+class _Work:
+    """One answer in the making, for all that ask for it.
+
+    Attributes:
+        begun: what is known before it is made.
+        task: makes it.
+        stamp: of the runs that it is made of.
+    """
+
+    def __init__(self, stamp: Stamp, read: Awaitable[Any], answer: Answer) -> None:
+        self.stamp = stamp
+        self.begun: asyncio.Future[ImportanceView] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._do(read, answer))
+        for one in (self.begun, self.task):  # whose asker may have left
+            one.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _do(self, read: Awaitable[Any], answer: Answer) -> ImportanceView:
+        try:
+            job, view = await read
+        except asyncio.CancelledError:
+            self.begun.cancel()
+            raise
+        except Exception as error:
+            self.begun.set_exception(error)
+            raise
+        self.begun.set_result(view)
+        return await answer(job, view)
+
+
+class Importances:
+    """Answers for importance: two computations at a time, each in a process of its own.
+
+    All who ask for the same wait for the same; nobody who leaves stops it.
+
+    Args:
+        workers: that compute; as many computations run at a time.
+    """
+
+    def __init__(self, workers: Sequence[Computing] = ()) -> None:
+        self._workers = list(workers or (Worker(), Worker()))
+        self._free = list(self._workers)
+        self._turns = asyncio.Semaphore(len(self._workers))
+        self._running: dict[Place, _Work] = {}
+        self._kept: OrderedDict[Place, tuple[Stamp, ImportanceView]] = OrderedDict()
         self._rest: asyncio.TimerHandle | None = None
 
     async def of(
@@ -143,54 +211,82 @@ class Importances:
         need: Need,
         metric: str | None = None,
         goal: str | None = None,
+        wait_s: float | None = None,
     ) -> ImportanceView:
         """Return a sweep's importances; nothing else waits while they are computed.
+
+        After `wait_s` seconds the answer is the one before, of fewer runs, or that they are being
+        computed; None waits for them.
 
         Raises:
             InvalidInput, NotFound, Forbidden: as `read_job`.
         """
         asked = {"actor": actor, "sweep_id": sweep_id, "need": need}
         stamp = await read(stamp_of, **asked)
-        key = (sweep_id, metric, goal, *stamp)
-        if key not in self._kept:
-            async with self._turn:  # who asked for the same meanwhile finds the answer
-                if key not in self._kept:
-                    job, view = await read(read_job, **asked, metric=metric, goal=goal)
-                    self._keep(key, await self._answer(job, view))
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        place = (sweep_id, metric, goal)
+        ends_at = None if wait_s is None else asyncio.get_running_loop().time() + wait_s
+        before = self._running.get(place)  # may be of fewer runs
+        while True:
+            known, kept = self._kept.get(place, (None, None))
+            if kept is not None and known == stamp:
+                self._kept.move_to_end(place)
+                return kept
+            if place not in self._running:
+                reading = read(read_job, **asked, metric=metric, goal=goal)
+                self._start(place, _Work(stamp, reading, self._answer))
+            work = self._running[place]
+            view = await asyncio.shield(work.begun)
+            left_s = None if ends_at is None else ends_at - asyncio.get_running_loop().time()
+            done, _ = await asyncio.wait({work.task}, timeout=left_s)
+            if done and (work is not before or work.stamp == stamp):
+                return work.task.result()
+            if not done:
+                is_of_it = known is not None and known[0] == stamp[0]  # of the same definition
+                return kept if kept and is_of_it else replace(view, is_computing=True)
 
     def stop(self) -> None:
-        """End the process that computes."""
+        """End the processes that compute."""
         if self._rest is not None:
             self._rest.cancel()
-        self._worker.stop()
+        for work in list(self._running.values()):
+            work.task.cancel()
+        for worker in self._workers:
+            worker.stop()
 
     async def _answer(self, job: ImportanceJob, view: ImportanceView) -> ImportanceView:
         """Compute; a failure is an answer too, until the next run ends."""
         note, found = None, []
         if view.n >= ENOUGH:
             try:
-                found = await self._worker.call(compute, job, timeout_s=_TIMEOUT_S)
+                found = await self._compute(job)
                 note = None if has_shares() else _NO_SHARES
             except ProcessDied as error:
                 note = f"The importance could not be computed: {error}."
             self._rest_later()
-        return ImportanceView(
-            view.metric,
-            view.goal,
-            view.has_goal,
-            view.n,
-            view.n_needed,
-            note,
-            view.metrics,
-            tuple(_as_logged(one, view.goal) for one in found),
-        )
+        logged = tuple(_as_logged(one, view.goal) for one in found)
+        return replace(view, note=note, parameters=logged)
 
-    def _keep(self, key: tuple[Any, ...], view: ImportanceView) -> None:
-        self._kept[key] = view
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+    async def _compute(self, job: ImportanceJob) -> list[Importance]:
+        async with self._turns:
+            worker = self._free.pop()
+            try:
+                return await worker.call(compute, job, timeout_s=_TIMEOUT_S)
+            finally:
+                self._free.append(worker)
+
+    def _start(self, place: Place, work: _Work) -> None:
+        self._running[place] = work
+
+        def settle(done: asyncio.Task[ImportanceView]) -> None:
+            del self._running[place]
+            if done.cancelled() or done.exception() is not None:
+                return  # a refusal is none for the next who asks
+            self._kept[place] = (work.stamp, done.result())
+            self._kept.move_to_end(place)
+            while len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+
+        work.task.add_done_callback(settle)
 
     def _rest_later(self) -> None:
         if self._rest is not None:
@@ -198,8 +294,8 @@ class Importances:
         self._rest = asyncio.get_running_loop().call_later(_IDLE_S, self._let_go)
 
     def _let_go(self) -> None:
-        if not self._turn.locked():
-            self._worker.stop()
+        for worker in self._free:
+            worker.stop()
 
 
 def _finished(sweep_id: int) -> tuple[Any, ...]:

@@ -69,6 +69,7 @@ def importance():
         "runsNeeded": 20,
         "note": None,
         "metrics": ["loss"],
+        "isComputing": False,
         "parameters": [
             {**none, "name": "few", "runs": 3},
             {**none, **interval, "name": "lr", "runs": 30, "share": 0.625, "trend": -0.5},
@@ -103,6 +104,17 @@ def test_status_tells_which_parameters_matter(local, ours, importance):
         ["few", "–", *["needs", "20", "runs", "that", "have", "it", "3"]]
     )
     assert found["parameters"][1]["share"] == 0.625
+
+
+def test_status_waits_for_an_importance_that_takes_long_and_says_so(local, ours, importance):
+    answers = [{**importance, "isComputing": True, "parameters": []}] * 3 + [importance]
+    ours.sweep["sweepdImportance"] = lambda info, metric=None: answers.pop(0)
+
+    done = local("status", "s1", "--importance", code=0)
+
+    assert answers == []
+    assert done.err.count("computing the importance of the parameters from 30 runs") == 1
+    assert "importance for loss (lower is better), 30 runs" in done.out
 
 
 def test_status_says_that_there_are_too_few_runs_for_importance(local, ours, importance):

@@ -20,7 +20,7 @@ from sweepd.engine import (
 )
 from sweepd.engine.access import Need
 from sweepd.engine.decisions import DecisionView
-from sweepd.engine.importance import ImportanceView
+from sweepd.engine.importance import MOST_WAIT_S, ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
 from sweepd.errors import ProtocolError, Reason
@@ -171,6 +171,7 @@ async def _importance(
         need=Need.READ,
         metric=metric or None,
         goal=goal,
+        wait_s=MOST_WAIT_S,
     )
 
 
@@ -282,7 +283,11 @@ FIELDS: Resolvers = {
         "sweepdPreviewEdit": _preview_edit,
         "sweepdImportance": _importance,
     },
-    "SweepdImportance": {"runs": attribute("n"), "runsNeeded": attribute("n_needed")},
+    "SweepdImportance": {
+        "runs": attribute("n"),
+        "runsNeeded": attribute("n_needed"),
+        "isComputing": attribute("is_computing"),
+    },
     "SweepdParameterImportance": {
         "runs": attribute("n"),
         "shareLow": attribute("share_low"),

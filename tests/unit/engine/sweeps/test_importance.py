@@ -123,8 +123,8 @@ parameters: {lr: {min: 0.0, max: 1.0}}
 
 
 def test_answer_is_shared_kept_and_made_anew_when_a_run_ends(lab, finished, job):
-    sweep, desk = finished(21), Importances()
-    desk._worker = worker = Inline()
+    sweep, worker = finished(21), Inline()
+    desk = Importances([worker])
 
     async def twice():
         return await asyncio.gather(ask(lab, desk, sweep), ask(lab, desk, sweep))
@@ -146,9 +146,92 @@ def test_answer_is_shared_kept_and_made_anew_when_a_run_ends(lab, finished, job)
     assert worker.n_calls == 2
 
 
+class Held(Inline):
+    """A worker that computes only when it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_free = asyncio.Event()
+
+    async def call(self, function, argument, *, timeout_s):
+        await self.is_free.wait()
+        return await super().call(function, argument, timeout_s=timeout_s)
+
+
+def test_who_would_wait_too_long_is_told_so_and_finds_it_later(lab, finished):
+    sweep, worker = finished(21), Held()
+    desk = Importances([worker])
+
+    async def work():
+        short = await asyncio.gather(*(ask(lab, desk, sweep, wait_s=0.01) for _ in range(3)))
+        worker.is_free.set()
+        return [*short, await ask(lab, desk, sweep)]
+
+    *early, late = asyncio.run(work())
+
+    assert {(view.is_computing, view.n, view.parameters) for view in early} == {(True, 21, ())}
+    assert (late.is_computing, len(late.parameters)) == (False, 2)
+    assert worker.n_calls == 1
+
+
+def test_where_runs_end_all_the_time_there_is_an_answer_nevertheless(lab, finished):
+    sweep, worker = finished(21), Held()
+    desk = Importances([worker])
+
+    def finish_one():
+        command = lab.ask(lab.register(sweep))
+        lab.start(command)
+        lab.stream(command, rows=[{"acc": 0.5}])
+        lab.end(command)
+
+    async def work():
+        first = asyncio.create_task(ask(lab, desk, sweep))
+        computing = await ask(lab, desk, sweep, wait_s=0.01)
+        await asyncio.to_thread(finish_one)
+        second = asyncio.create_task(ask(lab, desk, sweep))
+        worker.is_free.set()
+        await first
+        found = [computing, await first, await second]
+        worker.is_free.clear()
+        await asyncio.to_thread(finish_one)
+        found.append(await ask(lab, desk, sweep, wait_s=0.01))
+        worker.is_free.set()
+        return [*found, await ask(lab, desk, sweep)]
+
+    views = asyncio.run(work())
+
+    assert [(view.n, view.is_computing) for view in views] == [
+        (21, True),
+        (21, False),
+        (22, False),  # it came while the one before was computed, and waited for its own
+        (22, False),  # the one before, rather than none
+        (23, False),
+    ]
+
+
+def test_a_long_computation_keeps_no_other_sweep_waiting(lab, finished):
+    slow, quick = finished(20), finished(21)
+    held = Held()
+    desk = Importances([Inline(), held])  # the last one is taken first
+
+    async def work():
+        waits = asyncio.create_task(ask(lab, desk, slow))
+        while not desk._running:
+            await asyncio.sleep(0)
+        await ask(lab, desk, slow, wait_s=0.01)
+        found = await ask(lab, desk, quick)
+        is_waiting = not waits.done()
+        held.is_free.set()
+        return found, is_waiting, await waits
+
+    found, is_waiting, late = asyncio.run(work())
+
+    assert (found.n, is_waiting, late.n) == (21, True, 20)
+
+
 def test_failure_is_told_in_words_and_not_tried_again_until_something_is_new(lab, finished):
-    sweep, desk = finished(20), Importances()
-    desk._worker = worker = Inline(fails=True)
+    sweep, worker = finished(20), Inline(fails=True)
+    desk = Importances([worker])
 
     views = [asyncio.run(ask(lab, desk, sweep)) for _ in range(2)]
 
@@ -158,8 +241,8 @@ def test_failure_is_told_in_words_and_not_tried_again_until_something_is_new(lab
 
 
 def test_too_few_runs_need_no_computation(lab, finished):
-    sweep, desk = finished(3), Importances()
-    desk._worker = worker = Inline()
+    sweep, worker = finished(3), Inline()
+    desk = Importances([worker])
 
     view = asyncio.run(ask(lab, desk, sweep))
 

@@ -48,6 +48,7 @@ export class Importance {
     this.last = Date.now();
     if (this.asked !== asked) return;
     if (found === null) { this.isStale = true; this.look(); return; }
+    if (found.is_computing) { this.fetch(); return; }  // the server answers late, not at once
     this.draw(found);
   }
 
