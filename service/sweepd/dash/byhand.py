@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from sweepd.dash.addressed import run_of, sweep_of
 from sweepd.dash.axes import bands_of
+from sweepd.dash.forms import read_body
 from sweepd.dash.plain import dump
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit, json_text
@@ -168,11 +169,7 @@ async def _body(request: Request) -> dict[str, Any]:
     Raises:
         InvalidInput: if it is none, or longer than any form of ours.
     """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST:
-            raise InvalidInput("this form is too long")
+    body = await read_body(request, most=_LONGEST)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from sweepd.dash.assets import HEADERS
 from sweepd.errors import InvalidInput, SweepdError
 
-__all__ = ["Attempt", "expiry", "read_fields", "submit"]
+__all__ = ["Attempt", "expiry", "read_body", "read_fields", "submit"]
 
 _LONGEST_FORM = 8192  # bytes
 _DAY_S = 86_400.0
@@ -43,17 +43,27 @@ class Attempt:
         return self.typed.get(name, "") if self.form == form else otherwise
 
 
+async def read_body(request: Request, *, most: int) -> bytes:
+    """Return what a form of a page has sent.
+
+    Raises:
+        InvalidInput: if it is longer than `most` bytes.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise InvalidInput("this form is too long")
+    return body
+
+
 async def read_fields(request: Request) -> dict[str, str]:
     """Return what was typed into a form; empty fields are left out.
 
     Raises:
         InvalidInput: if it is longer than any form of ours.
     """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_FORM:
-            raise InvalidInput("this form is too long")
+    body = await read_body(request, most=_LONGEST_FORM)
     try:
         pairs = parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
     except ValueError:

@@ -1,14 +1,17 @@
 """Collects every problem of one definition, each with its path and line."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sweepd.errors import Violation
 from sweepd.spec.document import Document
 from sweepd.spec.words import Path, nearest, path_text, show
 
-__all__ = ["Problems"]
+__all__ = ["Model", "Problems"]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 #: More problems than this are counted, not listed.
 _MAX_LISTED = 100
@@ -81,6 +84,20 @@ class Problems:
         for key in [key for key in data if key not in names][:_MAX_LISTED]:
             hint = nearest(key, names) or f"; known: {', '.join(names)}"
             self.lenient((*path, key), f"unknown key{hint}")
+
+    def read(
+        self, model: type[Model], data: Mapping[str, Any], path: Path, *, also: Iterable[str] = ()
+    ) -> Model | None:
+        """Return what a block holds, its unknown keys noted; None if it is wrong, which is noted.
+
+        Keys in `also` are read by others.
+        """
+        self.unknown_keys(data, {*model.model_fields, *also}, path)
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            self.refused(error, path)
+            return None
 
     def refused(self, error: ValidationError, path: Path) -> None:
         """Note everything that pydantic found below `path`, in our words."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from sweepd.errors import DefinitionError, Violation
 from sweepd.names import METHODS
@@ -15,7 +15,7 @@ from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.metrics import ONE_CURVE, check_metrics
 from sweepd.spec.outcomes import read_outcomes
 from sweepd.spec.parameters import read_parameters
-from sweepd.spec.problems import Problems
+from sweepd.spec.problems import Model, Problems
 from sweepd.spec.space import Space
 from sweepd.spec.stops import STOPS, read_stops
 from sweepd.spec.ties import tie
@@ -23,8 +23,6 @@ from sweepd.spec.unread import Unread
 from sweepd.spec.words import Path, nearest, path_text, show
 
 __all__ = ["KEYS", "Parsed", "read_definition"]
-
-Model = TypeVar("Model", bound=BaseModel)
 
 _METHODS = Registry("method", METHODS)
 
@@ -246,12 +244,7 @@ class _Reader:
             words = f"must be a mapping, not {show(data)}: write {path_text(path)}: {example}"
             self._problems.error(path, words)
             return None
-        self._problems.unknown_keys(data, {*model.model_fields, *read_elsewhere}, path)
-        try:
-            return model.model_validate(data)
-        except ValidationError as error:
-            self._problems.refused(error, path)
-            return None
+        return self._problems.read(model, data, path, also=read_elsewhere)
 
     def _early_terminate(self, space: Space) -> EarlyTerminate | None:
         data, path = self._given.get("early_terminate"), ("early_terminate",)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from sweepd.spec.fields import Flag, Real, Whole, at_least
 from sweepd.spec.goals import Goal, signed
@@ -142,12 +142,7 @@ def _rule(entry: Any, path: Path, problems: Problems) -> Stop | None:
         problems.error((*path, "rule"), words)
         return None
     model = STOPS.get(rule, Stop)
-    problems.unknown_keys(entry, model.model_fields, path)
-    try:
-        return model.model_validate(entry)
-    except ValidationError as error:
-        problems.refused(error, path)
-        return None
+    return problems.read(model, entry, path)
 
 
 def _check_rungs(block: AshaStop, path: Path, problems: Problems) -> None:
