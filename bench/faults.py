@@ -54,8 +54,10 @@ FAULTS = {
     "errors and lost answers": Fault(
         "tests/fault/test_network.py::test_sweep_is_exact_over_a_network_of_errors_and_lost_answers"
     ),
+    "killed agents": Fault("tests/fault/test_killed_agents.py", settings={"SWEEPD_ACTS": "8"}),
+    "crowds": Fault("tests/fault/test_crowds.py"),
     "host that vanishes": Fault(
-        "tests/fault/test_network.py::test_trials_of_a_host_whose_link_goes_down_go_to_another_one"
+        "tests/fault/test_network.py::test_trials_of_a_host_that_vanishes_go_to_another_one"
     ),
     "people's commands": Fault("tests/fault/test_people.py"),
     "state machine": Fault(

@@ -19,6 +19,8 @@ _OOM = re.compile(
 _WORKER_KILLED = re.compile(
     r"killed by signal: Killed|BrokenProcessPool|died with <Signals\.SIGKILL"
 )
+_OF_CLIENT = "/wandb/sdk/lib/service/"  # what speaks with wandb-core, a process beside the program
+_LOST = ("ConnectionResetError", "BrokenPipeError", "ConnectionAbortedError")
 _MESSAGE_LENGTH = 500
 _SHELL_SAYS_KILLED = 128 + signal.SIGKILL
 _PROGRAM_SIGNALS = frozenset(
@@ -51,9 +53,13 @@ def judge(
     line = first_error_line(tail)
     if _OOM.search(tail):
         return Outcome(Reason.OUT_OF_MEMORY, code, number, line)
-    if oom_kills and (status == _SHELL_SAYS_KILLED or (code and _WORKER_KILLED.search(tail))):
+    is_core_gone = code is not None and _is_core_gone(tail, line)
+    is_worker_gone = code is not None and _WORKER_KILLED.search(tail) is not None
+    if oom_kills and (is_core_gone or is_worker_gone or status == _SHELL_SAYS_KILLED):
         words = "a process of it was killed: the memory limit was reached"
         return Outcome(Reason.OUT_OF_MEMORY, code, None, f"{words}: {line}" if line else words)
+    if is_core_gone:
+        return Outcome(Reason.CRASHED, code, message=f"wandb's own process has died: {line}")
     if number is None:
         return Outcome(Reason.ERROR, code, message=line or f"exit code {status}")
     words = f"killed by {_name_of(number)}"
@@ -80,6 +86,12 @@ def first_error_line(output: str) -> str | None:
     else:
         line = lines[-1] if lines else None
     return line[:_MESSAGE_LENGTH] if line else None
+
+
+def _is_core_gone(output: str, line: str | None) -> bool:
+    """Return whether the program ended because wandb-core did, which is no fault of its own."""
+    trace = output.rpartition(_TRACEBACK)[2]
+    return line is not None and line.startswith(_LOST) and _OF_CLIENT in trace
 
 
 def _name_of(number: int) -> str:

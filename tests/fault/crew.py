@@ -10,7 +10,7 @@ from pathlib import Path
 
 from live import Service
 
-__all__ = ["agent"]
+__all__ = ["agent", "family"]
 
 
 @contextmanager
@@ -49,3 +49,14 @@ def agent(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for one in found:
+        tasks = Path(f"/proc/{one}/task")
+        if tasks.exists():
+            for children in tasks.glob("*/children"):
+                found += [int(child) for child in children.read_text().split()]
+    return found

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from crew import agent
+from crew import agent, family
 from invariants import check_folder
 from live import Service, wait_for
 
@@ -90,17 +90,6 @@ def test_trial_that_is_killed_at_any_point_is_finished_by_its_next_attempt(
         assert found[point] == ("finished", attempt, 3, "finished"), point
     assert process.returncode == 0
     check_folder(service.data)
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    found = [pid]
-    for one in found:
-        tasks = Path(f"/proc/{one}/task")
-        if tasks.exists():
-            for children in tasks.glob("*/children"):
-                found += [int(child) for child in children.read_text().split()]
-    return found
 
 
 @pytest.mark.timeout(300)

@@ -22,15 +22,15 @@ _RUNS = """query($s: String!) { sweepdSweep(name: $s) { state
   history(samples: 100) } } } } }"""
 
 
-def begin(service: Service, folder: Path, *, n_points: int, pause: float) -> str:
+def begin(service: Service, folder: Path, *, n_points: int, pause: float, more: str = "") -> str:
     """Make a new folder with the program, and a sweep of so many points; return its address.
 
-    Each trial logs four rows, `pause` seconds apart.
+    Each trial logs four rows, `pause` seconds apart. `more` ends the definition.
     """
     folder.mkdir()
     shutil.copy(ROOT / "tests" / "programs" / "toy.py", folder)
     points = [round(n / n_points, 4) for n in range(n_points)]
-    (folder / "sweep.yaml").write_text(_DEFINITION % (points, pause))
+    (folder / "sweep.yaml").write_text(_DEFINITION % (points, pause) + more)
     sweep: str = json.loads(service.sweep("create", "sweep.yaml", "--json", cwd=folder))["sweep"]
     return sweep
 

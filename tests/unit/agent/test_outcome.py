@@ -92,6 +92,31 @@ def test_kill_of_a_process_that_the_trial_started_is_want_of_memory_too(status, 
     assert judged(status, tail=tail).reason == Reason.ERROR
 
 
+CORE_LOST = """\
+Traceback (most recent call last):
+  File "train.py", line 8, in <module>
+    run.log({"loss": 1.0})
+  File "/lib/python3.11/site-packages/wandb/sdk/lib/service/service_client.py", line 92, in _drain
+    await self._writer.drain()
+ConnectionResetError: [Errno 104] Connection reset by peer
+"""
+
+
+def test_death_of_the_clients_own_process_is_no_error_of_the_program():
+    outcome = judged(1, tail=CORE_LOST)
+
+    assert outcome.reason == Reason.CRASHED
+    assert outcome.message.startswith("wandb's own process has died: ConnectionResetError")
+    assert judged(1, tail=CORE_LOST, oom_kills=1).reason == Reason.OUT_OF_MEMORY
+
+
+def test_connection_that_the_program_itself_has_lost_is_its_error():
+    own = CORE_LOST.replace("/wandb/sdk/lib/service/service_client.py", "/requests/api.py")
+
+    assert judged(1, tail=own).reason == Reason.ERROR
+    assert judged(1, tail=CORE_LOST + TRACEBACK).reason == Reason.ERROR
+
+
 def test_error_of_a_program_while_another_is_killed_for_memory_stays_an_error():
     assert judged(1, tail="ValueError: bad", oom_kills=1).reason == Reason.ERROR
 
