@@ -42,6 +42,7 @@ PARTS: dict[str, Callable[[Problem, int], Ours]] = {
     "one length scale for all parameters": _with(prior=Prior(is_tied=True)),
     "prior centred twenty times higher": _with(prior=Prior(scale=4.0)),
     "no doubting": _with(doubt_every=0),
+    "four rounds of steps, not twelve": _with(n_rounds=4),
     "running trials not believed": _with(believes=False),
     "candidates not snapped": _unsnapped,
     "objectives not made symmetric": _with(has_power=False),

@@ -23,11 +23,12 @@ _LOG_SQRT_2PI = 0.5 * float(np.log(2.0 * np.pi))
 #: Below this z, 1 - √(π/2) |z| erfcx(|z|/√2) is lost in rounding and its series takes over.
 _FAR = -1e3
 
-#: Candidates of the first round: so many anywhere, so many around the best trials.
+#: Candidates of the first look: so many anywhere, so many around the best trials.
 _N_ANYWHERE, _N_AROUND = 700, 800
-#: Next rounds: candidates in each, those that they are made from, and the size of their steps.
-_N_ROUND, _N_ELITE = 200, 6
-_STEPS = (0.1, 0.03, 0.01, 0.003)
+#: Next rounds: candidates in each, those that they are made from, and the size of their steps in
+#: the first and in the last one.
+_N_ROUND, _N_ELITE = 300, 6
+_FIRST_STEP, _LAST_STEP = 0.2, 0.002
 
 
 def log_ei(mean: Array, std: Array, best: float) -> Array:
@@ -56,17 +57,23 @@ def log_ei(mean: Array, std: Array, best: float) -> Array:
 
 
 def rank_candidates(
-    score: Score, *, encoder: Encoder, around: Array, rng: np.random.Generator
+    score: Score,
+    *,
+    encoder: Encoder,
+    around: Array,
+    n_rounds: int,
+    rng: np.random.Generator,
 ) -> Array:
     """Return candidates in falling order of their score, shape (m, d).
 
-    A first round looks anywhere and around the best trials; each of the next ones takes smaller
-    steps from the best candidates so far.
+    A first look is anywhere and around the best trials; each of the rounds that follow takes
+    smaller steps from the best candidates so far.
 
     Args:
         score: of points of shape (m, d), shape (m,); the larger the better.
         encoder: of the space.
         around: points of the best trials, shape (·, d); may be none.
+        n_rounds: that follow the first look.
         rng: source of the candidates.
     """
     points = encoder.sample(_N_ANYWHERE, rng)
@@ -77,7 +84,7 @@ def rank_candidates(
             [points, encoder.step(bases[:half], 0.2, rng), encoder.step(bases[half:], 0.05, rng)]
         )
     scores = score(points)
-    for size in _STEPS:
+    for size in np.geomspace(_FIRST_STEP, _LAST_STEP, n_rounds):
         elite = points[np.argsort(-scores, kind="stable")[:_N_ELITE]]
         steps = encoder.step(elite[np.arange(_N_ROUND) % len(elite)], size, rng)
         points = np.vstack([points, steps])

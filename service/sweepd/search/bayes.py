@@ -232,7 +232,13 @@ def _best(judge: Judge, *, taken: Taken, rng: np.random.Generator) -> Config | N
         if not free:
             return None
         return free[int(judge.score(encoder.encode(free)).argmax())]
-    ranked = rank_candidates(judge.score, encoder=encoder, around=judge.around, rng=rng)
+    ranked = rank_candidates(
+        judge.score,
+        encoder=encoder,
+        around=judge.around,
+        n_rounds=judge.model.settings.n_rounds,
+        rng=rng,
+    )
     ranked = ranked[np.argsort(~judge.has_room(ranked), kind="stable")]
     configs = (encoder.decode(point) for point in ranked[:_MOST_TRIED])
     return next((c for c in configs if c not in taken and encoder.space.satisfies(c)), None)

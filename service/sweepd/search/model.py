@@ -45,6 +45,7 @@ class Settings:
         fewest_told: trials that tell something before it has.
         doubt_every: every so many suggestions are made with length scales times `doubt`.
         doubt: see there.
+        n_rounds: of ever smaller steps towards the most promising config.
         believes: running trials count as if they had come out as expected.
         has_power: objectives are made symmetric.
         learns_failures: trials that fail teach where others will.
@@ -58,6 +59,7 @@ class Settings:
     fewest_told: int = 1
     doubt_every: int = 3
     doubt: float = 0.5
+    n_rounds: int = 12
     believes: bool = True
     has_power: bool = True
     learns_failures: bool = True

@@ -8,6 +8,7 @@ from scipy.stats import norm
 from sweepd.search.acquisition import log_ei, rank_candidates
 from sweepd.search.encode import Encoder
 from sweepd.search.gp import Design, Posterior, Prior
+from sweepd.search.model import Settings
 
 
 @pytest.mark.parametrize("z", [-6.0, -1.5, -1.0, -0.5, 0.0, 2.0, 8.0])
@@ -42,10 +43,23 @@ def test_best_candidate_is_near_the_best_of_a_fine_grid(space_of, rng):
     def score(points):
         return log_ei(*posterior.predict(points), best)
 
-    ranked = rank_candidates(score, encoder=encoder, around=x[:3], rng=rng)
+    ranked = rank_candidates(score, encoder=encoder, around=x[:3], n_rounds=12, rng=rng)
 
     ticks = np.linspace(0, 1, 101)
     grid = np.array(np.meshgrid(ticks, ticks)).reshape(2, -1).T
     on_grid, scores = score(grid).max(), score(ranked)
     assert scores[0] > on_grid - 0.01
     assert (np.diff(scores) <= 1e-12).all()
+
+
+def test_best_candidate_of_twenty_parameters_comes_near_the_peak(space_of, rng):
+    encoder = Encoder(space_of({f"x{i}": {"min": 0.0, "max": 1.0} for i in range(20)}))
+    peak, around = rng.random(20), rng.random((6, 20))
+
+    def score(points):
+        return -((points - peak) ** 2).mean(axis=1)
+
+    n_rounds = Settings().n_rounds
+    ranked = rank_candidates(score, encoder=encoder, around=around, n_rounds=n_rounds, rng=rng)
+
+    assert np.sqrt(-score(ranked[:1])[0]) < 0.13  # a random point is 0.4 away
