@@ -15,31 +15,33 @@ import time
 import torch
 
 from sweepd_trainer.config import Config, read_config
-from sweepd_trainer.data import DataSpec, Images
+from sweepd_trainer.data import Data, DataSpec, Rows
 from sweepd_trainer.device import device_name, has_fast_bfloat16, pick_device, seed_everything
+from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.watch import Watcher
 
 N_TRAIN, N_TEST = 12_000, 2_000
-SPEC = DataSpec("random", tuple("0123456789"), (1, 28, 28), 255.0, 0.1307, 0.3081)
+SPEC = DataSpec("random", tuple("0123456789"), (1, 28, 28), 255.0, (0.1307,), (0.3081,))
 NOTEBOOK = {"kernels": [16, 32], "batch_size": 128, "learning_rate": 0.005, "epochs": 5}
 
 
-def random_images(count: int, device: torch.device) -> Images:
+def random_images(count: int, device: torch.device) -> Rows:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, *SPEC.shape), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, 10, (count,), generator=generator)
-    return Images(pixels, labels).to(device)
+    return Rows(pixels, labels).to(device)
 
 
-def time_run(config: Config, train: Images, test: Images, device: torch.device) -> float:
+def time_run(config: Config, train: Rows, test: Rows, device: torch.device) -> float:
     """Return the seconds that one run takes: training, a histogram and a test each epoch."""
     order = seed_everything(config.seed)
     model = build_model(SPEC, config).to(device, memory_format=torch.channels_last)
     optimizer = build_optimizer(model, config)
-    trainer = Trainer(model, optimizer, images=train, spec=SPEC, config=config, order=order)
+    problem = image_problem(Data(train, test, test, SPEC), config)
+    trainer = Trainer(model, optimizer, problem, config=config, order=order)
     watcher = Watcher(model)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -47,6 +49,7 @@ def time_run(config: Config, train: Images, test: Images, device: torch.device) 
     for _ in range(config.epochs):
         for _ in trainer.epoch():
             pass
+        trainer.end_epoch()
         watcher.histograms()
         trainer.evaluate(test)
     if device.type == "cuda":

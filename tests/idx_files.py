@@ -1,4 +1,4 @@
-"""Tiny data sets in the layout and format of MNIST, for tests without a network."""
+"""Tiny data sets in the formats that real ones come in, for tests without a network."""
 
 import gzip
 from pathlib import Path
@@ -28,3 +28,17 @@ def write_idx_folder(
             path = raw / f"{part}-{name}-ubyte{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(content) if packed else content)
     return raw
+
+
+def write_npz(path: Path, *, n_train: int = 60, n_test: int = 20) -> None:
+    """Write an .npz file of 32x32 colour images; the label of an image is its brightest tenth."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"classes": np.array([f"kind {k}" for k in range(10)])}
+    for part, count in (("train", n_train), ("test", n_test)):
+        labels = np.arange(count) % 10
+        images = rng.integers(0, 60, (count, 32, 32, 3)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[3 * label : 3 * label + 3] += 190
+        arrays |= {f"x_{part}": images, f"y_{part}": labels}
+    np.savez(path, **arrays)

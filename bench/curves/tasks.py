@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from curves.table import N_EPOCHS, Grid
-from sweepd_trainer.data import DataSpec, Images, load
+from sweepd_trainer.data import DataSpec, Rows, load
 
 __all__ = ["TASKS", "Task", "Taught", "rate_factor"]
 
@@ -85,9 +85,9 @@ class Task:
         data = load(self.dataset, every=self.every)
         return self._seen(data.train, data.spec), self._seen(data.validation, data.spec)
 
-    def _seen(self, part: Images, spec: DataSpec) -> Taught:
-        scaled = (part.images.float() / spec.scale - spec.mean) / spec.std
-        return Taught(functional.avg_pool2d(scaled, self.pool)[:, 0], part.labels)
+    def _seen(self, part: Rows, spec: DataSpec) -> Taught:
+        scaled = (part.inputs.float() / spec.scale - spec.mean[0]) / spec.std[0]
+        return Taught(functional.avg_pool2d(scaled, self.pool)[:, 0], part.targets)
 
     def patches(self, images: Tensor) -> Tensor:
         """Return the squares of images (B, height, width), one after another: (B, P, K)."""

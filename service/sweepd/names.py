@@ -53,6 +53,8 @@ LAUNCHERS: Mapping[str, str] = {
 MODELS: Mapping[str, str] = {
     "convnet": "sweepd_trainer.models:convnet",
     "mlp": "sweepd_trainer.models:mlp",
+    "resnet9": "sweepd_trainer.models:resnet9",
+    "resnet18": "sweepd_trainer.models:resnet18",
 }
 
 #: Data sets of the shared training function.
@@ -60,6 +62,8 @@ DATASETS: Mapping[str, str] = {
     "digits": "sweepd_trainer.data:digits",
     "mnist": "sweepd_trainer.data:mnist",
     "fashion_mnist": "sweepd_trainer.data:fashion_mnist",
+    "cifar10": "sweepd_trainer.files:cifar10",
+    "cifar100": "sweepd_trainer.files:cifar100",
 }
 
 #: Who wrote a checkpoint -> the hook that rebuilds its model for an export.

@@ -22,8 +22,8 @@ from sweepd_trainer.data import load
 
 test = load("digits", every=1).test
 session = onnxruntime.InferenceSession("model.onnx")
-scores = session.run(None, {session.get_inputs()[0].name: test.images.numpy()})[0]
-print((scores.argmax(1) == test.labels.numpy()).mean())
+scores = session.run(None, {session.get_inputs()[0].name: test.inputs.numpy()})[0]
+print((scores.argmax(1) == test.targets.numpy()).mean())
 """
 LIMIT_S = 120  # after installation, on two cores
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from sweepd_trainer.checkpoint import Best, load_checkpoint
+from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
 from sweepd_trainer.device import device_name, pick_device, seed_everything
+from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
@@ -24,8 +25,7 @@ def make_trainer(device: torch.device):
     trainer = Trainer(
         model,
         build_optimizer(model, CONFIG),
-        images=data.train,
-        spec=data.spec,
+        image_problem(data, CONFIG),
         config=CONFIG,
         order=order,
     )
@@ -54,14 +54,14 @@ def test_digits_are_learnt(trained):
 def test_weights_images_and_steps_stay_on_the_device(trained):
     data, trainer, _ = trained
 
-    tensors = [data.train.images, *trainer.model.state_dict().values()]
+    tensors = [data.train.inputs, *trainer.model.state_dict().values()]
     assert {tensor.device.type for tensor in tensors} == {"cuda"}
 
 
 def test_a_checkpoint_of_the_gpu_serves_on_the_cpu(trained, tmp_path):
     data, trainer, _ = trained
     score = trainer.evaluate(data.test)
-    best = Best(tmp_path / "checkpoint.pt", config=CONFIG, spec=data.spec)
+    best = Best(tmp_path / "checkpoint.pt", header=image_header(CONFIG, data.spec))
     best.offer(trainer.model, epoch=1, score=score)
 
     on_cpu, cpu_trainer = make_trainer(torch.device("cpu"))

@@ -16,9 +16,18 @@ from sweepd import __version__
 from sweepd.errors import DataError
 from sweepd_trainer.config import Config, read_config
 from sweepd_trainer.data import DataSpec
-from sweepd_trainer.loop import Score
+from sweepd_trainer.task import Score
 
-__all__ = ["CHECKPOINT", "Best", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "CHECKPOINT",
+    "Best",
+    "Checkpoint",
+    "image_header",
+    "load_checkpoint",
+    "load_plain",
+    "load_weights",
+    "write_plain",
+]
 
 #: The run file's name. The service knows it: it keeps those of a sweep's best trials.
 CHECKPOINT = "checkpoint.pt"
@@ -29,7 +38,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights after one epoch, and all that it takes to use them."""
+    """The weights of an image classifier after one epoch, and all that it takes to use them."""
 
     config: Config
     spec: DataSpec
@@ -40,43 +49,63 @@ class Checkpoint:
 
 
 class Best:
-    """Keeps the checkpoint of the best epoch: the highest accuracy, then the lowest loss."""
+    """Keeps the checkpoint of the best epoch: the highest accuracy, then the lowest loss.
 
-    def __init__(self, path: Path, *, config: Config, spec: DataSpec) -> None:
-        self.path, self._config, self._spec = path, config, spec
+    Args:
+        path: of the file.
+        header: what the file says besides the weights, as plain data.
+    """
+
+    def __init__(self, path: Path, *, header: Mapping[str, Any]) -> None:
+        self.path, self._header = path, dict(header)
         self.epoch, self.score = 0, Score(float("inf"), -1.0)
 
     def offer(self, model: nn.Module, *, epoch: int, score: Score) -> bool:
         """Save the model if it scores better than all before; return whether it did."""
-        if (score.accuracy, -score.loss) <= (self.score.accuracy, -self.score.loss):
+        if self.epoch and score.rank <= self.score.rank:
             return False
         self.epoch, self.score = epoch, score
         weights = {name: w.detach().cpu().clone() for name, w in model.state_dict().items()}
-        checkpoint = Checkpoint(self._config, self._spec, weights, epoch, score, _versions())
-        save_checkpoint(self.path, checkpoint)
+        content = {
+            **self._header,
+            "version": VERSION,
+            "weights": {name: weight.contiguous() for name, weight in weights.items()},
+            "epoch": epoch,
+            "score": asdict(score),
+            "versions": _versions(),
+        }
+        write_plain(self.path, content)
         return True
 
     def restore(self, model: nn.Module) -> None:
         """Give `model` the best epoch's weights back."""
-        model.load_state_dict(load_checkpoint(self.path).weights)
+        model.load_state_dict(load_weights(self.path))
+
+    def content(self) -> Tensor | None:
+        """Return the file's bytes, shape (n,), None if there is none yet."""
+        if not self.epoch:
+            return None
+        return torch.frombuffer(bytearray(self.path.read_bytes()), dtype=torch.uint8)
+
+    def put_back(self, content: Tensor) -> None:
+        """Take what `content()` gave, in another process, as the best so far."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(content.cpu().numpy().tobytes())
+        saved = load_plain(self.path)
+        self.epoch, self.score = saved["epoch"], Score(**saved["score"])
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all: to a temporary file, flushed, then renamed."""
-    content = {
-        "exporter": EXPORTER,
-        "version": VERSION,
-        "config": checkpoint.config.to_dict(),
-        "data": asdict(checkpoint.spec),
-        "weights": {name: weight.contiguous() for name, weight in checkpoint.weights.items()},
-        "epoch": checkpoint.epoch,
-        "score": asdict(checkpoint.score),
-        "versions": dict(checkpoint.versions),
-    }
+def image_header(config: Config, spec: DataSpec) -> dict[str, Any]:
+    """Return what the checkpoint of an image classifier says besides its weights."""
+    return {"exporter": EXPORTER, "config": config.to_dict(), "data": asdict(spec)}
+
+
+def write_plain(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain data and tensors whole or not at all: to a temporary file, flushed, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".checkpoint-", delete=False) as file:
         try:
-            torch.save(content, file)
+            torch.save(dict(content), file)
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)
@@ -85,15 +114,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             raise
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU; nothing in the file is run.
+def load_plain(path: Path, *, device: torch.device | None = None) -> dict[str, Any]:
+    """Read plain data and tensors, onto the CPU unless said otherwise; nothing in the file is run.
 
     Raises:
-        DataError: in words: it is missing, damaged, or was written by another program.
-        InvalidInput: its config is not one that this trainer knows.
+        DataError: in words: it is missing, damaged, or holds something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except UnpicklingError as error:
@@ -101,7 +129,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"{path} is damaged or cut short: {reason[0]}") from error
-    if not isinstance(content, dict) or content.get("exporter") != EXPORTER:
+    if not isinstance(content, dict):
+        raise DataError(f"{path} was not written by this trainer")
+    return content
+
+
+def load_weights(path: Path) -> Mapping[str, Tensor]:
+    """Return the weights of any checkpoint of this trainer, on the CPU.
+
+    Raises:
+        DataError: in words: it is missing, damaged, or was written by another program.
+    """
+    weights = load_plain(path).get("weights")
+    if not isinstance(weights, dict):
+        raise DataError(f"{path} was not written by this trainer")
+    return weights
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read the checkpoint of an image classifier onto the CPU; nothing in the file is run.
+
+    Raises:
+        DataError: in words: it is missing, damaged, or was written by another program.
+        InvalidInput: its config is not one that this trainer knows.
+    """
+    content = load_plain(path)
+    if content.get("exporter") != EXPORTER:
         raise DataError(f"{path} was not written by this trainer")
     if content.get("version") != VERSION:
         version = content.get("version")
@@ -113,7 +166,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _parse(content: Mapping[str, Any]) -> Checkpoint:
-    data = content["data"]
+    data = dict(content["data"])
+    for name in ("mean", "std"):  # one number, in files of before there were colours
+        data[name] = tuple(data[name]) if isinstance(data[name], list | tuple) else (data[name],)
     spec = DataSpec(**{**data, "classes": tuple(data["classes"]), "shape": tuple(data["shape"])})
     return Checkpoint(
         config=read_config(content["config"]),

@@ -1,7 +1,7 @@
-"""Data sets: uint8 images in memory, split once and for all into train, validation and test.
+"""Data in memory, split once and for all into train, validation and test; the images' data sets.
 
-The validation images are carved from the training images by a fixed seed, the same for every run,
-so that a sweep compares like with like; the test images are only touched at the end of a run.
+The validation rows are carved from the training rows by a fixed seed, the same for every run, so
+that a sweep compares like with like; the test rows are only touched at the end of a run.
 """
 
 from collections.abc import Callable
@@ -12,94 +12,137 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sweepd.errors import DataError
 from sweepd.names import DATASETS
 from sweepd.registry import Registry
 from sweepd_trainer import idx
 
-__all__ = ["Data", "DataSpec", "Images", "Source", "digits", "fashion_mnist", "load", "mnist"]
+__all__ = [
+    "Data",
+    "DataSpec",
+    "Rows",
+    "Source",
+    "digits",
+    "fashion_mnist",
+    "load",
+    "mnist",
+    "split",
+]
 
-#: One training image in six is kept for validation, drawn by this seed whatever the run's seed is.
+#: One training row in six is kept for validation, drawn by this seed whatever the run's seed is.
 VALIDATION_SHARE = 6
 SPLIT_SEED = 20_240_501
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a model and its exported file must know of a data set."""
+    """What a model and its exported file must know of a data set of images."""
 
     name: str
     classes: tuple[str, ...]
     shape: tuple[int, int, int]  # channels, height, width
     scale: float  # the largest pixel value
-    mean: float  # of pixels divided by `scale`
-    std: float
+    mean: tuple[float, ...]  # of pixels divided by `scale`, one for each channel
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images, uint8 of shape (n, channels, height, width), and labels, int64 of shape (n,)."""
+class Rows:
+    """Inputs and targets, first axis the rows. Images are uint8 (n, channels, height, width)."""
 
-    images: Tensor
-    labels: Tensor
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            DataError: there are no rows, or not one target for each input.
+        """
+        if self.inputs.ndim == 0 or self.targets.ndim == 0 or not len(self.inputs):
+            raise DataError("data must have at least one row")
+        if len(self.inputs) != len(self.targets):
+            n_inputs, n_targets = len(self.inputs), len(self.targets)
+            raise DataError(f"there are {n_inputs} inputs, but {n_targets} targets")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def take(self, index: Tensor) -> "Images":
-        """Return the images at `index`, in its order."""
-        return Images(self.images[index], self.labels[index])
+    def take(self, index: Tensor) -> "Rows":
+        """Return the rows at `index`, in its order."""
+        return Rows(self.inputs[index], self.targets[index])
 
-    def to(self, device: torch.device) -> "Images":
+    def to(self, device: torch.device) -> "Rows":
         """Return the same on `device`."""
-        return Images(self.images.to(device), self.labels.to(device))
+        return Rows(self.inputs.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it is published: its training part and its test part."""
+    """A data set of images as it is published: its training part and its test part."""
 
     spec: DataSpec
-    train: Images
-    test: Images
+    train: Rows
+    test: Rows
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as a run uses it."""
+    """What a run trains on, chooses by, and is judged on once, at its end.
 
-    spec: DataSpec
-    train: Images
-    validation: Images
-    test: Images
+    Args:
+        train: the rows that are learnt from.
+        validation: those that decide which epoch is the best.
+        test: those that are touched once, at the end; None if there are none.
+        spec: of images; None for anything else.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows | None = None
+    spec: DataSpec | None = None
 
     def to(self, device: torch.device) -> "Data":
-        """Return the same with every image on `device`."""
-        parts = {part: getattr(self, part).to(device) for part in ("train", "validation", "test")}
-        return replace(self, **parts)
+        """Return the same with every row on `device`."""
+        parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        return replace(self, **{name: part and part.to(device) for name, part in parts.items()})
+
+
+def split(train: Rows, test: Rows | None = None, *, spec: DataSpec | None = None) -> Data:
+    """Return data with one training row in six, always the same ones, kept for validation."""
+    if len(train) < 2:
+        raise DataError("data must have at least two training rows, one of them for validation")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    n_validation = max(1, len(train) // VALIDATION_SHARE)
+    return Data(
+        train=train.take(order[n_validation:].sort().values),
+        validation=train.take(order[:n_validation].sort().values),
+        test=test,
+        spec=spec,
+    )
 
 
 def load(name: str, *, every: int = 1) -> Data:
-    """Load a data set and split it.
+    """Load a data set of images and split it.
 
     Args:
-        name: a row of `DATASETS`.
+        name: a row of `DATASETS`, `npz:PATH`, or `folder:PATH`.
         every: keep each n-th training image; the test images are always whole.
 
     Raises:
         DataError: the data set is missing or damaged, in words.
         UnknownName: there is no such data set.
     """
-    rows: Callable[[], Source] = Registry("dataset", DATASETS).load(name)
-    source = rows()
-    train = Images(source.train.images[::every], source.train.labels[::every])
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    n_validation = max(1, len(train) // VALIDATION_SHARE)
-    return Data(
-        source.spec,
-        train=train.take(order[n_validation:].sort().values),
-        validation=train.take(order[:n_validation].sort().values),
-        test=source.test,
-    )
+    form, _, path = name.partition(":")
+    if path:
+        from sweepd_trainer import files
+
+        source = files.FORMS[form](path)
+    else:
+        rows: Callable[[], Source] = Registry("dataset", DATASETS).load(name)
+        source = rows()
+    train = Rows(source.train.inputs[::every], source.train.targets[::every])
+    return split(train, source.test, spec=source.spec)
 
 
 def digits() -> Source:
@@ -114,11 +157,11 @@ def digits() -> Source:
     order = np.random.default_rng(SPLIT_SEED).permutation(len(table))
     n_test = len(table) // 5
     pixels, labels = table[:, :-1].reshape(-1, 8, 8), table[:, -1]
-    spec = DataSpec("digits", tuple("0123456789"), (1, 8, 8), 16.0, 0.3053, 0.3760)
+    spec = DataSpec("digits", tuple("0123456789"), (1, 8, 8), 16.0, (0.3053,), (0.3760,))
     return Source(
         spec,
-        train=_images(pixels[order[n_test:]], labels[order[n_test:]]),
-        test=_images(pixels[order[:n_test]], labels[order[:n_test]]),
+        train=_rows(pixels[order[n_test:]], labels[order[n_test:]]),
+        test=_rows(pixels[order[:n_test]], labels[order[:n_test]]),
     )
 
 
@@ -128,7 +171,7 @@ def mnist() -> Source:
     Raises:
         DataError: the files are missing and cannot be downloaded, or are damaged.
     """
-    spec = DataSpec("mnist", tuple("0123456789"), (1, 28, 28), 255.0, 0.1307, 0.3081)
+    spec = DataSpec("mnist", tuple("0123456789"), (1, 28, 28), 255.0, (0.1307,), (0.3081,))
     return _idx_source(spec, folder="MNIST")
 
 
@@ -142,17 +185,17 @@ def fashion_mnist() -> Source:
         *("t-shirt/top", "trouser", "pullover", "dress", "coat"),
         *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
     )
-    spec = DataSpec("fashion_mnist", classes, (1, 28, 28), 255.0, 0.2860, 0.3530)
+    spec = DataSpec("fashion_mnist", classes, (1, 28, 28), 255.0, (0.2860,), (0.3530,))
     return _idx_source(spec, folder="FashionMNIST")
 
 
 def _idx_source(spec: DataSpec, *, folder: str) -> Source:
     parts = idx.read_folder(spec.name, folder, n_classes=len(spec.classes))
-    return Source(spec, train=_images(*parts.train), test=_images(*parts.test))
+    return Source(spec, train=_rows(*parts.train), test=_rows(*parts.test))
 
 
-def _images(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Images:
-    return Images(
+def _rows(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Rows:
+    return Rows(
         torch.from_numpy(pixels.copy()).unsqueeze(1),
         torch.from_numpy(labels.astype(np.int64)),
     )

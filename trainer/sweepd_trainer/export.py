@@ -1,7 +1,7 @@
 """Rebuilds a run's model from its checkpoint for `sweepd.results`: the hook of EXPORTERS."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sweepd.errors import DataError, ExportError, InvalidInput
 from sweepd_trainer.checkpoint import Checkpoint, load_checkpoint
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import DataSpec, load
+from sweepd_trainer.images import Normalise
 from sweepd_trainer.models import build_model
 
 __all__ = ["Classifier", "Rebuilt", "rebuild"]
@@ -21,13 +22,12 @@ class Classifier(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     def __init__(self, model: nn.Module, spec: DataSpec) -> None:
         super().__init__()
+        self.normalise = Normalise(spec)
         self.model = model
-        self._factor = 1.0 / (spec.scale * spec.std)
-        self._offset = spec.mean / spec.std
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits, float32 (n, classes), of uint8 images, (n, channels, height, width)."""
-        return self.model(image.float() * self._factor - self._offset)
+        return self.model(self.normalise(image))
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def rebuild(config: Mapping[str, Any], checkpoint: Path) -> Rebuilt:
         data = load(saved.config.dataset, every=saved.config.slice)
     except (DataError, InvalidInput) as error:
         raise ExportError(str(error)) from error
+    test = data.test
+    assert test is not None, "a data set of images has test images"
     model = build_model(saved.spec, saved.config)
     try:
         model.load_state_dict(saved.weights)
@@ -69,8 +71,8 @@ def rebuild(config: Mapping[str, Any], checkpoint: Path) -> Rebuilt:
         ) from None
     return Rebuilt(
         model=Classifier(model, saved.spec).eval(),
-        inputs=data.test.images,
-        labels=data.test.labels,
+        inputs=test.inputs,
+        labels=test.targets,
         input_name="image",
         output_name="logits",
         metadata={
@@ -78,10 +80,17 @@ def rebuild(config: Mapping[str, Any], checkpoint: Path) -> Rebuilt:
             "dataset": saved.spec.name,
             "epoch": str(saved.epoch),
             "input": f"uint8 pixels, 0 to {saved.spec.scale:g}",
-            "normalisation": "(pixel / {scale:g} - {mean}) / {std}".format(**asdict(saved.spec)),
+            "normalisation": _normalisation(saved.spec),
             **{f"version.{name}": version for name, version in saved.versions.items()},
         },
     )
+
+
+def _normalisation(spec: DataSpec) -> str:
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+    if len(spec.mean) > 1:
+        mean, std = f"({mean})", f"({std})"
+    return f"(pixel / {spec.scale:g} - {mean}) / {std}"
 
 
 def _check_same(config: Mapping[str, Any], saved: Checkpoint) -> None:

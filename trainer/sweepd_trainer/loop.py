@@ -1,21 +1,23 @@
-"""One epoch of training, one pass of evaluation. No host work inside a step, on CPU as on CUDA."""
+"""Epochs of training and passes of evaluation, from any step on to any step."""
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch import nn
 
 from sweepd.errors import SweepdError
-from sweepd_trainer.config import Config
-from sweepd_trainer.data import DataSpec, Images
-from sweepd_trainer.device import has_fast_bfloat16
+from sweepd_trainer.config import Training
+from sweepd_trainer.data import Rows
 from sweepd_trainer.optim import learning_rate_at, set_learning_rate
+from sweepd_trainer.step import Captured, Problem, Step
+from sweepd_trainer.task import Score
 
-__all__ = ["Diverged", "Progress", "Score", "Trainer", "normalise"]
+__all__ = ["Diverged", "Progress", "Trainer"]
 
 #: Losses are summed on the device and read back once in so many steps.
 STEPS_PER_REPORT = 25
@@ -32,53 +34,76 @@ class Diverged(SweepdError):
 class Progress:
     """What training did since the last report."""
 
-    epoch: float  # passes over the training images so far
-    examples: int  # training images seen so far
-    loss: float  # mean over the images since the last report, in nats
+    epoch: float  # passes over the training rows so far
+    examples: int  # training rows seen so far
+    loss: float  # mean over the rows since the last report, in nats for a classification
     lr: float
     samples_per_s: float
 
 
-@dataclass(frozen=True)
-class Score:
-    """How a model does on a part of the data."""
-
-    loss: float  # mean cross entropy, in nats, without label smoothing
-    accuracy: float
-
-
-def normalise(images: Tensor, spec: DataSpec) -> Tensor:
-    """Return uint8 images as floats of about zero mean and unit variance, channels last."""
-    floats = images.float().div_(spec.scale).sub_(spec.mean).div_(spec.std)
-    return floats.contiguous(memory_format=torch.channels_last)
-
-
 class Trainer:
-    """Trains one model on one set of images that lies on the model's device."""
+    """Trains one model on rows that lie on the model's device.
+
+    Its state, at any step, is `state_dict()`: a trainer that loads it takes the very steps, in the
+    very order, that this one would have taken.
+
+    Args:
+        model, optimizer: of one device.
+        problem: what is learnt.
+        config: how.
+        order: decides the order of the rows and how each is augmented.
+        should_stop: is asked after each step.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
+        problem: Problem,
         *,
-        images: Images,
-        spec: DataSpec,
-        config: Config,
+        config: Training,
         order: torch.Generator,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
-        self.images, self.spec, self.config = images, spec, config
-        self._order, self._should_stop = order, should_stop
-        self._device = images.labels.device
-        self._is_bfloat16 = has_fast_bfloat16(self._device)
-        self.steps_per_epoch = math.ceil(len(images) / config.batch_size)
+        self.model, self.optimizer, self.config = model, optimizer, config
+        self._problem, self._order = problem, order
+        self._should_stop = should_stop
+        self._device = problem.rows.targets.device
+        self.averaged = copy.deepcopy(model) if config.ema else None
+        step = Step(model, optimizer, problem, config, averaged=self.averaged)
+        self._step: Step | Captured = step
+        if self._device.type == "cuda":
+            self._step = Captured(step, size=config.batch_size)
+        self.steps_per_epoch = math.ceil(len(problem.rows) / config.batch_size)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0
         self.epoch_loss = math.nan  # mean training loss of the last whole epoch
+        self._n_done = 0  # steps of this epoch
+        self._order_before = order.get_state()  # as this epoch began
+        self._epoch_sum, self._n_since = 0.0, 0
+
+    @property
+    def mode(self) -> str:
+        """Return how steps run: `eager`, `cuda graph`, or either `in 2 parts`."""
+        parts = self._step.n_parts
+        return self._step.mode + (f" in {parts} parts" if parts > 1 else "")
+
+    @property
+    def has_classes(self) -> bool:
+        """Return whether targets are classes, so that there is an accuracy."""
+        return self._problem.task.hits is not None
+
+    @property
+    def best_model(self) -> nn.Module:
+        """Return the model to evaluate and keep: the averaged one, if weights are averaged."""
+        if self.averaged is None:
+            return self.model
+        for ours, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            ours.copy_(theirs)
+        return self.averaged
 
     def epoch(self) -> Iterator[Progress]:
-        """Train on every image once, in a new order; yield progress now and then.
+        """Train on the rows of this epoch that are left, in its order; yield progress now and then.
 
         It ends before its time, after the step at hand, when `should_stop` says so.
 
@@ -86,94 +111,100 @@ class Trainer:
             Diverged: the loss became NaN or infinite.
         """
         self.model.train()
+        size, rows = self.config.batch_size, self._problem.rows
         every = max(STEPS_PER_REPORT, self.steps_per_epoch // REPORTS_PER_EPOCH)
-        order = torch.randperm(len(self.images), generator=self._order).to(self._device)
-        moves = self._draw_moves()
-        loss_sum = torch.zeros((), device=self._device)
-        epoch_sum, n_since, started = 0.0, 0, time.perf_counter()
-        for number in range(self.steps_per_epoch):
-            batch = order[number * self.config.batch_size :][: self.config.batch_size]
+        self._order_before = self._order.get_state()
+        order = torch.randperm(len(rows), generator=self._order).to(self._device)
+        augment = self._problem.augment
+        drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
+        n_reported, started = self._n_since, time.perf_counter()
+        for number in range(self._n_done, self.steps_per_epoch):
+            batch = order[number * size : (number + 1) * size]
             lr = learning_rate_at(self.step, self.n_steps, self.config)
-            loss_sum += self._step(batch, moves, lr) * len(batch)
-            n_since += len(batch)
+            set_learning_rate(self.optimizer, lr)
+            self._step(batch, drawn)
+            self._n_since += len(batch)
             self.step += 1
             self.examples += len(batch)
-            is_last = number + 1 == self.steps_per_epoch
-            is_stopping = self._should_stop()
-            if not (is_last or is_stopping or (number + 1) % every == 0):
-                continue
-            total = loss_sum.item()  # the only wait for the device
-            epoch_sum += total
-            loss = total / n_since
-            elapsed_s = max(time.perf_counter() - started, 1e-9)
-            epoch = self.step / self.steps_per_epoch
-            yield Progress(epoch, self.examples, loss, lr, n_since / elapsed_s)
-            if not math.isfinite(loss):
-                raise Diverged(f"the loss is {loss} after {self.examples} examples")
-            if is_stopping:
+            self._n_done = number + 1
+            if self._n_done == self.steps_per_epoch or self._n_done % every == 0:
+                n_since, elapsed_s = self._n_since - n_reported, time.perf_counter() - started
+                loss = self._read_loss()
+                speed = n_since / max(elapsed_s, 1e-9)
+                epoch = self.step / self.steps_per_epoch
+                yield Progress(epoch, self.examples, loss, lr, speed)
+                if not math.isfinite(loss):
+                    raise Diverged(f"the loss is {loss} after {self.examples} examples")
+                n_reported, started = 0, time.perf_counter()
+            if self._should_stop() and self._n_done < self.steps_per_epoch:
                 return
-            loss_sum.zero_()
-            n_since, started = 0, time.perf_counter()
-        self.epoch_loss = epoch_sum / len(self.images)
+        self.epoch_loss = self._epoch_sum / len(rows)
 
-    def evaluate(self, images: Images) -> Score:
-        """Return loss and accuracy on `images`, in float32 as in the exported file.
+    def end_epoch(self) -> None:
+        """Note that all of an epoch is done, its evaluation too: the next one begins."""
+        self._n_done, self._epoch_sum = 0, 0.0
+        self._order_before = self._order.get_state()
+
+    @property
+    def is_epoch_done(self) -> bool:
+        """Return whether every row of this epoch has been trained on."""
+        return self._n_done == self.steps_per_epoch
+
+    def evaluate(self, rows: Rows) -> Score:
+        """Return how the model does on `rows`, in float32 as in the exported file.
 
         Raises:
             Diverged: the loss is not a finite number.
         """
-        self.model.eval()
-        size = EVALUATION_BATCH.get(self._device.type, 128)
-        totals = torch.zeros(2, device=self._device)  # loss, hits
+        model = self.best_model.eval()
+        task, size = self._problem.task, EVALUATION_BATCH.get(self._device.type, 128)
+        totals = torch.zeros(3, device=self._device)  # loss, hits, targets
         with torch.no_grad():
-            for first in range(0, len(images), size):
-                labels = images.labels[first : first + size]
-                logits = self.model(normalise(images.images[first : first + size], self.spec))
-                totals[0] += cross_entropy(logits, labels, reduction="sum")
-                totals[1] += (logits.argmax(1) == labels).sum()
-        loss, hits = totals.tolist()
+            for first in range(0, len(rows), size):
+                targets = rows.targets[first : first + size]
+                outputs = model(self._problem.prepare(rows.inputs[first : first + size]))
+                totals[0] += task.plain_loss(outputs, targets) * len(targets)
+                if task.hits is not None:
+                    totals[1] += task.hits(outputs, targets)
+                    totals[2] += targets.numel()
+        loss, hits, n_targets = totals.tolist()
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} on held-out images")
-        return Score(loss / len(images), hits / len(images))
+            raise Diverged(f"the loss is {loss} on held-out rows")
+        return Score(loss / len(rows), hits / n_targets if n_targets else None)
 
-    def _step(self, batch: Tensor, moves: Tensor | None, lr: float) -> Tensor:
-        images = self.images.images[batch]
-        if moves is not None:
-            images = _move(images, moves[:, batch], self.config.shift)
-        set_learning_rate(self.optimizer, lr)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_bfloat16):
-            logits = self.model(normalise(images, self.spec))
-        loss = cross_entropy(
-            logits.float(),
-            self.images.labels[batch],
-            label_smoothing=self.config.label_smoothing,
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that another process needs to go on from here, as plain data and tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "order": self._order_before,
+            "step": self.step,
+            "examples": self.examples,
+            "n_done": self._n_done,
+            "n_since": self._n_since,
+            "epoch_sum": self._epoch_sum,
+            "loss_sum": self._step.loss_sum.item(),
+        }
 
-    def _draw_moves(self) -> Tensor | None:
-        """Return how far each image moves in this epoch, down and right, shape (2, n), or None."""
-        if not self.config.shift:
-            return None
-        size = (2, len(self.images))
-        moves = torch.randint(0, 2 * self.config.shift + 1, size, generator=self._order)
-        return moves.to(self._device)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict()` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self._order_before = state["order"].cpu()
+        self._order.set_state(self._order_before)
+        self.step, self.examples = state["step"], state["examples"]
+        self._n_done, self._n_since = state["n_done"], state["n_since"]
+        self._epoch_sum = state["epoch_sum"]
+        self._step.loss_sum.fill_(state["loss_sum"])
 
-
-def _move(images: Tensor, moves: Tensor, furthest: int) -> Tensor:
-    """Return each image moved by its own offset, zeros moving in.
-
-    Args:
-        images: uint8, shape (b, c, h, w).
-        moves: first row and column to keep of the padded image, 0 to 2 · furthest, shape (2, b).
-        furthest: padding on each side, in pixels.
-    """
-    count, channels, height, width = images.shape
-    padded = pad(images, (furthest, furthest, furthest, furthest))
-    rows = moves[0][:, None] + torch.arange(height, device=images.device)  # (b, h)
-    columns = moves[1][:, None] + torch.arange(width, device=images.device)  # (b, w)
-    of_image = torch.arange(count, device=images.device)[:, None, None, None]
-    of_channel = torch.arange(channels, device=images.device)[None, :, None, None]
-    return padded[of_image, of_channel, rows[:, None, :, None], columns[:, None, None, :]]
+    def _read_loss(self) -> float:
+        """Return the mean loss since the last report: the only wait for the device."""
+        total = self._step.loss_sum.item()
+        self._step.loss_sum.zero_()
+        self._epoch_sum += total
+        loss = total / self._n_since
+        self._n_since = 0
+        return float(loss)

@@ -7,14 +7,15 @@ shape (n, classes).
 from collections.abc import Callable
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
+from sweepd.errors import InvalidInput
 from sweepd.names import MODELS
 from sweepd.registry import Registry
 from sweepd_trainer.config import Config
 from sweepd_trainer.data import DataSpec
 
-__all__ = ["build_model", "convnet", "mlp"]
+__all__ = ["build_model", "convnet", "mlp", "resnet9", "resnet18"]
 
 
 def build_model(spec: DataSpec, config: Config) -> nn.Module:
@@ -22,7 +23,11 @@ def build_model(spec: DataSpec, config: Config) -> nn.Module:
 
     Raises:
         UnknownName: there is no such model.
+        InvalidInput: torchvision has no such model, or it cannot be built without weights.
     """
+    form, _, name = config.model.partition(":")
+    if name and form == "torchvision":
+        return _from_torchvision(name, spec)
     build: Callable[[DataSpec, Config], nn.Module] = Registry("model", MODELS).load(config.model)
     return build(spec, config)
 
@@ -56,3 +61,108 @@ def mlp(spec: DataSpec, config: Config) -> nn.Module:
     ]
     head = nn.Linear(widths[-1], len(spec.classes))
     return nn.Sequential(nn.Flatten(), *hidden, nn.Dropout(config.dropout), head)
+
+
+def resnet9(spec: DataSpec, config: Config) -> nn.Module:
+    """Return a ResNet of nine layers for small images, of at least 8x8: quick and accurate.
+
+    Two of its three stages have a residual block of two convolutions. `config.width` gives the
+    channels of the first layer; they double in each stage.
+
+    Source: the shape is that of David Page, "How to train your ResNet", 2018.
+    """
+    width = config.width
+    return nn.Sequential(
+        _convolution(spec.shape[0], width),
+        *(_convolution(width, 2 * width), nn.MaxPool2d(2)),
+        _Residual(nn.Sequential(*(_convolution(2 * width, 2 * width) for _ in range(2)))),
+        *(_convolution(2 * width, 4 * width), nn.MaxPool2d(2)),
+        *(_convolution(4 * width, 8 * width), nn.MaxPool2d(2)),
+        _Residual(nn.Sequential(*(_convolution(8 * width, 8 * width) for _ in range(2)))),
+        *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)),
+        nn.Linear(8 * width, len(spec.classes)),
+    )
+
+
+def resnet18(spec: DataSpec, config: Config) -> nn.Module:
+    """Return ResNet-18 with the first layer that small images need: 3x3, no pooling after it.
+
+    `config.width` gives the channels of the first stage, which double in each of the others.
+
+    Source: He et al. 2015, arXiv:1512.03385, table 1; the first layer as in its section 4.2.
+    """
+    widths = [config.width << stage for stage in range(4)]
+    blocks = [
+        _basic_block(n_in, n_out, stride=2 if is_first and stage else 1)
+        for stage, (before, n_out) in enumerate(pairwise((widths[0], *widths)))
+        for n_in, is_first in ((before, True), (n_out, False))
+    ]
+    return nn.Sequential(
+        _convolution(spec.shape[0], widths[0]),
+        *blocks,
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)),
+        nn.Linear(widths[-1], len(spec.classes)),
+    )
+
+
+class _Residual(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Adds what a block makes of its input to a shortcut of it."""
+
+    def __init__(
+        self,
+        block: nn.Module,
+        *,
+        shortcut: nn.Module | None = None,
+        after: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.shortcut = shortcut or nn.Identity()
+        self.after = after or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.shortcut(x) + self.block(x))
+
+
+def _convolution(n_in: int, n_out: int, *, stride: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, kernel_size=3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(),
+    )
+
+
+def _basic_block(n_in: int, n_out: int, *, stride: int) -> nn.Module:
+    block = nn.Sequential(
+        _convolution(n_in, n_out, stride=stride),
+        nn.Conv2d(n_out, n_out, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+    )
+    shortcut = None
+    if stride != 1 or n_in != n_out:
+        shortcut = nn.Sequential(
+            nn.Conv2d(n_in, n_out, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(n_out),
+        )
+    return _Residual(block, shortcut=shortcut, after=nn.ReLU())
+
+
+def _from_torchvision(name: str, spec: DataSpec) -> nn.Module:
+    """Return torchvision's model with fresh weights; grey images become three equal channels."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise InvalidInput(f"torchvision has no classifier {name!r}, but {', '.join(known)}")
+    more = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    if more:
+        more["aux_logits"] = False
+    model = models.get_model(name, weights=None, num_classes=len(spec.classes), **more)
+    return nn.Sequential(_Colours(), model) if spec.shape[0] == 1 else model
+
+
+class _Colours(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Repeats a grey image's one channel three times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)

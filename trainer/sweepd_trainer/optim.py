@@ -3,57 +3,88 @@
 import inspect
 import math
 from functools import cache
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sweepd_trainer.config import Config
+from sweepd_trainer.config import Training
 
 __all__ = ["build_optimizer", "learning_rate_at", "set_learning_rate"]
 
 _BETA2 = 0.999
+#: onecycle rises for this share of the steps unless `warmup` is larger.
+_RISE = 0.3
 
 
-def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: Training) -> torch.optim.Optimizer:
     """Return the config's optimiser over the model's weights.
 
-    All steps are fused: one call for all weights, on CPU as on CUDA. `momentum` is the first beta
-    of adam and adamw. Weight decay is decoupled in adamw and part of the gradient elsewhere.
+    Steps are fused where torch can: one call for all weights, on CPU as on CUDA. Weight decay is
+    decoupled in adamw and muon and part of the gradient elsewhere. On CUDA the learning rate is a
+    tensor there, so that a captured step reads the rate of the day.
     """
-    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    first_moment = (
-        {"momentum": config.momentum}
-        if config.optimizer == "sgd"
-        else {"betas": (config.momentum, _BETA2)}
-    )
-    return _without_compiler(kinds[config.optimizer])(
-        model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-        **first_moment,
-    )
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    is_cuda = weights[0].is_cuda
+    lr: float | Tensor = config.learning_rate
+    if is_cuda:
+        lr = torch.tensor(lr, device=weights[0].device)
+    common: dict[str, Any] = {"lr": lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "muon":
+        from sweepd_trainer.muon import Muon
+
+        return _without_compiler(Muon)(
+            model, momentum=config.momentum, nesterov=config.nesterov, **common
+        )
+    if config.optimizer == "sgd":
+        nesterov = config.nesterov and config.momentum > 0
+        more = {"momentum": config.momentum, "nesterov": nesterov, "fused": True}
+        return _without_compiler(torch.optim.SGD)(weights, **common, **more)
+    if config.optimizer == "rmsprop":
+        more = {"momentum": config.momentum, "foreach": True, "capturable": is_cuda}
+        return _without_compiler(torch.optim.RMSprop)(weights, **common, **more)
+    betas: dict[str, Any] = {"betas": (config.momentum, _BETA2)}
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return _without_compiler(kind)(weights, **common, **betas, fused=True, capturable=is_cuda)
 
 
-def learning_rate_at(step: int, n_steps: int, config: Config) -> float:
+def learning_rate_at(step: int, n_steps: int, config: Training) -> float:
     """Return the learning rate of one optimiser step.
 
-    constant: the peak; cosine: peak · (1 + cos(π · step / n_steps)) / 2.
+    constant: the peak. cosine: peak · (1 + cos(π · step / n_steps)) / 2. warmup_linear: from zero
+    to the peak over the share `warmup` of the steps, then along a line to zero. onecycle: to the
+    peak over 30 % of the steps (or `warmup`, if larger), then along a cosine to zero.
 
     Args:
         step: the step about to be taken, from 0.
         n_steps: steps of the whole run.
-        config: names the schedule and the peak.
+        config: names the schedule, the peak and `warmup`.
     """
+    peak = config.learning_rate
+    if config.schedule == "constant":
+        return peak
     if config.schedule == "cosine":
-        return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
-    return config.learning_rate
+        return peak * _half_cosine(step / n_steps)
+    is_onecycle = config.schedule == "onecycle"
+    rise = max(config.warmup, _RISE) if is_onecycle else config.warmup
+    n_rising = round(rise * n_steps)
+    if step < n_rising:
+        return peak * (step + 1) / n_rising
+    share = (step - n_rising) / max(1, n_steps - n_rising)
+    return peak * (_half_cosine(share) if is_onecycle else 1.0 - share)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group of weights."""
+    """Set the learning rate of every group of weights; a rate that is a tensor stays that one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def _half_cosine(share: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 @cache

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -15,10 +16,14 @@ from sweepd.errors import SweepdError
 from sweepd_trainer.config import HELP, read_flags
 from sweepd_trainer.watch import Histogram
 
-__all__ = ["Stop", "Stopped", "as_wandb", "run_script", "start"]
+__all__ = ["Log", "Stop", "Stopped", "as_wandb", "run_script", "start"]
 
 #: Any of these says where a run is to be recorded.
 _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
+
+
+#: Rows that may be on their way to the server at any moment.
+_N_RECENT = 4096
 
 
 class Stopped(SweepdError):
@@ -54,6 +59,42 @@ class Stop:
             signal.signal(signal.SIGTERM, before)
 
 
+class Log:
+    """Logs rows to a run, each once, however often the run is resumed.
+
+    A row's number is its step at the server. A run that goes on from an earlier state logs some
+    rows a second time, which the server has: they are left out. Some that were on their way when
+    the process was killed it does not have: they are sent again.
+
+    Args:
+        run: where they go.
+    """
+
+    def __init__(self, run: wandb.Run) -> None:
+        self._run = run
+        self._first = run.starting_step  # the server has those before it
+        self._n_rows = 0
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_N_RECENT)
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Log a row."""
+        if self._n_rows >= self._first:
+            self._run.log(dict(row))
+        self._n_rows += 1
+        self._recent.append({key: v for key, v in row.items() if isinstance(v, int | float)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many rows there are, and the numbers in the last of them."""
+        return {"n_rows": self._n_rows, "recent": list(self._recent)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the rows of another process; send those that the server lacks."""
+        recent = state["recent"]
+        self._n_rows = state["n_rows"] - len(recent)
+        for row in recent:
+            self(row)
+
+
 @contextmanager
 def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
     """Start a W&B run, and finish it with the exit code that the process will have.
@@ -67,7 +108,12 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
     is_chosen = any(os.environ.get(name) for name in _CHOICES) or _has_server()
     if not is_chosen:
         print("no W&B server is chosen (WANDB_BASE_URL): recording offline under wandb/")
-    run = wandb.init(config=dict(values), mode=None if is_chosen else "offline")
+    run = wandb.init(
+        config=dict(values),
+        mode=None if is_chosen else "offline",
+        # A trial that was preempted or lost is started again under its run id.
+        resume="allow" if os.environ.get("WANDB_SWEEP_ID") else None,
+    )
     run.define_metric("examples", hidden=True)
     run.define_metric("*", step_metric="examples")
     try:

@@ -9,11 +9,11 @@ import torch
 import wandb
 
 from sweepd.results import export, select
-from sweepd_trainer.checkpoint import Best
+from sweepd_trainer.checkpoint import Best, image_header
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
-from sweepd_trainer.loop import Score
 from sweepd_trainer.models import build_model
+from sweepd_trainer.task import Score
 
 
 class FakeFile:
@@ -87,7 +87,7 @@ CONFIG = read_config({"kernels": [2, 4], "slice": 4})
 def make_trained_run(folder: Path) -> FakeRun:
     torch.manual_seed(0)
     spec = load("digits", every=4).spec
-    best = Best(folder / "checkpoint.pt", config=CONFIG, spec=spec)
+    best = Best(folder / "checkpoint.pt", header=image_header(CONFIG, spec))
     best.offer(build_model(spec, CONFIG), epoch=3, score=Score(loss=0.5, accuracy=0.9))
     run = FakeRun(
         "r1", [0.8, 0.9], summary={"test_accuracy": 0.88}, config=CONFIG.to_dict(), url="the url"

@@ -37,7 +37,7 @@ def test_the_file_serves_alone_at_any_batch_size(exported, tmp_path):
     elsewhere = tmp_path / "m.onnx"
     elsewhere.write_bytes(exported.out.read_bytes())
     session = onnxruntime.InferenceSession(elsewhere, providers=["CPUExecutionProvider"])
-    images = load("digits").test.images
+    images = load("digits").test.inputs
 
     for size in (1, 2, 7, 100):
         (logits,) = session.run(None, {"image": images[:size].numpy()})
@@ -63,9 +63,9 @@ def test_the_report_says_what_was_proven(exported):
 def test_the_accuracy_is_the_files_own_on_the_test_images(exported):
     test = load("digits").test
     session = onnxruntime.InferenceSession(exported.out, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"image": test.images.numpy()})
+    (logits,) = session.run(None, {"image": test.inputs.numpy()})
 
-    assert exported.report.accuracy == np.mean(logits.argmax(1) == test.labels.numpy())
+    assert exported.report.accuracy == np.mean(logits.argmax(1) == test.targets.numpy())
 
 
 def test_the_file_says_where_it_comes_from(exported):

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from sweepd.errors import DataError
-from sweepd_trainer.checkpoint import Best, load_checkpoint
+from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
 from sweepd_trainer.config import read_config
-from sweepd_trainer.loop import Score
 from sweepd_trainer.models import build_model
+from sweepd_trainer.task import Score
 
 CONFIG = read_config({"kernels": [2, 3], "seed": 5})
 
 
 @pytest.fixture
 def best(tmp_path, few_digits):
-    return Best(tmp_path / "deep" / "checkpoint.pt", config=CONFIG, spec=few_digits.spec)
+    return Best(tmp_path / "deep" / "checkpoint.pt", header=image_header(CONFIG, few_digits.spec))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def tiny_mnist(tmp_path, monkeypatch):
 
 
 def _as_set(images):
-    return {image.numpy().tobytes() for image in images.images}
+    return {image.numpy().tobytes() for image in images.inputs}
 
 
 def test_digits_are_split_into_three_parts_that_share_nothing():
@@ -33,8 +33,8 @@ def test_the_split_does_not_depend_on_what_ran_before():
 
     second = load("digits")
 
-    assert torch.equal(first.validation.images, second.validation.images)
-    assert torch.equal(first.test.labels, second.test.labels)
+    assert torch.equal(first.validation.inputs, second.validation.inputs)
+    assert torch.equal(first.test.targets, second.test.targets)
 
 
 @pytest.mark.usefixtures("tiny_mnist")
@@ -63,6 +63,6 @@ def test_an_unknown_data_set_lists_the_known_ones():
 def test_data_moves_to_a_device_whole(few_digits):
     moved = few_digits.to(torch.device("meta"))
 
-    assert {part.images.device.type for part in (moved.train, moved.validation, moved.test)} == {
+    assert {part.inputs.device.type for part in (moved.train, moved.validation, moved.test)} == {
         "meta"
     }

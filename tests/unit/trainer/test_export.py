@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from sweepd.errors import ExportError
-from sweepd_trainer.checkpoint import Best, load_checkpoint, save_checkpoint
+from sweepd_trainer.checkpoint import Best, image_header, load_plain, write_plain
 from sweepd_trainer.config import read_config
 from sweepd_trainer.export import rebuild
-from sweepd_trainer.loop import Score, normalise
+from sweepd_trainer.images import Normalise
 from sweepd_trainer.models import build_model
+from sweepd_trainer.task import Score
 
 CONFIG = read_config({"kernels": [2, 3], "slice": 4})
 
@@ -21,7 +22,7 @@ def model(few_digits):
 
 @pytest.fixture
 def checkpoint(tmp_path, few_digits, model):
-    best = Best(tmp_path / "checkpoint.pt", config=CONFIG, spec=few_digits.spec)
+    best = Best(tmp_path / "checkpoint.pt", header=image_header(CONFIG, few_digits.spec))
     best.offer(model, epoch=1, score=Score(loss=1, accuracy=0.5))
     return best.path
 
@@ -31,16 +32,16 @@ def test_a_rebuilt_model_takes_raw_pixels_and_says_what_the_trained_one_says(
 ):
     rebuilt = rebuild(CONFIG.to_dict(), checkpoint)
 
-    found = rebuilt.model(few_digits.test.images[:9])
-    wanted = model(normalise(few_digits.test.images[:9], few_digits.spec))
+    found = rebuilt.model(few_digits.test.inputs[:9])
+    wanted = model(Normalise(few_digits.spec)(few_digits.test.inputs[:9]))
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
 def test_held_out_inputs_are_the_test_images(checkpoint, few_digits):
     rebuilt = rebuild(CONFIG.to_dict(), checkpoint)
 
-    assert torch.equal(rebuilt.inputs, few_digits.test.images)
-    assert torch.equal(rebuilt.labels, few_digits.test.labels)
+    assert torch.equal(rebuilt.inputs, few_digits.test.inputs)
+    assert torch.equal(rebuilt.labels, few_digits.test.targets)
 
 
 def test_metadata_say_what_a_reader_needs(checkpoint):
@@ -73,9 +74,9 @@ def test_a_config_out_of_range_is_refused(checkpoint):
 
 
 def test_weights_of_another_architecture_are_refused(checkpoint):
-    saved = load_checkpoint(checkpoint)
-    weights = {**saved.weights, "0.weight": torch.zeros(5, 1, 5, 5)}
-    save_checkpoint(checkpoint, type(saved)(**{**vars(saved), "weights": weights}))
+    saved = load_plain(checkpoint)
+    weights = {**saved["weights"], "0.weight": torch.zeros(5, 1, 5, 5)}
+    write_plain(checkpoint, {**saved, "weights": weights})
 
     with pytest.raises(ExportError, match=r"does not fit .* 0\.weight"):
         rebuild(CONFIG.to_dict(), checkpoint)

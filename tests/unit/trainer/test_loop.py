@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from sweepd_trainer.config import Config, read_config
-from sweepd_trainer.data import Data, Images
+from sweepd_trainer.config import OPTIMIZERS, Config, read_config
+from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.device import seed_everything
-from sweepd_trainer.loop import Diverged, Progress, Trainer, _move, normalise
+from sweepd_trainer.images import Normalise, image_problem
+from sweepd_trainer.loop import Diverged, Progress, Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
 
@@ -21,8 +22,7 @@ def make_trainer(data: Data, config: Config, **kwargs) -> Trainer:
     return Trainer(
         model,
         build_optimizer(model, config),
-        images=data.train,
-        spec=data.spec,
+        image_problem(data, config),
         config=config,
         order=order,
         **kwargs,
@@ -32,7 +32,11 @@ def make_trainer(data: Data, config: Config, **kwargs) -> Trainer:
 def train(data: Data, values: dict) -> list[Progress]:
     config = read_config({**SMALL, **values})
     trainer = make_trainer(data, config)
-    return [progress for _ in range(config.epochs) for progress in trainer.epoch()]
+    progress = []
+    for _ in range(config.epochs):
+        progress += trainer.epoch()
+        trainer.end_epoch()
+    return progress
 
 
 @pytest.mark.parametrize("values", [{}, {"shift": 1, "dropout": 0.3}, {"model": "mlp"}])
@@ -48,9 +52,9 @@ def test_another_seed_gives_other_losses(few_digits):
     assert train(few_digits, {"seed": 1})[-1].loss != train(few_digits, {"seed": 2})[-1].loss
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_loss_falls(few_digits, optimizer):
-    rate = 0.1 if optimizer == "sgd" else 0.01
+    rate = {"sgd": 0.1, "rmsprop": 0.001}.get(optimizer, 0.01)
     progress = train(few_digits, {"optimizer": optimizer, "learning_rate": rate, "epochs": 6})
 
     assert progress[-1].loss < 0.5 * progress[0].loss
@@ -82,7 +86,8 @@ def test_a_request_to_stop_ends_the_epoch_after_one_step(few_digits):
 
     reports = list(trainer.epoch())
 
-    assert [report.examples for report in reports] == [32]
+    assert reports == []
+    assert (trainer.step, trainer.examples, trainer.is_epoch_done) == (1, 32, False)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(few_digits):
@@ -104,8 +109,8 @@ def test_evaluation_counts_hits_and_does_not_train(few_digits):
 
     first, second = (trainer.evaluate(few_digits.test) for _ in range(2))
 
-    logits = trainer.model(normalise(few_digits.test.images, few_digits.spec))
-    hits = (logits.argmax(1) == few_digits.test.labels).float().mean().item()
+    logits = trainer.model(Normalise(few_digits.spec)(few_digits.test.inputs))
+    hits = (logits.argmax(1) == few_digits.test.targets).float().mean().item()
     assert first == second
     assert first.accuracy == pytest.approx(hits)
     after = trainer.model.state_dict().values()
@@ -118,20 +123,99 @@ def test_evaluation_of_a_broken_model_says_so(few_digits):
         next(iter(trainer.model.parameters())).fill_(math.nan)
 
     with pytest.raises(Diverged, match="held-out"):
-        trainer.evaluate(Images(few_digits.test.images[:5], few_digits.test.labels[:5]))
+        trainer.evaluate(Rows(few_digits.test.inputs[:5], few_digits.test.targets[:5]))
 
 
 def test_images_are_normalised_to_zero_mean_and_unit_variance(few_digits):
-    floats = normalise(few_digits.train.images, few_digits.spec)
+    floats = Normalise(few_digits.spec)(few_digits.train.inputs)
 
     assert abs(floats.mean().item()) < 0.05
     assert floats.std().item() == pytest.approx(1, abs=0.05)
 
 
-def test_images_move_by_their_own_offset():
-    images = torch.arange(2 * 9, dtype=torch.uint8).reshape(2, 1, 3, 3) + 1
+EVERYTHING = {
+    "dropout": 0.3,
+    "shift": 1,
+    "flip": True,
+    "ema": 0.9,
+    "schedule": "onecycle",
+    "grad_clip": 1.0,
+    "epochs": 4,
+}
 
-    moved = _move(images, torch.tensor([[1, 0], [1, 2]]), 1)
 
-    assert torch.equal(moved[0], images[0])  # offset 1 of 0…2 is the middle: no move
-    assert moved[1, 0].tolist() == [[0, 0, 0], [11, 12, 0], [14, 15, 0]]
+def go_on(trainer: Trainer, *, until: int) -> None:
+    """Train up to a step, through as many epochs as that takes."""
+    trainer._should_stop = lambda: trainer.step >= until
+    while trainer.step < until:
+        list(trainer.epoch())
+        if trainer.is_epoch_done:
+            trainer.end_epoch()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("at", [1, 9, 10, 17, 30])
+def test_a_trainer_that_takes_over_at_any_step_ends_with_the_same_bits(
+    few_digits, tmp_path, optimizer, at
+):
+    config = read_config({**SMALL, **EVERYTHING, "optimizer": optimizer, "learning_rate": 1e-3})
+    whole = make_trainer(few_digits, config)
+    first = make_trainer(few_digits, config)
+    assert whole.steps_per_epoch == 10
+
+    go_on(first, until=at)
+    state = {"trainer": first.state_dict(), "random": torch.get_rng_state()}
+    torch.save(state, tmp_path / "state.pt")
+    second = make_trainer(few_digits, read_config({**config.to_dict()}))
+    torch.rand(5)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    second.load_state_dict(saved["trainer"])
+    torch.set_rng_state(saved["random"])
+    go_on(second, until=whole.n_steps)
+    seed_everything(config.seed)
+    whole = make_trainer(few_digits, config)
+    go_on(whole, until=whole.n_steps)
+
+    assert (second.step, second.examples) == (whole.step, whole.examples)
+    for one, two in zip(
+        second.best_model.state_dict().values(), whole.best_model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, two)
+
+
+def test_reports_after_a_change_of_process_are_those_of_one_that_never_changed(few_digits):
+    config = read_config({**SMALL, "batch_size": 2, "epochs": 2})
+    whole, first, second = (make_trainer(few_digits, config) for _ in range(3))
+    wanted = [(p.examples, p.loss) for p in whole.epoch()]
+
+    first._should_stop = lambda: first.step >= 40
+    found = [(p.examples, p.loss) for p in first.epoch()]
+    second.load_state_dict(first.state_dict())
+    found += [(p.examples, p.loss) for p in second.epoch()]
+
+    assert found == wanted
+    assert second.epoch_loss == whole.epoch_loss
+
+
+def test_averaged_weights_follow_the_trained_ones(few_digits):
+    trainer = make_trainer(few_digits, read_config({**SMALL, "ema": 0.5}))
+    start = {n: w.clone() for n, w in trainer.model.named_parameters()}
+    trainer._should_stop = lambda: True
+
+    list(trainer.epoch())
+
+    averaged = dict(trainer.best_model.named_parameters())
+    for name, weight in trainer.model.named_parameters():
+        assert torch.allclose(averaged[name], (start[name] + weight) / 2, atol=1e-6)
+
+
+def test_gradients_are_no_longer_than_the_clip(few_digits):
+    values = {**SMALL, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0}
+    trainer = make_trainer(few_digits, read_config({**values, "grad_clip": 0.01}))
+    before = torch.cat([w.detach().flatten() for w in trainer.model.parameters()])
+    trainer._should_stop = lambda: True
+
+    list(trainer.epoch())
+
+    after = torch.cat([w.detach().flatten() for w in trainer.model.parameters()])
+    assert (after - before).norm() == pytest.approx(0.01, rel=1e-3)

@@ -12,6 +12,7 @@ from sweepd.errors import InvalidInput
 from sweepd_trainer.checkpoint import load_checkpoint
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
+from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Diverged, Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
@@ -34,6 +35,7 @@ class RecordedRun:
 
     def __init__(self, folder: Path) -> None:
         self.dir, self.rows, self.summary, self.saved = str(folder), [], {}, []
+        self.id, self.resumed, self.offline, self.starting_step = "r1", False, True, 0
 
     def log(self, row):
         self.rows.append(row)
@@ -51,7 +53,7 @@ def run(tmp_path):
 
 
 def test_a_run_logs_what_sweeps_and_people_ask_for(script, run):
-    accuracy = script.train(run, read_config(QUICK), Stop())
+    accuracy = script.train(run, read_config(QUICK), Stop()).test.accuracy
 
     assert len(run.column("val_accuracy")) == len(run.column("train_loss")) == 3
     assert run.column("test_accuracy") == [accuracy]
@@ -86,7 +88,7 @@ def test_the_summary_speaks_of_the_best_epoch_as_the_checkpoint_does(script, run
 def test_the_test_accuracy_is_that_of_the_checkpoint(script, run):
     config = read_config({**QUICK, "epochs": 5, "learning_rate": 0.05})
 
-    accuracy = script.train(run, config, Stop())
+    accuracy = script.train(run, config, Stop()).test.accuracy
 
     data = load("digits", every=4)
     model = build_model(data.spec, config)
@@ -94,29 +96,31 @@ def test_the_test_accuracy_is_that_of_the_checkpoint(script, run):
     trainer = Trainer(
         model,
         build_optimizer(model, config),
-        images=data.train,
-        spec=data.spec,
+        image_problem(data, config),
         config=config,
         order=torch.Generator(),
     )
     assert trainer.evaluate(data.test).accuracy == accuracy
 
 
-def test_a_stopped_run_keeps_its_best_epoch_and_leaves_the_test_images_alone(script, run):
+def test_a_stopped_run_keeps_state_and_best_epoch_and_leaves_the_test_images_alone(script, run):
     stop = Stop()
     log = run.log
 
-    def stop_in_the_second_epoch(row):
+    def stop_after_an_epoch(row):
         log(row)
         if "val_accuracy" in row:
             stop.request()
 
-    run.log = stop_in_the_second_epoch
+    run.log = stop_after_an_epoch
 
-    with pytest.raises(Stopped, match="in epoch 2 of 3"):
+    with pytest.raises(Stopped, match="after epoch 1 of 3"):
         script.train(run, read_config(QUICK), stop)
 
-    assert run.saved == [("checkpoint.pt", "now", True)]
+    assert run.saved == [
+        ("checkpoint-resume.pt", "now", True),
+        ("checkpoint.pt", "now", True),
+    ]
     assert not run.column("test_accuracy")
     assert Stopped.exit_code == 143
 

@@ -1,0 +1,161 @@
+"""`fit`: any model on any data."""
+
+import math
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import wandb
+from torch import nn
+
+from sweepd.errors import DataError, InvalidInput
+from sweepd_trainer import Data, Rows, fit, split
+from sweepd_trainer.checkpoint import load_weights
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def line() -> Data:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(240, 2, generator=generator)
+    return split(
+        Rows(inputs, inputs @ torch.tensor([2.0, -1.0])), Rows(inputs[:40], inputs[:40, 0])
+    )
+
+
+def test_values_are_learnt_and_the_best_epoch_comes_back(line):
+    values = {"epochs": 40, "batch_size": 20, "learning_rate": 0.05}
+
+    fitted = fit(values, line, lambda values: nn.Linear(2, 1))
+
+    assert fitted.validation.loss < 0.01
+    assert fitted.validation.accuracy is None
+    assert fitted.test is not None
+    assert fitted.checkpoint.name == "checkpoint.pt"
+    assert load_weights(fitted.checkpoint).keys() == {"weight", "bias"}
+
+
+def test_texts_are_learnt_with_a_class_at_each_place():
+    start = torch.randint(0, 7, (300, 1), generator=torch.Generator().manual_seed(0))
+    texts = (start + torch.arange(9)) % 7
+    values = {"width": 16, "epochs": 12, "batch_size": 25, "learning_rate": 0.05}
+
+    fitted = fit(
+        values,
+        split(Rows(texts[:, :-1], texts[:, 1:])),
+        lambda values: nn.Sequential(nn.Embedding(7, values["width"]), nn.Linear(16, 7)),
+    )
+
+    assert fitted.validation.accuracy == 1.0
+    assert fitted.test is None
+
+
+def test_data_and_model_are_made_of_the_values(line):
+    asked = []
+
+    def data(values):
+        asked.append(("data", values["width"]))
+        return line
+
+    def model(values):
+        asked.append(("model", values["width"]))
+        return nn.Linear(2, 1)
+
+    fit({"epochs": 1, "width": 3}, data, model)
+
+    assert asked == [("data", 3), ("model", 3)]
+
+
+def test_the_weights_follow_the_seed(line):
+    def weights(seed):
+        fitted = fit({"epochs": 1, "seed": seed}, line, lambda values: nn.Linear(2, 1))
+        return fitted.model.weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):
+    values = {"epochs": 50, "learning_rate": 1e-12, "patience": 2}
+
+    def never_better(outputs, targets):
+        return (outputs * 0).mean() + 1.0
+
+    fit(values, line, lambda values: nn.Linear(2, 1), loss=never_better)
+
+    said = capsys.readouterr().out
+    assert said.count("epoch ") - said.count("best epoch") == 3 + said.count("no better epoch")
+    assert "no better epoch in 2" in said
+
+
+@pytest.mark.parametrize(
+    ("give", "error", "said"),
+    [
+        pytest.param(lambda d: ({}, None, None), InvalidInput, "needs data and a model", id="none"),
+        pytest.param(lambda d: ({}, d, lambda v: 7), InvalidInput, "not int", id="no module"),
+        pytest.param(
+            lambda d: ({"epochs": 0}, d, nn.Linear(2, 1)), InvalidInput, "epochs", id="no epochs"
+        ),
+        pytest.param(
+            lambda d: ({}, lambda v: Data(Rows(torch.zeros(0), torch.zeros(0)), d.train), None),
+            InvalidInput,
+            "needs data and a model",
+            id="no model",
+        ),
+        pytest.param(
+            lambda d: (
+                {},
+                lambda v: split(Rows(torch.zeros(3, 2), torch.zeros(4))),
+                nn.Linear(2, 1),
+            ),
+            DataError,
+            "3 inputs, but 4 targets",
+            id="too many targets",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_words(line, give, error, said):
+    with pytest.raises(error, match=said):
+        fit(*give(line))
+
+
+def test_a_sweeps_values_win_over_the_defaults(line, monkeypatch, tmp_path):
+    logged = []
+    run = SimpleNamespace(
+        config={"epochs": 2, "learning_rate": 0.1, "_wandb": {}},
+        dir=str(tmp_path),
+        id="r1",
+        path="me/p/r1",
+        resumed=False,
+        offline=True,
+        starting_step=0,
+        summary={},
+        log=logged.append,
+        save=lambda *args, **kwargs: None,
+        finish=lambda exit_code=0: None,
+        define_metric=lambda *args, **kwargs: None,
+    )
+    monkeypatch.setattr(wandb, "init", lambda **options: run)
+
+    fit({"epochs": 9}, line, lambda values: nn.Linear(2, 1))
+
+    assert [row["epoch"] for row in logged if "val_loss" in row] == [1, 2]
+    assert all(math.isclose(row["lr"], 0.1) for row in logged if "lr" in row)
+
+
+def test_the_example_of_the_documentation_runs(monkeypatch, capsys):
+    page = Path(__file__).parents[3] / "docs" / "trainer.md"
+    (example,) = re.findall(r"```python\n(# text\.py.*?)```", page.read_text(), re.DOTALL)
+    Path("text.py").write_text(example)
+
+    runpy.run_path("text.py", run_name="__main__")
+
+    assert "best epoch" in capsys.readouterr().out

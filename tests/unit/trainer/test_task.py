@@ -1,0 +1,55 @@
+"""What training minimises, by what the targets are."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sweepd.errors import InvalidInput
+from sweepd_trainer.task import Score, classification, regression, task_for
+
+
+def test_whole_numbers_are_classes_and_others_are_values():
+    assert task_for(torch.tensor([1, 2])).hits is not None
+    assert task_for(torch.tensor([1.0, 2.0])).hits is None
+
+
+def test_each_place_of_a_text_is_a_target():
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([[0, 1, 2], [3, 4, 0]])
+    task = classification(label_smoothing=0.1)
+
+    wanted = functional.cross_entropy(logits.transpose(1, 2), classes)
+    smoothed = functional.cross_entropy(logits.transpose(1, 2), classes, label_smoothing=0.1)
+
+    assert task.plain_loss(logits, classes) == pytest.approx(wanted.item())
+    assert task.loss(logits, classes) == pytest.approx(smoothed.item())
+    assert task.hits is not None
+    assert task.hits(logits, logits.argmax(-1)) == 6
+
+
+def test_values_of_one_column_meet_outputs_of_one_column():
+    outputs, values = torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 1.0])
+
+    assert regression().loss(outputs, values) == 2.0
+
+
+def test_outputs_of_another_shape_than_the_values_are_named():
+    with pytest.raises(InvalidInput, match=r"outputs are \(2, 3\), the targets \(2,\)"):
+        regression().loss(torch.zeros(2, 3), torch.zeros(2))
+
+
+def test_a_loss_of_ones_own_is_minimised_and_reported():
+    def absolute(outputs, values):
+        return (outputs - values).abs().mean()
+
+    task = task_for(torch.zeros(2), loss=absolute)
+
+    assert task.loss is absolute
+    assert task.plain_loss is absolute
+
+
+def test_a_score_is_better_by_accuracy_then_by_loss():
+    scores = [Score(0.1, 0.5), Score(0.5, 0.9), Score(0.4, 0.9), Score(0.2), Score(0.1)]
+
+    assert max(scores[:3], key=lambda score: score.rank) == Score(0.4, 0.9)
+    assert max(scores[3:], key=lambda score: score.rank) == Score(0.1)

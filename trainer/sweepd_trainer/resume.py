@@ -1,0 +1,155 @@
+"""A run's whole state, to go on from in another process, maybe on another machine.
+
+It is a file of the run: whoever takes the run over gets it from the server. Weights, optimiser,
+random numbers, the order of the rows, what was logged: on a CPU the resumed run ends with the same
+bits.
+"""
+
+import hashlib
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import wandb
+
+from sweepd.errors import DataError, InvalidInput
+from sweepd_trainer.checkpoint import Best, load_plain, write_plain
+from sweepd_trainer.config import Training
+from sweepd_trainer.loop import Trainer
+from sweepd_trainer.tracking import Log
+
+__all__ = ["RESUME", "Resumable"]
+
+#: The run file's name. It begins like a checkpoint's: the service removes it with those.
+RESUME = "checkpoint-resume.pt"
+VERSION = 1
+#: What may differ between two attempts of one run.
+_FREE = frozenset({"checkpoint_s"})
+
+
+class Resumable:
+    """Saves a run's state now and then, and takes it up again.
+
+    Args:
+        run: whose file it becomes.
+        trainer, best, log: whose state it is.
+        config: how the model is trained; a state of another one is refused.
+        values: the run's whole config.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        run: wandb.Run,
+        *,
+        trainer: Trainer,
+        best: Best,
+        log: Log,
+        config: Training,
+        values: Mapping[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run, self._trainer, self._best, self._log = run, trainer, best, log
+        self._every_s, self._clock = config.checkpoint_s, clock
+        self._config = _hash(values)
+        self._path = Path(run.dir) / RESUME
+        self._saved_at, self._is_saved = clock(), False
+
+    def save_if_due(self) -> None:
+        """Save the state if the last one is `checkpoint_s` old."""
+        if self._clock() - self._saved_at >= self._every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Save the state, and send it to the server in the background."""
+        content = {
+            "version": VERSION,
+            "config": self._config,
+            "trainer": self._trainer.state_dict(),
+            "random": _random_state(),
+            "best": self._best.content(),
+            "log": self._log.state_dict(),
+        }
+        write_plain(self._path, content)
+        self._run.save(str(self._path), base_path=self._run.dir, policy="now")
+        self._saved_at, self._is_saved = self._clock(), True
+
+    def take_up(self) -> bool:
+        """Go on from the state that an earlier attempt left; return whether there was one.
+
+        Raises:
+            InvalidInput: the state is that of another config.
+            DataError: it is damaged.
+        """
+        if not self._run.resumed:
+            return False
+        with tempfile.TemporaryDirectory() as folder:
+            path = _fetch(self._run, Path(folder))
+            if path is None:
+                return False
+            device = next(self._trainer.model.parameters()).device
+            state = load_plain(path, device=device)
+        if state.get("version") != VERSION:
+            raise DataError(f"{RESUME} has the format {state.get('version')}, not {VERSION}")
+        if state["config"] != self._config:
+            raise InvalidInput(
+                f"{RESUME} of the run {self._run.id} is of another config, which cannot be resumed"
+            )
+        self._log.load_state_dict(state["log"])
+        self._trainer.load_state_dict(state["trainer"])
+        if state["best"] is not None:
+            self._best.put_back(state["best"])
+        _set_random_state(state["random"])
+        self._is_saved = True
+        return True
+
+    def clear(self) -> None:
+        """Remove the state, on the server too: the run is over."""
+        self._path.unlink(missing_ok=True)
+        if not self._is_saved or self._run.offline:
+            return
+        try:
+            for file in wandb.Api().run(self._run.path).files(names=[RESUME]):
+                file.delete()
+        except (wandb.Error, ValueError, OSError) as error:
+            print(f"{RESUME} stays on the server, which does no harm: {error}")
+
+
+def _fetch(run: wandb.Run, folder: Path) -> Path | None:
+    """Return the state that the server has, None if it has none."""
+    for file in wandb.Api().run(run.path).files(names=[RESUME]):
+        if file.size:
+            file.download(root=str(folder), replace=True)
+            return folder / RESUME
+    return None
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in values.items() if key not in _FREE and key[:1] != "_"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _random_state() -> dict[str, Any]:
+    """Return the state of python's, numpy's and torch's random numbers as plain data."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.array(keys, dtype=np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
