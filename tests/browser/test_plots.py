@@ -1,4 +1,4 @@
-"""What the plots of a sweep's page do with values far from all others."""
+"""What a sweep's page does with values far from all others, and with what there is to say."""
 
 import json
 
@@ -7,7 +7,7 @@ from browser_seed import Lab, Seeded
 from conftest import Tab
 from playwright.sync_api import Page, expect
 
-from sweepd.engine import byhand
+from sweepd.engine import byhand, notices, warm_start
 from sweepd.engine.access import Need
 from sweepd.engine.sweeps import find_sweep
 
@@ -82,3 +82,15 @@ def test_value_from_outside_the_space_stands_in_its_order_and_brushes_stay(
 
     expect(axis.locator(".tick title")).to_have_text(["16", "24", "32", "64"])
     expect(page.locator("#chips")).to_contain_text("width: 32")
+
+
+def test_each_notice_stands_for_itself_in_its_own_tone(tab: Tab, lab: Lab, sweep: str) -> None:
+    view = lab.store.read_sync(find_sweep, actor=lab.account, need=Need.READ, name=sweep)
+    for topic, text in ((warm_start.TOPIC, "the search knows 2 of 3"), ("search", "it failed")):
+        lab.store.write_sync(notices.post, sweep_id=view.id, topic=topic, text=text)
+
+    page = tab.open(f"/{lab.account.entity}/{lab.project}/sweeps/{sweep}")
+
+    expect(page.locator("#banners .banner")).to_have_text(["the search knows 2 of 3", "it failed"])
+    tones = page.locator("#banners .banner").evaluate_all("all => all.map(one => one.dataset.tone)")
+    assert tones == ["quiet", "warn"]

@@ -10,7 +10,7 @@ from sweepd.dash.addressed import sweep_of
 from sweepd.dash.plain import digest, dump
 from sweepd.dash.sweepshape import address, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, budgets, fronts, sweeps
+from sweepd.engine import agents, budgets, fronts, notices, sweeps, warm_start
 from sweepd.engine.access import Need
 from sweepd.engine.importance import MOST_WAIT_S
 from sweepd.engine.views import Account, SweepView
@@ -49,6 +49,10 @@ def gather(
         now=tx.now,
         front={trial.run for trial in fronts.pareto_front(tx, view.id)},
     )
+    shown["notices"] = [
+        {"text": one.text, "tone": "quiet" if one.topic == warm_start.TOPIC else "warn"}
+        for one in notices.list_notices(tx, view.id)
+    ]
     shown["fields"] = byhand.fields(definition)
     shown["stamp"] = digest(queries.sweep_stamp(tx, sweep_id=view.id))
     return view, shown

@@ -134,7 +134,6 @@ def sweep_data(
             "sentence": sweep_sentence(view),
             "ends": now + left if left is not None else None,
             "stop_reason": view.stop_reason,
-            "notice": view.notice,
             "controls": controls(view.state, n_running=view.n_running),
             "n_retried": sum(can_retry(row.trial) for row in rows) if _may_go_on(view) else 0,
             "budget": [asdict(one) for one in budget],

@@ -1,5 +1,7 @@
 """What a person should know of a sweep now, in words: one notice a topic, withdrawn when mended."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
@@ -8,9 +10,24 @@ from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["post", "withdraw"]
+__all__ = ["Notice", "list_notices", "post", "withdraw"]
 
 _MAX_NOTICE = 1_000  # characters
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a person should know of a sweep, on one topic."""
+
+    topic: str
+    text: str
+
+
+def list_notices(tx: Tx, sweep_id: int) -> list[Notice]:
+    """Return what there is to say of a sweep, the oldest first."""
+    query = select(s.notice.c.topic, s.notice.c.text).where(s.notice.c.sweep_id == sweep_id)
+    rows = tx.conn.execute(query.order_by(s.notice.c.at, s.notice.c.topic))
+    return [Notice(row.topic, row.text) for row in rows]
 
 
 def post(tx: Tx, sweep_id: int, *, topic: str, text: str) -> None:
@@ -34,11 +51,7 @@ def withdraw(tx: Tx, sweep_id: int, *, topic: str) -> None:
 
 def _show(tx: Tx, sweep_id: int, *, topic: str, notice: str | None) -> None:
     """Keep the sweep's own column, which every page reads, in line with the notices."""
-    texts = tx.conn.scalars(
-        select(s.notice.c.text)
-        .where(s.notice.c.sweep_id == sweep_id)
-        .order_by(s.notice.c.at, s.notice.c.topic)
-    ).all()
+    texts = [one.text for one in list_notices(tx, sweep_id)]
     project_id = tx.conn.scalar(
         update(t.sweep)
         .where(t.sweep.c.id == sweep_id)

@@ -22,7 +22,9 @@ from sweepd.spec import Definition, judge, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
-__all__ = ["take"]
+__all__ = ["TOPIC", "take"]
+
+TOPIC = "warm start"  # of a notice
 
 #: Trials in all; of more, the first ones are known.
 _MAX_TRIALS = 10_000
@@ -82,7 +84,7 @@ def take(tx: Tx, *, sweep: Any, references: Sequence[str], actor: Account) -> li
         prior_runs.keep(tx, rows, event=event)
         left -= len(rows)
         told.append(_summary(reference, len(rows), n, why_not))
-    notices.post(tx, sweep.id, topic="warm start", text="; ".join(told))
+    notices.post(tx, sweep.id, topic=TOPIC, text="; ".join(told))
     return told
 
 

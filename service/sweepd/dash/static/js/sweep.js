@@ -81,7 +81,7 @@ function head({ sweep }) {
     sweep.description ? h("span", {}, sweep.description) : null);
   const items = [];
   if (sweep.stop_reason) items.push({ tone: sweep.state.tone === "bad" ? "bad" : sweep.state.tone === "good" ? "good" : "quiet", icon: sweep.state.tone === "bad" ? "failed" : "info", text: sweep.stop_reason });
-  if (sweep.notice) items.push({ tone: "warn", icon: "crashed", text: sweep.notice });
+  for (const { tone, text } of data.notices) items.push({ tone, icon: tone === "warn" ? "crashed" : "info", text });
   const key = JSON.stringify(items);
   if (head.items !== key) { head.items = key; banners($("banners"), items, icon); }
 }
