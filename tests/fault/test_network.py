@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,23 +54,27 @@ def test_sweep_is_exact_over_a_network_of_errors_and_lost_answers(
 
 
 @pytest.mark.timeout(300)
-def test_partition_longer_than_a_lease_heals_and_the_sweep_is_exact(
-    service: Service, tmp_path: Path
+@pytest.mark.parametrize("seed", SEEDS)
+def test_partition_of_any_length_heals_and_the_sweep_is_exact(
+    seed: int, service: Service, tmp_path: Path
 ) -> None:
+    rng = random.Random(seed)
+    n_before, is_longer_than_a_lease = rng.randrange(4), seed % 3 == 0 or rng.random() < 0.5
     folder = tmp_path / "work"
-    sweep = toy_grid.begin(service, folder, n_points=N_TRIALS, pause=0.5)
+    sweep = toy_grid.begin(service, folder, n_points=N_TRIALS, pause=0.3)
 
     with (
         silent_network(service.port) as network,
         agent(service, sweep, folder, slots=2, url=network.url) as process,
     ):
-        wait_for("a finished trial", lambda: service.status(sweep, folder)["finished"] > 0)
+        wait_for("finished trials", lambda: service.status(sweep, folder)["finished"] >= n_before)
+        wait_for("running trials", lambda: service.status(sweep, folder)["running"] > 0)
         network.fall_silent()
-        wait_for(
-            "the end of the leases",
-            lambda: service.status(sweep, folder)["running"] == 0,
-            seconds=60,
-        )
+        if is_longer_than_a_lease:
+            is_lapsed = lambda: service.status(sweep, folder)["running"] == 0  # noqa: E731
+            wait_for("the end of the leases", is_lapsed, seconds=60)
+        else:
+            threading.Event().wait(rng.uniform(0.5, 5))
         network.heal()
         wait_for("the agent's exit", lambda: process.poll() is not None, seconds=200)
 
