@@ -93,7 +93,7 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         own.setdefault((row["search"], row["rule"]), []).append(row)
     target = target_of(rows)
-    own_first = float(np.median([epochs_to(row, target) for row in own[PLAIN]]))
+    own_first = np.median([min(epochs_to(row, target), BUDGET) for row in own[PLAIN]])
     lines = [
         f"Target {target:.4f}; plain `bayes` has it after {own_first:.0f} epochs, median.",
         "",

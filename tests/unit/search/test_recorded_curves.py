@@ -178,6 +178,14 @@ def test_report_counts_against_the_budget_and_against_when_plain_bayes_was_there
     ]
 
 
+def test_plain_search_that_never_had_the_target_counts_as_the_whole_budget(bench):
+    rows = [_row("bayes", "none", [[10, low]]) for low in (0.4, 0.5, 0.7, 0.8)]
+
+    found = bench["fidelity"].report(rows)
+
+    assert found.startswith("Target 0.6000; plain `bayes` has it after 1355 epochs, median.")
+
+
 def test_what_was_found_on_a_table_replaces_what_stood_there_and_nothing_else(bench, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
