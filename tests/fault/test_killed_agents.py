@@ -1,8 +1,8 @@
 """Faults 12, 13, 15 and 17: agents and trials are killed, and put to sleep, at random times.
 
-An agent that was killed is started again under its own name, and one that slept for longer than a
-lease wakes up beside whoever got its trials. `SWEEPD_ACTS` says how often (4), and with it how many
-trials there are.
+An agent that was killed takes its trials along and is started again under its own name; one that
+slept for longer than a lease wakes up beside whoever got its trials. `SWEEPD_ACTS` says how often
+(4), and with it how many trials there are.
 """
 
 import os
@@ -47,6 +47,13 @@ def trials_of(process: "subprocess.Popen[bytes]") -> list[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -77,6 +84,7 @@ def test_sweep_is_exact_whenever_agents_and_trials_are_killed_or_sleep(
             elif act == "kill the agent":
                 agents[n].kill()
                 agents[n].wait()
+                wait_for("its trials' end", lambda pids=running: not any(map(is_alive, pids)))
                 agents[n] = start()
             elif act == "sleep":
                 asleep = family(agents[n].pid)
