@@ -63,6 +63,10 @@ FAULTS = {
         "tests/fault/test_network.py::test_trials_of_a_host_that_vanishes_go_to_another_one"
     ),
     "people's commands": Fault("tests/fault/test_people.py"),
+    "project deleted": Fault(
+        "tests/fault/test_people.py"
+        "::test_project_that_is_deleted_under_load_leaves_nothing_and_its_name_is_free"
+    ),
     "state machine": Fault(
         "tests/unit/engine/sweeps/test_machine.py", "SWEEPD_MACHINE_SEED", {"SWEEPD_MACHINE": "8"}
     ),
