@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
-from sweepd_trainer.config import read_config
+from sweepd_trainer.config import OPTIMIZERS, read_config
 from sweepd_trainer.data import load
 from sweepd_trainer.device import device_name, pick_device, seed_everything
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
+from sweepd_trainer.step import Captured
 from sweepd_trainer.watch import Watcher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -18,15 +19,15 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 CONFIG = read_config({"kernels": [8, 16], "epochs": 8, "batch_size": 64, "shift": 1})
 
 
-def make_trainer(device: torch.device):
-    order = seed_everything(CONFIG.seed)
+def make_trainer(device: torch.device, config=CONFIG):
+    order = seed_everything(config.seed)
     data = load("digits").to(device)
-    model = build_model(data.spec, CONFIG).to(device, memory_format=torch.channels_last)
+    model = build_model(data.spec, config).to(device, memory_format=torch.channels_last)
     trainer = Trainer(
         model,
-        build_optimizer(model, CONFIG),
-        image_problem(data, CONFIG),
-        config=CONFIG,
+        build_optimizer(model, config),
+        image_problem(data, config),
+        config=config,
         order=order,
     )
     return data, trainer
@@ -35,7 +36,7 @@ def make_trainer(device: torch.device):
 @pytest.fixture
 def trained():
     data, trainer = make_trainer(pick_device())
-    losses = [progress.loss for _ in range(CONFIG.epochs) for progress in trainer.epoch()]
+    losses = losses_of(trainer, epochs=CONFIG.epochs)
     return data, trainer, losses
 
 
@@ -87,3 +88,132 @@ def test_histograms_count_every_weight(trained):
     for name, weight in trainer.model.named_parameters():
         assert found[f"parameters/{name}"].counts.sum() == weight.numel()
         assert found[f"gradients/{name}"].counts.sum() == weight.numel()
+
+
+def test_whole_batches_run_as_one_graph_and_the_last_one_by_itself(trained):
+    data, trainer, _ = trained
+
+    assert len(data.train) % CONFIG.batch_size != 0
+    assert trainer.mode == "cuda graph"
+
+
+def run_eagerly(trainer: Trainer) -> Trainer:
+    """Make a trainer take its steps one by one."""
+    assert isinstance(trainer._step, Captured)
+    trainer._step = trainer._step._step
+    return trainer
+
+
+def losses_of(trainer: Trainer, *, epochs: int) -> list[float]:
+    losses = []
+    for _ in range(epochs):
+        losses += [progress.loss for progress in trainer.epoch()]
+        trainer.end_epoch()
+    return losses
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_captured_step_does_what_an_eager_one_does(optimizer):
+    values = {
+        **CONFIG.to_dict(),
+        "optimizer": optimizer,
+        "learning_rate": 1e-3,
+        "schedule": "onecycle",
+        "grad_clip": 1.0,
+        "ema": 0.9,
+    }
+    config = read_config(values)
+    _, eager = make_trainer(pick_device(), config)
+    wanted = losses_of(run_eagerly(eager), epochs=3)
+    _, captured = make_trainer(pick_device(), config)
+    found = losses_of(captured, epochs=3)
+
+    assert captured.mode == "cuda graph"
+    assert found == pytest.approx(wanted, rel=0.02)
+    for one, two in zip(
+        captured.best_model.parameters(), eager.best_model.parameters(), strict=True
+    ):
+        assert torch.allclose(one, two, atol=0.02)
+
+
+def test_each_replay_drops_other_features():
+    config = read_config({**CONFIG.to_dict(), "dropout": 0.5, "learning_rate": 1e-12, "shift": 0})
+    data, trainer = make_trainer(pick_device(), config)
+    batch = torch.arange(config.batch_size, device=data.train.targets.device)
+    losses = []
+    for _ in range(8):
+        trainer._step(batch, None)
+        losses.append(trainer._step.loss_sum.item())
+        trainer._step.loss_sum.zero_()
+
+    assert trainer.mode == "cuda graph"
+    assert len({round(loss, 4) for loss in losses}) == len(losses)
+
+
+def test_another_process_goes_on_from_a_saved_state(tmp_path):
+    config = read_config({**CONFIG.to_dict(), "ema": 0.9, "optimizer": "adamw"})
+    _, whole = make_trainer(pick_device(), config)
+    wanted = losses_of(whole, epochs=4)
+    _, first = make_trainer(pick_device(), config)
+    found = losses_of(first, epochs=2)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    _, second = make_trainer(pick_device(), config)
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    found += losses_of(second, epochs=2)
+
+    assert second.mode == "cuda graph"
+    assert found == pytest.approx(wanted, rel=0.02)
+
+
+def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why(capsys):
+    class Waits(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            logits = self.inner(x)
+            return logits + 0 * logits.sum().item()  # which waits for the device
+
+    data, usual = make_trainer(pick_device())
+    model = Waits(usual.model)
+    trainer = Trainer(
+        model,
+        build_optimizer(model, CONFIG),
+        image_problem(data, CONFIG),
+        config=CONFIG,
+        order=seed_everything(0),
+    )
+
+    losses = losses_of(trainer, epochs=4)
+
+    assert trainer.mode == "eager"
+    assert "cannot be captured as a CUDA graph" in capsys.readouterr().out
+    assert losses[-1] < losses[0]
+
+
+def test_a_batch_that_does_not_fit_into_the_devices_memory_is_halved(monkeypatch):
+    device = pick_device()
+    values = {"model": "resnet9", "batch_size": 1024, "epochs": 1, "width": 64}
+    data = load("digits").to(device)
+    config = read_config(values)
+
+    def peak(parts: int) -> int:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        _, trainer = make_trainer(device, config)
+        trainer._step._step.n_parts = parts
+        trainer._step._step(torch.arange(1024, device=device), None)
+        return torch.cuda.max_memory_reserved()
+
+    whole, halved = peak(1), peak(2)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction((whole + halved) / 2 / total)
+    try:
+        _, trainer = make_trainer(device, config)
+        trainer._step(torch.arange(1024, device=data.train.targets.device), None)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+    assert trainer.mode == "eager in 2 parts"

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import torch
 
-__all__ = ["device_name", "has_fast_bfloat16", "pick_device", "seed_everything"]
+__all__ = ["device_name", "has_fast_bfloat16", "let_hurry", "pick_device", "seed_everything"]
 
 
 def pick_device() -> torch.device:
@@ -37,6 +37,14 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return sys.platform == "linux" and bool(
         capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     )
+
+
+def let_hurry(device: torch.device) -> None:
+    """Let a CUDA device use TF32 where it computes in float32, and try which algorithm is best."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
 
 
 def seed_everything(seed: int) -> torch.Generator:

@@ -15,7 +15,7 @@ from sweepd.errors import InvalidInput
 from sweepd_trainer.checkpoint import CHECKPOINT, Best
 from sweepd_trainer.config import Training, read_training
 from sweepd_trainer.data import Data
-from sweepd_trainer.device import device_name, pick_device, seed_everything
+from sweepd_trainer.device import device_name, let_hurry, pick_device, seed_everything
 from sweepd_trainer.loop import Diverged, Trainer
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.resume import Resumable
@@ -127,6 +127,7 @@ def train(
         Stopped, Diverged: as `fit`.
     """
     device = pick_device()
+    let_hurry(device)
     order = seed_everything(config.seed)
     data = data.to(device)
     model = learner.build().to(device)
