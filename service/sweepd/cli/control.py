@@ -267,7 +267,7 @@ def finish(*, run: str, server: str | None, data: Path, as_json: bool) -> None:
 def rm(
     *, target: str, is_project: bool, yes: bool, server: str | None, data: Path, as_json: bool
 ) -> None:
-    """Delete a sweep with its runs, one run, or with --project all that a project holds.
+    """Delete a sweep with its runs, one run, or a whole project.
 
     Rows and files go with them, and their space is free again. A project's sweeps, artifacts and
     files go with it, and its name can be used anew; of a team's, only its admins can do that.
