@@ -36,6 +36,7 @@ _COMMANDS: Mapping[str, str] = {
     "replay": "replay:replay",
     "best": "winner:best",
     "export": "winner:export",
+    "compare": "compare:compare",
     "access": "visibility:access",
     "user": "users:user",
     "team": "teams:team",

@@ -13,10 +13,10 @@ from sweepd.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from sweepd.results import ExportReport, Front, Selection
 
-__all__ = ["best", "export", "print_best", "print_export", "print_front"]
+__all__ = ["best", "export", "print_best", "print_export", "print_front", "sign_in"]
 
 
-def _sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
+def sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
     """Point `wandb.Api()` at the server that is meant; return TARGET's whole path and its kind."""
     from sweepd.cli.api import Api, parse_target, path_of
     from sweepd.cli.server import find_server
@@ -85,7 +85,7 @@ def best(
 
     With several metrics it prints the whole front: the runs that no other one beats.
     """
-    path, kind = _sign_in(sweep, server, data)
+    path, kind = sign_in(sweep, server, data)
     if kind == "run":
         raise InvalidInput(f"{path} is a run; the best is one of a sweep: name that")
     from sweepd.results import Front, best_of
@@ -134,7 +134,7 @@ def export(
     real held-out data before it gets its name.
     """
     check_place(out)
-    path, kind = _sign_in(target, server, data)
+    path, kind = sign_in(target, server, data)
     if kind == "run" and by:
         raise InvalidInput(f"{path} is a run: --by chooses among the runs of a sweep")
     from sweepd.results import export as export_model

@@ -3,17 +3,21 @@
 Everything here talks to a W&B server through `wandb.Api()` alone, so it works on any of them.
 """
 
+from sweepd.results.compare import Compared, Comparison, compare
 from sweepd.results.export import ExportReport, export
 from sweepd.results.front import Front, best_of
 from sweepd.results.select import Excluded, Ranked, Selection, select
 
 __all__ = [
+    "Compared",
+    "Comparison",
     "Excluded",
     "ExportReport",
     "Front",
     "Ranked",
     "Selection",
     "best_of",
+    "compare",
     "export",
     "select",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "came_to",
     "checked",
     "counted_whys",
+    "logged_values",
     "rule_of",
     "runs_of",
     "select",
@@ -196,14 +197,8 @@ def came_to(
     path = "/".join(run.path)
     if run.state != "finished":
         return Excluded(path, run.name, run.state)
-    logged = [
-        _as_float(row.get(metric)) for row in run.scan_history(keys=[metric], use_cache=False)
-    ]
-    values = [value for value in logged if value is not None]
+    values = logged_values(run, metric)
     summary = dict(run.summary_metrics)
-    if not values:  # set on the summary alone, never logged
-        value = _as_float(_unwrap(summary.get(metric)))
-        values = [] if value is None else [value]
     if not values:
         return Excluded(path, run.name, f"without {metric}")
     if not math.isfinite(values[-1]):
@@ -214,6 +209,18 @@ def came_to(
     value = reduce_curve(values, rule=rule, goal=goal)
     assert value is not None  # the last one is finite
     return Ranked(path, run.id, run.name, value, dict(run.config), summary, run.url)
+
+
+def logged_values(run: Any, metric: str) -> list[float]:
+    """Return the values of a metric that a run logged, in order; else its summary's alone."""
+    logged = [
+        _as_float(row.get(metric)) for row in run.scan_history(keys=[metric], use_cache=False)
+    ]
+    values = [value for value in logged if value is not None]
+    if not values:  # set on the summary alone, never logged
+        value = _as_float(_unwrap(dict(run.summary_metrics).get(metric)))
+        values = [] if value is None else [value]
+    return values
 
 
 def _as_float(value: Any) -> float | None:

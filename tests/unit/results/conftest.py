@@ -36,6 +36,7 @@ class FakeRun:
         self.config = config or {"learning_rate": 0.1}
         self.summary_metrics = summary or {}
         self.metadata = {"git": {"remote": "example.com/repo", "commit": "abc"}}
+        self.sweep_name = "s1"
         self.values = values
         self.folder: Path | None = None
         self.uploads: list[tuple[str, bytes]] = []
