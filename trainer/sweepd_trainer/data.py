@@ -57,8 +57,11 @@ class Rows:
         """Refuse what does not go together.
 
         Raises:
-            DataError: there are no rows, or not one target for each input.
+            DataError: they are no tensors, there are no rows, or not one target for each input.
         """
+        if not (isinstance(self.inputs, Tensor) and isinstance(self.targets, Tensor)):
+            kinds = f"{type(self.inputs).__name__} and {type(self.targets).__name__}"
+            raise DataError(f"inputs and targets must be tensors, not {kinds}")
         if self.inputs.ndim == 0 or self.targets.ndim == 0 or not len(self.inputs):
             raise DataError("data must have at least one row")
         if len(self.inputs) != len(self.targets):

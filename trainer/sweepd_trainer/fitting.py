@@ -99,7 +99,7 @@ def fit(
         raise InvalidInput("fit needs data and a model, as in fit(config, data=data, model=build)")
     with start(dict(config or {})) as run, Stop().on_sigterm() as stop:
         values = dict(run.config.items())
-        rows = data if isinstance(data, Data) else data(values)
+        rows = _rows(data, values)
         learner = Learner(lambda: _build(model, values), loss=loss, header={"config": values})
         return train(run, read_training(values), rows, learner, stop=stop, values=values)
 
@@ -243,6 +243,15 @@ def _named(part: str, score: Score) -> dict[str, float]:
 
 def _in_words(part: str, score: Score) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in _named(part, score).items())
+
+
+def _rows(data: Any, values: Values) -> Data:
+    made = data(values) if callable(data) else data
+    if not isinstance(made, Data):
+        raise InvalidInput(
+            f"the data must be Data(train, validation) or split(rows), not {type(made).__name__}"
+        )
+    return made
 
 
 def _build(model: Any, values: Values) -> nn.Module:

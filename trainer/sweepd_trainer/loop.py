@@ -74,7 +74,8 @@ class Trainer:
         self._step: Step | Captured = step
         if self._device.type == "cuda":
             self._step = Captured(step, size=config.batch_size)
-        self.steps_per_epoch = math.ceil(len(problem.rows) / config.batch_size)
+        self._ends = _ends(len(problem.rows), config.batch_size)
+        self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0
         self.epoch_loss = math.nan  # mean training loss of the last whole epoch
@@ -119,7 +120,7 @@ class Trainer:
         drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
         n_reported, started = self._n_since, time.perf_counter()
         for number in range(self._n_done, self.steps_per_epoch):
-            batch = order[number * size : (number + 1) * size]
+            batch = order[number * size : self._ends[number]]
             lr = learning_rate_at(self.step, self.n_steps, self.config)
             set_learning_rate(self.optimizer, lr)
             self._step(batch, drawn)
@@ -164,9 +165,10 @@ class Trainer:
                 targets = rows.targets[first : first + size]
                 outputs = model(self._problem.prepare(rows.inputs[first : first + size]))
                 totals[0] += task.plain_loss(outputs, targets) * len(targets)
-                if task.hits is not None:
-                    totals[1] += task.hits(outputs, targets)
-                    totals[2] += targets.numel()
+                found = None if task.hits is None else task.hits(outputs, targets)
+                if found is not None:
+                    totals[1] += found
+                    totals[2] += (targets >= 0).sum()
         loss, hits, n_targets = totals.tolist()
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} on held-out rows")
@@ -208,3 +210,14 @@ class Trainer:
         loss = total / self._n_since
         self._n_since = 0
         return float(loss)
+
+
+def _ends(n_rows: int, size: int) -> list[int]:
+    """Return where each batch of an epoch ends.
+
+    A last row that would be alone joins the batch before: a norm over a batch cannot do with one.
+    """
+    ends = [*range(size, n_rows, size), n_rows]
+    if size > 1 and len(ends) > 1 and ends[-1] - ends[-2] == 1:
+        del ends[-2]
+    return ends

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sweepd.errors import InvalidInput
 from sweepd_trainer.config import Training
 
 __all__ = ["build_optimizer", "learning_rate_at", "set_learning_rate"]
@@ -23,8 +24,13 @@ def build_optimizer(model: nn.Module, config: Training) -> torch.optim.Optimizer
     Steps are fused where torch can: one call for all weights, on CPU as on CUDA. Weight decay is
     decoupled in adamw and muon and part of the gradient elsewhere. On CUDA the learning rate is a
     tensor there, so that a captured step reads the rate of the day.
+
+    Raises:
+        InvalidInput: no weight of the model is to be trained.
     """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if not weights:
+        raise InvalidInput("the model has no weights to train: none of them wants a gradient")
     is_cuda = weights[0].is_cuda
     lr: float | Tensor = config.learning_rate
     if is_cuda:

@@ -16,6 +16,9 @@ __all__ = ["Score", "Task", "classification", "regression", "task_for"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+#: A class that says "no target here", as torch's cross entropy has it.
+IGNORED = -100
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,12 +27,13 @@ class Task:
     Args:
         loss: of outputs and targets; training minimises it.
         plain_loss: what evaluation reports, such as the loss without label smoothing.
-        hits: how many targets the outputs meet; None where there is no such thing.
+        hits: how many targets the outputs meet, or None if they name no classes; None where
+            targets are no classes.
     """
 
     loss: Loss
     plain_loss: Loss
-    hits: Callable[[Tensor, Tensor], Tensor] | None = None
+    hits: Callable[[Tensor, Tensor], Tensor | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,35 +56,78 @@ def task_for(targets: Tensor, *, loss: Loss | None = None, label_smoothing: floa
         targets: of the training rows.
         loss: a mean over a batch, in place of the usual one.
         label_smoothing: of a classification with the usual loss.
+
+    Raises:
+        InvalidInput: a class is below zero.
     """
     is_classes = not (targets.is_floating_point() or targets.is_complex())
-    usual = classification(label_smoothing) if is_classes else regression()
+    n_classes = int(targets.max()) + 1 if is_classes else 0
+    if is_classes and loss is None:
+        wrong = targets[(targets < 0) & (targets != IGNORED)]
+        if len(wrong):
+            raise InvalidInput(f"classes are whole numbers from 0 on, not {int(wrong[0])}")
+    usual = classification(label_smoothing, n_classes=n_classes) if is_classes else regression()
     return usual if loss is None else Task(loss, loss, usual.hits)
 
 
-def classification(label_smoothing: float = 0.0) -> Task:
-    """Return the task of naming classes: logits (b, t…, k) against whole numbers (b, t…)."""
+def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:
+    """Return the task of naming classes: logits (b, t…, k) against whole numbers (b, t…).
+
+    Args:
+        label_smoothing: share of a target that is spread evenly over the classes, in training.
+        n_classes: k must not be below it.
+    """
+
+    def checked(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        if not _are_logits(logits, classes):
+            raise InvalidInput(
+                f"targets of whole numbers, {_form(classes)}, are classes: the model must return "
+                f"logits, last axis the classes, not {_form(logits)}"
+            )
+        if logits.shape[-1] < n_classes:
+            raise InvalidInput(
+                f"the targets have classes up to {n_classes - 1}, the model has {logits.shape[-1]}"
+            )
+        return logits.float().reshape(-1, logits.shape[-1]), classes.reshape(-1).long()
 
     def smoothed(logits: Tensor, classes: Tensor) -> Tensor:
-        flat = logits.float().reshape(-1, logits.shape[-1])
-        return functional.cross_entropy(
-            flat, classes.reshape(-1).long(), label_smoothing=label_smoothing
-        )
+        return functional.cross_entropy(*checked(logits, classes), label_smoothing=label_smoothing)
 
     def plain(logits: Tensor, classes: Tensor) -> Tensor:
-        flat = logits.float().reshape(-1, logits.shape[-1])
-        return functional.cross_entropy(flat, classes.reshape(-1).long())
+        return functional.cross_entropy(*checked(logits, classes))
 
-    def hits(logits: Tensor, classes: Tensor) -> Tensor:
-        return (logits.argmax(-1) == classes).sum()
+    def hits(logits: Tensor, classes: Tensor) -> Tensor | None:
+        if not _are_logits(logits, classes):
+            return None
+        return (logits.argmax(-1).reshape(classes.shape) == classes).sum()
 
     return Task(smoothed, plain, hits)
+
+
+def _column_dropped(classes: Tensor) -> Tensor:
+    """Return targets (b, 1) as (b,), others as they are."""
+    return classes[:, 0] if classes.ndim == 2 and classes.shape[1] == 1 else classes
+
+
+def _are_logits(outputs: object, classes: Tensor) -> bool:
+    """Return whether outputs have a last axis of two classes at least, for each of the targets."""
+    if not isinstance(outputs, Tensor) or outputs.ndim == 0 or outputs.shape[-1] < 2:
+        return False
+    return outputs.shape[:-1] in (classes.shape, _column_dropped(classes).shape)
+
+
+def _form(outputs: object) -> str:
+    return str(tuple(outputs.shape)) if isinstance(outputs, Tensor) else type(outputs).__name__
 
 
 def regression() -> Task:
     """Return the task of meeting values: outputs and targets of one shape, squared error."""
 
     def squared(outputs: Tensor, values: Tensor) -> Tensor:
+        if not isinstance(outputs, Tensor):
+            raise InvalidInput(
+                f"the model returns a {_form(outputs)}, which only a loss of your own can take"
+            )
         if outputs.shape != values.shape and outputs.numel() == values.numel():
             outputs = outputs.reshape(values.shape)  # (b, 1) for (b,)
         if outputs.shape != values.shape:

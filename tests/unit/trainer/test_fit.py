@@ -120,6 +120,30 @@ def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):
             "3 inputs, but 4 targets",
             id="too many targets",
         ),
+        pytest.param(
+            lambda d: ({}, lambda v: Rows([1.0], [2.0]), nn.Linear(2, 1)),
+            DataError,
+            "must be tensors, not list and list",
+            id="no tensors",
+        ),
+        pytest.param(
+            lambda d: ({}, d.train, nn.Linear(2, 1)), InvalidInput, "not Rows", id="rows alone"
+        ),
+        pytest.param(
+            lambda d: ({}, lambda v: (d.train, d.validation), nn.Linear(2, 1)),
+            InvalidInput,
+            "not tuple",
+            id="pair of rows",
+        ),
+        pytest.param(
+            lambda d: ({}, d, nn.Linear(2, 1).requires_grad_(False)),
+            InvalidInput,
+            "no weights to train",
+            id="frozen",
+        ),
+        pytest.param(
+            lambda d: ({}, d, nn.Identity()), InvalidInput, "no weights to train", id="no weights"
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_words(line, give, error, said):

@@ -71,6 +71,40 @@ def test_every_image_is_seen_once_an_epoch(few_digits):
     assert trainer.step == math.ceil(len(few_digits.train) / 7)
 
 
+@pytest.mark.parametrize(("size", "last"), [(13, 14), (7, 6), (1, 1), (300, 300), (299, 300)])
+def test_a_last_image_is_not_alone_in_its_batch(few_digits, size, last):
+    trainer = make_trainer(few_digits, read_config({**SMALL, "batch_size": size}))
+    sizes = []
+    trainer._step = Taken(trainer._step, sizes)
+
+    assert list(trainer.epoch())[-1].examples == len(few_digits.train) == sum(sizes)
+    assert sizes[-1] == last
+    assert len(sizes) == trainer.steps_per_epoch
+
+
+class Taken:
+    """Notes how many rows each step takes."""
+
+    def __init__(self, step, sizes: list[int]) -> None:
+        self._step, self._sizes, self.loss_sum = step, sizes, step.loss_sum
+
+    def __call__(self, batch, drawn) -> None:
+        self._sizes.append(len(batch))
+        self._step(batch, drawn)
+
+
+def test_what_is_no_target_counts_for_no_accuracy(few_digits):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+    rows = few_digits.test
+    whole = trainer.evaluate(rows)
+    is_hit = trainer.model(Normalise(few_digits.spec)(rows.inputs)).argmax(1) == rows.targets
+
+    found = trainer.evaluate(Rows(rows.inputs, rows.targets.where(is_hit, -100)))
+
+    assert whole.accuracy < 1.0
+    assert found.accuracy == 1.0
+
+
 def test_reports_weigh_each_image_alike(few_digits):
     config = read_config({**SMALL, "batch_size": 2, "learning_rate": 1e-12})
     trainer = make_trainer(few_digits, config)

@@ -53,3 +53,50 @@ def test_a_score_is_better_by_accuracy_then_by_loss():
 
     assert max(scores[:3], key=lambda score: score.rank) == Score(0.4, 0.9)
     assert max(scores[3:], key=lambda score: score.rank) == Score(0.1)
+
+
+def test_targets_of_one_column_are_met_once_each():
+    logits, classes = torch.eye(3), torch.tensor([[0], [1], [0]])
+    task = task_for(classes)
+
+    assert task.hits is not None
+    assert task.hits(logits, classes) == 2
+    assert task.loss(logits, classes) == task.loss(logits, classes[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        pytest.param(torch.zeros(4), r"logits, last axis the classes, not \(4,\)", id="one number"),
+        pytest.param(torch.zeros(4, 1), r"not \(4, 1\)", id="one column"),
+        pytest.param(torch.zeros(4, 3, 2), r"not \(4, 3, 2\)", id="more places"),
+        pytest.param((torch.zeros(4, 3), torch.zeros(4, 3)), "not tuple", id="two heads"),
+        pytest.param(torch.zeros(4, 2), "classes up to 2, the model has 2", id="few classes"),
+    ],
+)
+def test_outputs_that_are_no_logits_of_the_classes_are_named(outputs, said):
+    classes = torch.tensor([0, 1, 2, 0])
+
+    with pytest.raises(InvalidInput, match=said):
+        task_for(classes).loss(outputs, classes)
+
+
+def test_several_heads_need_a_loss_of_their_own():
+    with pytest.raises(InvalidInput, match="returns a tuple"):
+        regression().loss((torch.zeros(2), torch.zeros(2)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("outputs", [torch.zeros(4, 1), (torch.zeros(4, 3), torch.zeros(4, 3))])
+def test_outputs_of_another_form_have_no_accuracy_with_a_loss_of_ones_own(outputs):
+    classes = torch.tensor([0, 1, 1, 0])
+    task = task_for(classes, loss=lambda outputs, classes: torch.zeros(()))
+
+    assert task.hits is not None
+    assert task.hits(outputs, classes) is None
+
+
+def test_a_class_below_zero_is_refused_but_for_the_one_that_is_no_target():
+    with pytest.raises(InvalidInput, match="from 0 on, not -1"):
+        task_for(torch.tensor([0, -1]))
+
+    assert task_for(torch.tensor([0, -100])).hits is not None
