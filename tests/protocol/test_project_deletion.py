@@ -150,3 +150,14 @@ def test_links_from_other_projects_go_with_what_they_lead_to(world):
     rows = counts(world)
     assert "artifact_member" not in rows
     assert rows["artifact_collection"] == 1
+
+
+def test_deletion_that_is_sent_again_does_not_delete_the_next_project(world):
+    world.ann.data(DELETE, id=world.ids["project_id"])
+    create = 'mutation { upsertModel(input: {name: "toy", entityName: "red"}) { project { id } } }'
+    made = world.ann.data(create)["upsertModel"]["project"]["id"]
+
+    world.ann.data(DELETE, id=world.ids["project_id"])
+
+    assert made != world.ids["project_id"]
+    assert world.ann.data(SIZE)["project"]["id"] == made

@@ -4,9 +4,9 @@ from sqlalchemy import delete, func, select, tuple_, update
 
 from sweepd.store import Prepared, Tx
 from sweepd.store.history_tables import deleted_run, history_column
-from sweepd.store.tables import curve, event, run, stream_line, sweep
+from sweepd.store.tables import curve, event, project, run, stream_line, sweep
 
-__all__ = ["is_any_left", "next_run_id", "next_sweep_id", "sweep_up"]
+__all__ = ["is_any_left", "next_project_id", "next_run_id", "next_sweep_id", "sweep_up"]
 
 #: Rows of one turn: what waits for the writer meanwhile waits some milliseconds.
 _AT_ONCE = 2_000
@@ -30,6 +30,17 @@ def next_sweep_id(tx: Tx) -> int:
     """Return the id of a new sweep: one that no sweep ever had, lest it read that one's events."""
     newest = select(func.max(sweep.c.id)).scalar_subquery()
     noted = select(func.max(event.c.sweep_id)).scalar_subquery()
+    found = tx.conn.execute(select(newest, noted)).one()
+    return max(value or 0 for value in found) + 1
+
+
+def next_project_id(tx: Tx) -> int:
+    """Return the id of a new project: one that no project ever had.
+
+    A deletion names an id, and one that is sent again must not delete another project.
+    """
+    newest = select(func.max(project.c.id)).scalar_subquery()
+    noted = select(func.max(event.c.project_id)).scalar_subquery()
     found = tx.conn.execute(select(newest, noted)).one()
     return max(value or 0 for value in found) + 1
 

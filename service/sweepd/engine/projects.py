@@ -7,7 +7,7 @@ from sqlalchemy import Row, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import access as walls
-from sweepd.engine import events, paging
+from sweepd.engine import events, leftovers, paging
 from sweepd.engine.access import Need
 from sweepd.engine.texts import clean
 from sweepd.engine.views import Access, Account, Page, ProjectView
@@ -88,6 +88,7 @@ def ensure_project(
         tx.conn.execute(
             insert(t.project)
             .values(
+                id=leftovers.next_project_id(tx),
                 entity_id=entity_id,
                 name=check_name(wanted),
                 user_id=actor.author_id,
