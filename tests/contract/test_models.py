@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from idx_files import write_idx_folder, write_npz
 
+from sweepd.errors import InvalidInput
 from sweepd.names import DATASETS, MODELS
 from sweepd.results import onnx_file
 from sweepd_trainer.checkpoint import Best, image_header
@@ -83,6 +84,20 @@ def test_a_model_gives_one_logit_per_class(model_name, spec):
 
     assert logits.shape == (3, len(spec.classes))
     assert logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "said"),
+    [
+        ("resnet9", 4, "resnet9 cannot take images of 4x4 with 1 channels"),
+        ("torchvision:squeezenet1_0", 8, "cannot take images of 8x8"),
+    ],
+)
+def test_a_model_that_is_too_large_for_the_images_says_so(name, side, said):
+    images = DataSpec("spots", ("a", "b"), (1, side, side), 255.0, (0.5,), (0.5,))
+
+    with pytest.raises(InvalidInput, match=said):
+        build_model(images, read_config({"model": name, "width": 4}))
 
 
 def test_the_seed_decides_the_weights(model_name, spec):

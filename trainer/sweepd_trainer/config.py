@@ -38,8 +38,10 @@ class Training:
     momentum: float = option(
         0.9, "sgd, rmsprop, muon: momentum; adam, adamw: beta 1", Between(0, 0.9999)
     )
-    nesterov: bool = option(False, "sgd: Nesterov's momentum")
-    weight_decay: float = option(0.0, "weight decay per step, times the rate", Between(0, 10))
+    nesterov: bool = option(False, "sgd, muon: Nesterov's momentum")
+    weight_decay: float = option(
+        0.0, "adamw, muon: decoupled; else part of the gradient", Between(0, 10)
+    )
     schedule: str = option("constant", "learning rate over the run", Names(SCHEDULES))
     warmup: float = option(0.1, "onecycle, warmup_linear: share of steps", Between(0, 0.99))
     grad_clip: float = option(0.0, "largest norm of the gradients; 0: any", Between(0, 1e6))

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif",
 #: Images are held in memory, and on the device: more than this cannot be meant.
 _MOST_BYTES = 16 << 30
 _TEST_SHARE = 5
+_MOST_CHANNELS = 4  # of pictures
+_MOST_CLASSES = 1_000_000
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -45,11 +48,18 @@ def read_npz(path: str) -> Source:
         DataError: in words: it is missing, damaged, or not of that form.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
+        with Path(path).open("rb") as raw:
+            if not zipfile.is_zipfile(raw):
+                raise ValueError("it is no zip file")  # one array alone, say
+            raw.seek(0)
+            with np.load(raw, allow_pickle=False) as file:
+                arrays = {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, EOFError, ValueError, NotImplementedError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise DataError(f"{path} is not an .npz file of plain arrays: {error}") from error
     train = _part(path, arrays, "train")
     test = _part(path, arrays, "test") if any(x in arrays for x, _ in _NAMES["test"]) else None
@@ -77,6 +87,8 @@ def read_folder(path: str) -> Source:
     place, at, side = path.rpartition("@")
     root = Path(place if at and side.isdecimal() else path)
     size = (int(side), int(side)) if at and side.isdecimal() else None
+    if size == (0, 0):
+        raise DataError(f"pictures of {side} pixels cannot be")
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
     parts = {"train": root / "train", "test": root / "test"}
@@ -121,7 +133,7 @@ class _Pictures:
     def __init__(self, size: tuple[int, int] | None, *, files: list[Path]) -> None:
         from PIL import Image
 
-        self._open = Image.open
+        self._open, self._bomb = Image.open, Image.DecompressionBombError
         modes = set()
         for file in files:
             with self._opened(file) as picture:
@@ -157,9 +169,16 @@ class _Pictures:
         try:
             picture: Image = self._open(file)
             picture.load()
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, self._bomb) as error:
             raise DataError(f"{file} cannot be read as a picture: {error}") from error
-        return picture
+        return _in_8_bits(picture) if picture.mode.startswith("I;16") else picture
+
+
+def _in_8_bits(picture: "Image") -> "Image":
+    """Return a grey picture of 16 bits in 8: PIL itself makes white of all but the darkest."""
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def _list_pictures(root: Path) -> dict[str, list[Path]]:
@@ -183,17 +202,28 @@ def _part(path: str, arrays: Mapping[str, Any], part: str) -> tuple[_Bytes, _Byt
     for x, y in _NAMES[part]:
         if x not in arrays or y not in arrays:
             continue
-        images, labels = arrays[x], arrays[y].reshape(len(arrays[y]), -1)
+        images, labels = arrays[x], np.atleast_1d(arrays[y])
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise DataError(
                 f"{path}: {x} must be uint8 of shape (n, height, width) or (n, height, width, "
                 f"channels), not {images.dtype} {images.shape}"
             )
-        if not np.issubdtype(labels.dtype, np.integer) or labels.shape[1] != 1:
-            raise DataError(f"{path}: {y} must be whole numbers of shape (n,), not {labels.dtype}")
+        if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+            raise DataError(
+                f"{path}: {y} must be whole numbers of shape (n,), not {labels.dtype} "
+                f"{labels.shape}"
+            )
+        if not images.size:
+            raise DataError(f"{path}: {x} is empty, {images.shape}")
+        if images.ndim == 4 and images.shape[3] > _MOST_CHANNELS >= images.shape[1]:
+            raise DataError(f"{path}: {x} must have the channels last, not {images.shape}")
         if len(labels) != len(images) or not len(labels) or labels.min() < 0:
             raise DataError(f"{path}: {x} and {y} must go together, labels from 0")
-        return images if images.ndim == 4 else images[..., None], labels[:, 0]
+        if labels.max() >= _MOST_CLASSES:
+            raise DataError(f"{path}: {y} reaches {labels.max()}; classes are counted from 0 on")
+        return images if images.ndim == 4 else images[..., None], labels
     return None
 
 

@@ -7,6 +7,7 @@ shape (n, classes).
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from sweepd.errors import InvalidInput
@@ -23,13 +24,37 @@ def build_model(spec: DataSpec, config: Config) -> nn.Module:
 
     Raises:
         UnknownName: there is no such model.
-        InvalidInput: torchvision has no such model, or it cannot be built without weights.
+        InvalidInput: torchvision has no such model, or the model cannot take images of this size.
     """
     form, _, name = config.model.partition(":")
     if name and form == "torchvision":
-        return _from_torchvision(name, spec)
-    build: Callable[[DataSpec, Config], nn.Module] = Registry("model", MODELS).load(config.model)
-    return build(spec, config)
+        model = _from_torchvision(name, spec)
+    else:
+        build: Callable[[DataSpec, Config], nn.Module]
+        build = Registry("model", MODELS).load(config.model)
+        model = build(spec, config)
+    _try(model, spec, config.model)
+    return model
+
+
+def _try(model: nn.Module, spec: DataSpec, name: str) -> None:
+    """Refuse a model that cannot take one image of these."""
+    is_training = model.training
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(1, *spec.shape))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        channels, height, width = spec.shape
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it fails"
+        raise InvalidInput(
+            f"{name} cannot take images of {height}x{width} with {channels} channels: {reason}"
+        ) from error
+    finally:
+        model.train(is_training)
+    if tuple(logits.shape) != (1, len(spec.classes)):
+        raise InvalidInput(
+            f"{name} returns {tuple(logits.shape)} for one image of {len(spec.classes)} classes"
+        )
 
 
 def convnet(spec: DataSpec, config: Config) -> nn.Module:

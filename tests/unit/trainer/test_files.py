@@ -75,6 +75,26 @@ def test_a_fifth_is_for_testing_where_nothing_else_is_said(tmp_path):
             "labels reach 3, but it names 2 classes",
             id="too few names",
         ),
+        pytest.param(
+            {"x_train": np.zeros((0, 2, 2), np.uint8), "y_train": np.zeros(0, int)},
+            "x_train is empty",
+            id="no images",
+        ),
+        pytest.param(
+            {"x_train": np.zeros((4, 2, 2), np.uint8), "y_train": np.int64(4)},
+            "must go together",
+            id="one label",
+        ),
+        pytest.param(
+            {"x_train": np.zeros((4, 3, 8, 8), np.uint8), "y_train": np.zeros(4, int)},
+            "must have the channels last",
+            id="channels first",
+        ),
+        pytest.param(
+            {"x_train": np.zeros((2, 2, 2), np.uint8), "y_train": np.array([0, 10**9])},
+            "reaches 1000000000",
+            id="labels that count nothing",
+        ),
     ],
 )
 def test_a_file_of_another_form_is_refused_in_words(tmp_path, arrays, said):
@@ -91,6 +111,47 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
     for name in ("data.npz", "plain.npz", "absent.npz"):
         with pytest.raises(DataError, match=name):
             load(f"npz:{tmp_path / name}")
+
+
+def test_an_array_alone_is_refused(tmp_path):
+    with (tmp_path / "data.npz").open("wb") as file:
+        np.save(file, np.zeros((3, 4, 4), np.uint8))
+
+    with pytest.raises(DataError, match="it is no zip file"):
+        load(f"npz:{tmp_path / 'data.npz'}")
+
+
+def test_a_file_with_wrong_bytes_is_refused_or_read_whatever_they_are(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(
+        path, x_train=np.arange(800, dtype=np.uint8).reshape(50, 4, 4), y_train=np.arange(50) % 3
+    )
+    whole, n_refused = path.read_bytes(), 0
+
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            load(f"npz:{path}")
+        except DataError:
+            n_refused += 1
+
+    assert n_refused > 100
+
+
+def test_grey_pictures_of_16_bits_keep_their_greys(tmp_path):
+    for number, name in enumerate("aabb"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        pixels = (np.arange(64).reshape(8, 8) * 1000).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+
+    data = load(f"folder:{tmp_path}")
+
+    assert data.spec.shape == (1, 8, 8)
+    assert torch.equal(data.train.inputs[0, 0].flatten(), torch.arange(64) * 1000 // 256)
 
 
 def test_folders_of_pictures_are_a_data_set(tmp_path):
@@ -146,6 +207,13 @@ def test_a_folder_of_another_form_is_refused_in_words(tmp_path, make, said):
 
     with pytest.raises(DataError, match=said):
         load(f"folder:{tmp_path / 'data'}")
+
+
+def test_pictures_of_no_size_are_refused(tmp_path):
+    write_pictures(tmp_path)
+
+    with pytest.raises(DataError, match="pictures of 0 pixels"):
+        load(f"folder:{tmp_path}@0")
 
 
 def test_cifar_is_read_as_torchvision_left_it_and_kept_for_the_next_time(tmp_path, monkeypatch):
