@@ -1,17 +1,21 @@
 """The trainer on CUDA: the same code as on the CPU."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
-from sweepd_trainer.config import OPTIMIZERS, read_config
-from sweepd_trainer.data import load
+from sweepd_trainer.config import OPTIMIZERS, Training, read_config
+from sweepd_trainer.data import Rows, load
 from sweepd_trainer.device import device_name, pick_device, seed_everything
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
-from sweepd_trainer.step import Captured
+from sweepd_trainer.step import Captured, Problem
+from sweepd_trainer.task import as_floats, task_for
 from sweepd_trainer.watch import Watcher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -217,3 +221,55 @@ def test_a_batch_that_does_not_fit_into_the_devices_memory_is_halved(monkeypatch
         torch.cuda.set_per_process_memory_fraction(1.0)
 
     assert trainer.mode == "eager in 2 parts"
+
+
+class ReadsBack(nn.Module):
+    """A model whose step cannot be captured: it reads a number back from the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.layers(x) * (1.0 + 0.0 * x.sum().item())
+
+
+def test_a_step_that_cannot_be_captured_runs_eagerly_with_dropout(capsys):
+    device = pick_device()
+    order = seed_everything(0)
+    inputs = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = Rows(inputs, (inputs[:, 0] > 0.5).long())
+    config = Training(batch_size=10, epochs=2)
+    model = ReadsBack().to(device)
+    problem = Problem(rows, task_for(rows.targets), as_floats)
+    trainer = Trainer(model, build_optimizer(model, config), problem, config=config, order=order)
+
+    reports = list(trainer.epoch())
+
+    assert trainer.mode == "eager"
+    assert trainer.step == 20
+    assert all(math.isfinite(report.loss) for report in reports)
+    assert "cannot be captured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_of_a_cpu_goes_on_in_captured_steps_at_the_rate_of_the_day(optimizer):
+    inputs = torch.rand(200, 4, generator=torch.Generator().manual_seed(0))
+    config = Training(batch_size=10, epochs=2, optimizer=optimizer, schedule="cosine")
+
+    def make(device):
+        order = seed_everything(0)
+        rows = Rows(inputs, inputs[:, :1]).to(device)
+        model = nn.Linear(4, 1).to(device)
+        problem = Problem(rows, task_for(rows.targets), as_floats)
+        return Trainer(model, build_optimizer(model, config), problem, config=config, order=order)
+
+    before = make(torch.device("cpu"))
+    list(before.epoch())
+    before.end_epoch()
+    trainer = make(pick_device())
+    trainer.load_state_dict(before.state_dict())
+    list(trainer.epoch())
+
+    assert trainer.mode == "cuda graph"
+    assert all(isinstance(group["lr"], torch.Tensor) for group in trainer.optimizer.param_groups)

@@ -48,10 +48,12 @@ def build_optimizer(model: nn.Module, config: Training) -> torch.optim.Optimizer
         return _without_compiler(torch.optim.SGD)(weights, **common, **more)
     if config.optimizer == "rmsprop":
         more = {"momentum": config.momentum, "foreach": True, "capturable": is_cuda}
-        return _without_compiler(torch.optim.RMSprop)(weights, **common, **more)
+        return _quiet(_without_compiler(torch.optim.RMSprop)(weights, **common, **more))
     betas: dict[str, Any] = {"betas": (config.momentum, _BETA2)}
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return _without_compiler(kind)(weights, **common, **betas, fused=True, capturable=is_cuda)
+    return _quiet(
+        _without_compiler(kind)(weights, **common, **betas, fused=True, capturable=is_cuda)
+    )
 
 
 def learning_rate_at(step: int, n_steps: int, config: Training) -> float:
@@ -91,6 +93,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def _half_cosine(share: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def _quiet(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return an optimiser that does not warn of steps before the one that is captured."""
+    optimizer._warned_capturable_if_run_uncaptured = True
+    return optimizer
 
 
 @cache

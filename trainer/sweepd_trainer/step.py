@@ -204,8 +204,21 @@ class Captured:
             self._is_possible = False
             reason = str(error).strip().splitlines()[0]
             self._tell(f"the step cannot be captured as a CUDA graph, it runs eagerly: {reason}")
-            torch.cuda.synchronize()
-            self._step(batch, drawn)
-            return False
-        self._graph = graph
-        return True
+        else:
+            self._graph = graph
+            return True
+        self._batch = self._drawn = self._source = None
+        del graph
+        torch.cuda.synchronize()
+        _end_capture_of_random_numbers(batch.device)
+        self._step(batch, drawn)
+        return False
+
+
+def _end_capture_of_random_numbers(device: torch.device) -> None:
+    """Let the device's generator go on after a capture that failed.
+
+    torch leaves it in the state of one that is being captured: the next dropout would fail.
+    """
+    generator = torch.cuda.default_generators[device.index or 0]
+    generator.graphsafe_set_state(generator.clone_state())
