@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from sweepd.errors import SweepdError
+from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.config import HELP, read_flags
 from sweepd_trainer.watch import Histogram
 
@@ -21,6 +21,9 @@ __all__ = ["Log", "Stop", "Stopped", "as_wandb", "run_script", "start"]
 #: Any of these says where a run is to be recorded.
 _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
 
+
+#: Trials that this process has ended.
+_ended: set[str] = set()
 
 #: Rows that may be on their way to the server at any moment.
 _N_RECENT = 4096
@@ -100,11 +103,23 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
     """Start a W&B run, and finish it with the exit code that the process will have.
 
     In a sweep the sweep's values come first. With no server chosen the run is recorded offline: a
-    key that is merely lying about never sends anything.
+    key that is merely lying about never sends anything. A run that is already there is used as it
+    is, with these values in its config, and is not finished: whoever began it does that.
 
     Args:
         values: the config to record, as far as no sweep says otherwise.
+
+    Raises:
+        InvalidInput: this process has ended the trial already.
     """
+    if wandb.run is not None:
+        wandb.run.config.update(dict(values), allow_val_change=True)
+        _define_metrics(wandb.run)
+        yield wandb.run
+        return
+    trial = os.environ.get("WANDB_RUN_ID")
+    if trial in _ended:
+        raise InvalidInput(f"the trial {trial} is over: a trial is one run, trained once")
     is_chosen = any(os.environ.get(name) for name in _CHOICES) or _has_server()
     if not is_chosen:
         print("no W&B server is chosen (WANDB_BASE_URL): recording offline under wandb/")
@@ -114,17 +129,23 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         # A trial that was preempted or lost is started again under its run id.
         resume="allow" if os.environ.get("WANDB_SWEEP_ID") else None,
     )
-    run.define_metric("examples", hidden=True)
-    run.define_metric("*", step_metric="examples")
+    _define_metrics(run)
+    exit_code = 1
     try:
         yield run
+        exit_code = 0
     except SweepdError as error:
-        run.finish(exit_code=error.exit_code)
+        exit_code = error.exit_code
         raise
-    except BaseException:
-        run.finish(exit_code=1)
-        raise
-    run.finish()
+    finally:
+        run.finish(exit_code=exit_code)
+        if trial:
+            _ended.add(trial)
+
+
+def _define_metrics(run: wandb.Run) -> None:
+    run.define_metric("examples", hidden=True)
+    run.define_metric("*", step_metric="examples")
 
 
 def as_wandb(histograms: Mapping[str, Histogram]) -> dict[str, wandb.Histogram]:

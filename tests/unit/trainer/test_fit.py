@@ -151,6 +151,24 @@ def test_what_cannot_be_trained_is_said_in_words(line, give, error, said):
         fit(*give(line))
 
 
+def test_a_run_that_is_recorded_nowhere_asks_no_server(line, capsys):
+    fit({"epochs": 1, "checkpoint_s": 0}, line, lambda values: nn.Linear(2, 1))
+
+    assert "stays on the server" not in capsys.readouterr().out
+
+
+def test_a_run_of_ones_own_takes_the_values_and_goes_on(line):
+    own = wandb.init(config={"epochs": 2})
+    given = []
+
+    fit({"width": 7, "epochs": 1}, line, lambda values: given.append(values) or nn.Linear(2, 1))
+    left = wandb.run
+    own.finish()
+
+    assert left is own
+    assert (given[0]["width"], given[0]["epochs"]) == (7, 1)
+
+
 def test_a_sweeps_values_win_over_the_defaults(line, monkeypatch, tmp_path):
     logged = []
     run = SimpleNamespace(

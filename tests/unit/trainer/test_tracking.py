@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import wandb
 
-from sweepd.errors import DataError
+from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.tracking import Log, Stop, Stopped, as_wandb, run_script, start
 from sweepd_trainer.watch import Histogram
 
@@ -108,6 +108,33 @@ def test_a_run_is_finished_with_the_code_that_the_process_will_have(monkeypatch)
                 raise error
 
     assert codes == [0, 143, 1, 1]
+
+
+def test_a_run_that_is_there_already_is_used_and_left_to_who_began_it(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    own = wandb.init(config={"epochs": 1, "mine": 2})
+    with start({"epochs": 3, "width": 7}) as run:
+        assert run is own
+    left = wandb.run
+    own.finish()
+
+    assert left is own
+    assert dict(own.config.items()) == {"epochs": 3, "mine": 2, "width": 7}
+
+
+def test_a_trial_is_trained_once(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_RUN_ID", "once")
+    with start({}):
+        pass
+
+    with pytest.raises(InvalidInput, match="the trial once is over"), start({}):
+        pass
+
+    monkeypatch.setenv("WANDB_RUN_ID", "next")
+    with start({}):
+        pass
 
 
 class Server:
