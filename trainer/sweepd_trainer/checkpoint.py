@@ -126,6 +126,8 @@ def load_plain(path: Path, *, device: torch.device | None = None) -> dict[str, A
         raise DataError(f"{path} does not exist") from error
     except UnpicklingError as error:
         raise DataError(f"{path} is damaged, or holds more than plain data") from error
+    except (AttributeError, LookupError, TypeError) as error:  # of what unpickling came upon
+        raise DataError(f"{path} is damaged: {error}") from error
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"{path} is damaged or cut short: {reason[0]}") from error

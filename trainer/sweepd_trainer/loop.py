@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sweepd.errors import SweepdError
+from sweepd.errors import DataError, SweepdError
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
 from sweepd_trainer.optim import learning_rate_at, set_learning_rate
@@ -154,11 +154,24 @@ class Trainer:
     def evaluate(self, rows: Rows) -> Score:
         """Return how the model does on `rows`, in float32 as in the exported file.
 
+        It takes fewer rows at a time where many do not fit into the memory.
+
         Raises:
             Diverged: the loss is not a finite number.
         """
-        model = self.best_model.eval()
-        task, size = self._problem.task, EVALUATION_BATCH.get(self._device.type, 128)
+        size = EVALUATION_BATCH.get(self._device.type, 128)
+        while size > 1:
+            try:
+                return self._evaluate(rows, size)
+            except torch.OutOfMemoryError:
+                size //= 4
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        return self._evaluate(rows, 1)
+
+    def _evaluate(self, rows: Rows, size: int) -> Score:
+        """Evaluate `size` rows at a time."""
+        model, task = self.best_model.eval(), self._problem.task
         totals = torch.zeros(3, device=self._device)  # loss, hits, targets
         with torch.no_grad():
             for first in range(0, len(rows), size):
@@ -187,12 +200,28 @@ class Trainer:
             "n_since": self._n_since,
             "epoch_sum": self._epoch_sum,
             "loss_sum": self._step.loss_sum.item(),
+            "n_rows": len(self._problem.rows),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict()` was taken."""
+        """Go on from where `state_dict()` was taken, on whatever device that was.
+
+        Raises:
+            DataError: it is of other rows, of another model, or incomplete.
+        """
+        n_rows = len(self._problem.rows)
+        if state.get("n_rows", n_rows) != n_rows:
+            raise DataError(f"a state of {state['n_rows']} training rows, now there are {n_rows}")
+        try:
+            self._load(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"a state that does not fit the model: {reason}") from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        ours = self.optimizer.state_dict()["param_groups"]  # the other one's suit its own device
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": ours})
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self._order_before = state["order"].cpu()

@@ -85,7 +85,7 @@ class Resumable:
 
         Raises:
             InvalidInput: the state is that of another config.
-            DataError: it is damaged.
+            DataError: it is damaged, or the training rows or the model's code have changed.
         """
         if not self._run.resumed:
             return False
@@ -97,22 +97,27 @@ class Resumable:
             state = load_plain(path, device=device)
         if state.get("version") != VERSION:
             raise DataError(f"{RESUME} has the format {state.get('version')}, not {VERSION}")
-        if state["config"] != self._config:
+        if state.get("config") != self._config:
             raise InvalidInput(
                 f"{RESUME} of the run {self._run.id} is of another config, which cannot be resumed"
             )
-        self._log.load_state_dict(state["log"])
-        self._trainer.load_state_dict(state["trainer"])
-        if state["best"] is not None:
-            self._best.put_back(state["best"])
-        _set_random_state(state["random"])
         self._is_saved = True
+        try:
+            self._trainer.load_state_dict(state["trainer"])
+            if state["best"] is not None:
+                self._best.put_back(state["best"])
+            _set_random_state(state["random"])
+            self._log.load_state_dict(state["log"])
+        except DataError as error:
+            raise DataError(f"{RESUME} of the run {self._run.id}: {error}") from error
+        except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{RESUME} of the run {self._run.id} is incomplete: {error}") from error
         return True
 
     def clear(self) -> None:
         """Remove the state, on the server too: the run is over."""
         self._path.unlink(missing_ok=True)
-        if not self._is_saved or self._run.offline:
+        if not self._is_saved or self._run.offline or self._run.disabled:
             return
         try:
             for file in wandb.Api().run(self._run.path).files(names=[RESUME]):

@@ -1,12 +1,13 @@
 """Checkpoints: whole or absent, and safe to read."""
 
 import pickle
+from random import Random
 
 import pytest
 import torch
 
 from sweepd.errors import DataError
-from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
+from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint, load_plain
 from sweepd_trainer.config import read_config
 from sweepd_trainer.models import build_model
 from sweepd_trainer.task import Score
@@ -130,3 +131,19 @@ def test_a_bad_file_is_refused_in_words(saved, capsys, damage, said):
         load_checkpoint(saved)
 
     assert "must not run" not in capsys.readouterr().out
+
+
+def test_a_file_with_wrong_bytes_is_refused_or_read_whatever_they_are(saved):
+    whole, n_refused = saved.read_bytes(), 0
+
+    for seed in range(600):
+        rng, damaged = Random(seed), bytearray(whole)
+        for _ in range(3):
+            damaged[rng.randrange(len(whole))] ^= rng.randrange(1, 256)
+        saved.write_bytes(damaged)
+        try:
+            load_plain(saved)
+        except DataError:
+            n_refused += 1
+
+    assert n_refused > 100

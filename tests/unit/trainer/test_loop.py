@@ -1,10 +1,13 @@
 """Training and evaluation on a few digits."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from sweepd.errors import DataError
 from sweepd_trainer.config import OPTIMIZERS, Config, read_config
 from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.device import seed_everything
@@ -103,6 +106,35 @@ def test_what_is_no_target_counts_for_no_accuracy(few_digits):
 
     assert whole.accuracy < 1.0
     assert found.accuracy == 1.0
+
+
+def test_evaluation_takes_fewer_rows_at_a_time_where_many_do_not_fit(few_digits):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+    wanted = trainer.evaluate(few_digits.test)
+    asked = []
+
+    def narrow(model, inputs):
+        asked.append(len(inputs[0]))
+        if asked[-1] > 9:
+            raise torch.OutOfMemoryError("too many rows")
+
+    trainer.model.register_forward_pre_hook(narrow)
+    found = trainer.evaluate(few_digits.test)
+
+    assert asked[:3] == [128, 32, 8]
+    assert found.accuracy == wanted.accuracy
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-5)
+
+
+def test_a_row_that_does_not_fit_alone_is_out_of_memory(few_digits):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+
+    def full(model, inputs):
+        raise torch.OutOfMemoryError("not a row")
+
+    trainer.model.register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError, match="not a row"):
+        trainer.evaluate(few_digits.test)
 
 
 def test_reports_weigh_each_image_alike(few_digits):
@@ -215,6 +247,39 @@ def test_a_trainer_that_takes_over_at_any_step_ends_with_the_same_bits(
         second.best_model.state_dict().values(), whole.best_model.state_dict().values(), strict=True
     ):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_of_a_gpu_goes_on_here(few_digits, optimizer):
+    config = read_config({**SMALL, "optimizer": optimizer, "schedule": "cosine"})
+    whole, first, second = (make_trainer(few_digits, config) for _ in range(3))
+    go_on(first, until=3)
+    state = copy.deepcopy(first.state_dict())
+    for group in state["optimizer"]["param_groups"]:  # as they are on CUDA
+        group |= {"capturable": True, "lr": torch.tensor(group["lr"])}
+
+    second.load_state_dict(state)
+    go_on(whole, until=8)
+    go_on(second, until=8)
+
+    for one, two in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert not any(isinstance(group["lr"], torch.Tensor) for group in second.optimizer.param_groups)
+
+
+def test_a_state_of_other_rows_or_another_model_is_refused_in_words(few_digits):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+    other = make_trainer(few_digits, read_config({**SMALL, "kernels": [4, 9]}))
+    fewer = replace(few_digits, train=few_digits.train.take(torch.arange(200)))
+
+    with pytest.raises(DataError, match="does not fit the model"):
+        other.load_state_dict(trainer.state_dict())
+    with pytest.raises(DataError, match="300 training rows, now there are 200"):
+        make_trainer(fewer, read_config(SMALL)).load_state_dict(trainer.state_dict())
+    state = trainer.state_dict()
+    del state["order"]
+    with pytest.raises(DataError, match="does not fit the model: 'order'"):
+        trainer.load_state_dict(state)
 
 
 def test_reports_after_a_change_of_process_are_those_of_one_that_never_changed(few_digits):
