@@ -47,6 +47,8 @@ STOP_RULES: Mapping[str, str] = {
 #: Ways to start agents.
 LAUNCHERS: Mapping[str, str] = {
     "local": "sweepd_agent.launchers.local:Local",
+    "docker": "sweepd_agent.launchers.docker:Docker",
+    "k8s": "sweepd_agent.launchers.k8s:Kubernetes",
 }
 
 #: Models of the shared training function.

@@ -1,75 +1,125 @@
-"""Starts agents as processes of this machine."""
+"""Starts agents as processes of this machine, which go on when the terminal is closed."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
-from sweepd_agent.launchers import LaunchedAgent
-from sweepd_agent.options import Options, to_arguments
+from sweepd_agent.launchers import AgentStatus, Plan
+from sweepd_agent.options import to_arguments
 
 __all__ = ["Local"]
 
-
-@dataclass
-class _Agent:
-    name: str
-    log: Path
-    process: "subprocess.Popen[bytes]"
+#: Leaves a process behind that is nobody's child. It waits for an agent and writes its exit code
+#: down: nobody else may be there to see it.
+_KEEPER = """
+import os, signal, subprocess, sys
+fd, noted, *command = sys.argv[1:]
+keeper = os.fork()
+if keeper:
+    os.write(int(fd), str(keeper).encode())
+    os._exit(0)
+os.setsid()
+os.close(int(fd))
+agent = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+code = agent.wait()
+with open(noted, "w") as file:
+    file.write(str(code))
+"""
 
 
 class Local:
-    """A `Launcher` for this machine: each agent in a session of its own, its words in a file.
+    """A `Launcher` for this machine: each agent in a session of its own, its words in a file."""
 
-    Args:
-        folder: where the agents' logs go; made if need be.
-        environ: the agents' environment, with WANDB_BASE_URL and WANDB_API_KEY; ours if None.
-    """
+    settings: Mapping[str, str] = {}
 
-    def __init__(self, folder: Path, *, environ: Mapping[str, str] | None = None) -> None:
-        self._folder = folder
-        self._environ = dict(os.environ if environ is None else environ)
-        self._agents: list[_Agent] = []
-
-    def start(self, options: Options, *, agents: int = 1) -> list[str]:
-        """Start so many agents with these options and return their names."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        started = []
-        for number in range(len(self._agents) + 1, len(self._agents) + 1 + agents):
+    def start(self, plan: Plan) -> dict[str, object]:
+        """Start the agents; what is kept is each one's process and when that began."""
+        agents = []
+        for number in range(1, plan.n_agents + 1):
             name = f"agent-{number}"
-            log = self._folder / f"{name}.log"
-            with log.open("ab") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "sweepd_agent", *to_arguments(options)],
-                    env=self._environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
+            command = [sys.executable, "-m", "sweepd_agent", *to_arguments(plan.options)]
+            with (plan.folder / f"{name}.log").open("ab") as output:
+                pid = _leave(
+                    [str(plan.folder / f"{name}.exit"), *command],
+                    output=output,
+                    environ={**os.environ, **plan.environ},
                 )
-            self._agents.append(_Agent(name, log, process))
-            started.append(name)
-        return started
+            agents.append({"name": name, "pid": pid, "began": _began(pid)})
+        return {"agents": agents}
 
-    def status(self) -> list[LaunchedAgent]:
-        """Return every agent that was started, in order."""
-        return [
-            LaunchedAgent(agent.name, agent.log, agent.process.poll()) for agent in self._agents
-        ]
+    def status(self, folder: Path, kept: Mapping[str, object]) -> Sequence[AgentStatus]:
+        """Return how every agent is; one that was killed with its keeper is lost."""
+        return [_status(folder, agent) for agent in _agents(kept)]
 
-    def stop(self, *, timeout_s: float = 45.0) -> None:
+    def logs(self, folder: Path, kept: Mapping[str, object], name: str) -> str:
+        """Return what an agent has printed so far."""
+        return (folder / f"{name}.log").read_text(errors="replace")
+
+    def stop(self, folder: Path, kept: Mapping[str, object], *, timeout_s: float = 45.0) -> None:
         """End every agent: SIGTERM, which ends its trials in order; SIGKILL if that takes long."""
-        for agent in self._agents:
-            if agent.process.poll() is None:
-                agent.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        for agent in self._agents:
-            try:
-                agent.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                agent.process.kill()
-                agent.process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for agent in _agents(kept):
+                if _status(folder, agent).state == "running":
+                    os.killpg(agent["pid"], number)
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline:
+                if all(agent.state != "running" for agent in self.status(folder, kept)):
+                    return
+                time.sleep(0.05)
+
+
+def _leave(arguments: Sequence[str], *, output: IO[bytes], environ: Mapping[str, str]) -> int:
+    """Start a keeper and return its process id; it leads a session of its own."""
+    reads, writes = os.pipe()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", _KEEPER, str(writes), *arguments],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writes],
+            check=True,
+        )
+        return int(os.read(reads, 32))
+    finally:
+        os.close(reads)
+        os.close(writes)
+
+
+def _agents(kept: Mapping[str, object]) -> list[Any]:
+    agents = kept["agents"]
+    assert isinstance(agents, list), "as start() returned it"
+    return agents
+
+
+def _status(folder: Path, agent: Mapping[str, Any]) -> AgentStatus:
+    noted = folder / f"{agent['name']}.exit"
+    if noted.exists() and noted.read_text():
+        return AgentStatus(agent["name"], "ended", int(noted.read_text()))
+    is_there = _began(agent["pid"]) == agent["began"] is not None
+    return AgentStatus(agent["name"], "running" if is_there else "lost")
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, in the system's own words; None if there is no such process.
+
+    A number of a process is given again one day: with this the two are told apart.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else fields[19]
+    asked = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state, _, began = asked.stdout.strip().partition(" ")
+    return None if not began or state.startswith("Z") else began.strip()

@@ -1,0 +1,40 @@
+"""Running an engine's own command, and saying in a sentence what went wrong with it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from sweepd.errors import LaunchError
+
+__all__ = ["is_loopback", "run_tool"]
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end and return what it printed.
+
+    Raises:
+        LaunchError: it is not installed, or it failed; in its own words.
+    """
+    if shutil.which(command[0]) is None:
+        raise LaunchError(f"{command[0]} is not installed here, or not on the PATH")
+    done = subprocess.run(
+        list(command),
+        env={**os.environ, **(environ or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise LaunchError(f"{' '.join(command[:2])} failed: {words[-1]}")
+    return done.stdout
+
+
+def is_loopback(url: str | None) -> bool:
+    """Return whether an address is this machine's own, which others cannot reach by it."""
+    return url is not None and urlsplit(url).hostname in _LOOPBACK

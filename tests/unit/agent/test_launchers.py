@@ -1,0 +1,280 @@
+"""Agents that are started somewhere, and found again by the next command."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweepd.errors import InvalidInput, LaunchError, UnknownName
+from sweepd_agent import Options
+from sweepd_agent.launchers import Plan
+from sweepd_agent.launchers.k8s import manifests
+from sweepd_agent.launchers.record import launch, launches_of
+
+PROGRAM = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n"
+SWEEP = "alice/toy/sw1"
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options(SWEEP, gpus="none", slots=1, folder=str(tmp_path))
+
+
+@pytest.fixture
+def start(tmp_path, options, make_server):
+    """Launch agents on this machine that work for a server of four trials."""
+    server = make_server(config={"program": "train.py"}, n_trials=4)
+    environ = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
+    made = []
+
+    def start_agents(n_agents):
+        folder = tmp_path / "launches"
+        made.append(
+            launch(
+                options, on="local", n_agents=n_agents, environ=environ, settings={}, folder=folder
+            )
+        )
+        return server, made[-1]
+
+    yield start_agents
+    for one in made:
+        one.stop()
+
+
+def found(tmp_path):
+    return launches_of(SWEEP, folder=tmp_path / "launches")
+
+
+def test_local_agents_run_the_sweep_and_leave_their_words(start, write_program, wait_for, tmp_path):
+    write_program("")
+
+    server, made = start(2)
+
+    wait_for(lambda: [agent.exit_code for agent in made.status()] == [0, 0])
+    assert len(server.outcomes) == 4
+    (again,) = found(tmp_path)
+    assert [agent.state for agent in again.status()] == ["ended", "ended"]
+    assert "the agent leaves" in again.logs("agent-1")
+    with pytest.raises(InvalidInput, match="no agent 'agent-3', but agent-1, agent-2"):
+        again.logs("agent-3")
+
+
+def test_another_command_ends_local_agents_and_their_trials(
+    start, write_program, tmp_path, wait_for
+):
+    write_program(PROGRAM)
+    server, _ = start(1)
+    wait_for((tmp_path / "started").exists)
+    (again,) = found(tmp_path)
+    assert [agent.state for agent in again.status()] == ["running"]
+
+    again.stop()
+
+    assert [(agent.state, agent.exit_code) for agent in again.status()] == [("ended", 0)]
+    assert [outcome["reason"] for outcome in server.outcomes] == ["preempted"]
+
+
+def test_a_local_agent_whose_number_is_anothers_now_is_lost_and_left_alone(
+    start, write_program, tmp_path, wait_for
+):
+    write_program(PROGRAM)
+    _, made = start(1)
+    wait_for((tmp_path / "started").exists)
+    record = made.folder / "launch.json"
+    content = json.loads(record.read_text())
+    (agent,) = content["kept"]["agents"]
+    agent["began"] = "another time"
+    record.write_text(json.dumps(content))
+    (again,) = found(tmp_path)
+
+    again.stop()
+
+    assert [one.state for one in again.status()] == ["lost"]
+    assert [one.state for one in made.status()] == ["running"]
+
+
+def test_an_engine_and_a_setting_that_are_not_there_are_named(options, tmp_path):
+    plain = {"n_agents": 1, "environ": {}, "folder": tmp_path}
+    with pytest.raises(UnknownName, match="docker, k8s, local"):
+        launch(options, on="moon", settings={}, **plain)
+    with pytest.raises(InvalidInput, match="local has no setting image; it has: none"):
+        launch(options, on="local", settings={"image": "x"}, **plain)
+    assert list(tmp_path.iterdir()) == []
+
+
+FAKE = f"""#!{sys.executable}
+import json, os, sys
+place = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(place, "calls.jsonl"), "a") as file:
+    file.write(json.dumps([sys.argv[1:], os.environ.get("WANDB_API_KEY")]) + "\\n")
+command = sys.argv[1]
+containers = os.path.join(place, "containers.json")
+known = json.load(open(containers)) if os.path.exists(containers) else {{}}
+if command == "run":
+    if len(known) == int(os.environ.get("FAILS_AT", "99")):
+        sys.exit("docker: Error response from daemon: no such image\\n")
+    known["c%d" % (len(known) + 1)] = {{"Status": "running", "ExitCode": 0}}
+    print("c%d" % len(known))
+elif command == "ps":
+    print("\\n".join(known))
+elif command == "inspect":
+    print(json.dumps([{{"Id": c, "State": known[c]}} for c in sys.argv[2:]]))
+elif command == "logs":
+    print("words of", sys.argv[2])
+elif command == "stop":
+    for c in sys.argv[3:]:
+        known[c] = {{"Status": "exited", "ExitCode": 0}}
+elif command == "rm":
+    for c in sys.argv[3:]:
+        del known[c]
+json.dump(known, open(containers, "w"))
+"""
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """Put a stand-in for docker's command on the PATH; return what it was asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "docker").write_text(FAKE)
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+    def calls(command):
+        lines = (folder / "calls.jsonl").read_text().splitlines()
+        return [call for call in map(json.loads, lines) if call[0][0] == command]
+
+    return calls
+
+
+ENVIRON = {"WANDB_BASE_URL": "http://127.0.0.1:8080", "WANDB_API_KEY": "s" * 40}
+
+
+def on_docker(options, tmp_path, **settings):
+    return launch(
+        options,
+        on="docker",
+        n_agents=2,
+        environ=ENVIRON,
+        settings=settings,
+        folder=tmp_path / "launches",
+    )
+
+
+def test_containers_are_started_told_about_and_stopped(options, tmp_path, docker):
+    on_docker(options, tmp_path, image="mine:1")
+    (again,) = found(tmp_path)
+
+    assert [agent.state for agent in again.status()] == ["running", "running"]
+    assert again.logs("sw1-docker-1-2") == "words of c2\n"
+    again.stop()
+    assert [(a.state, a.exit_code) for a in again.status()] == [("ended", 0)] * 2
+    (command, key), _ = docker("run")
+    assert key == "s" * 40
+    assert all("s" * 40 not in word for word in command)
+    assert command[-8:][0] == "mine:1" or "mine:1" in command
+    assert "--network=host" in command
+    assert SWEEP in command
+    assert not any(word.startswith("--gpus=all") for word in command[: command.index("mine:1")])
+
+
+def test_containers_get_gpus_and_the_network_that_is_named(options, tmp_path, docker):
+    on_docker(replace(options, gpus="all"), tmp_path, network="lab", gpus="device=1")
+
+    (command, _), _ = docker("run")
+    assert "--network=lab" in command
+    assert "--gpus=device=1" in command
+
+
+def test_a_container_that_was_removed_is_lost(options, tmp_path, docker):
+    made = on_docker(options, tmp_path)
+    (tmp_path / "bin" / "containers.json").write_text("{}")
+
+    assert [agent.state for agent in made.status()] == ["lost", "lost"]
+
+
+def test_no_container_is_left_when_one_cannot_be_started(options, tmp_path, docker, monkeypatch):
+    monkeypatch.setenv("FAILS_AT", "1")
+
+    with pytest.raises(LaunchError, match=r"docker run failed: .*no such image"):
+        on_docker(options, tmp_path)
+
+    assert json.loads((tmp_path / "bin" / "containers.json").read_text()) == {}
+    assert found(tmp_path) == []
+
+
+def test_an_engine_that_is_not_installed_is_one_sentence(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(LaunchError, match="docker is not installed here"):
+        on_docker(options, tmp_path)
+
+
+def plan(options, tmp_path, **settings):
+    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
+    folder = tmp_path / "Sweep_1-k8s-1"
+    return Plan(options, 3, folder, environ=environ, settings=settings)
+
+
+def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_path):
+    files = manifests(plan(replace(options, gpus="all"), tmp_path, image="mine:1", memory="4Gi"))
+
+    job = files["job.yaml"]
+    assert job["metadata"]["name"] == "sweep-1-k8s-1"
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (3, 3)
+    assert job["spec"]["completionMode"] == "Indexed"
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "mine:1"
+    assert container["args"][0] == SWEEP
+    assert container["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": 1}
+    assert "s" * 40 not in json.dumps(files)
+    selector = files["budget.yaml"]["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert files["kustomization.yaml"]["resources"] == ["job.yaml", "budget.yaml"]
+
+
+def test_a_pod_without_gpus_asks_for_none(options, tmp_path):
+    (container,) = manifests(plan(options, tmp_path))["job.yaml"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
+
+
+def test_manifests_are_written_and_how_to_apply_them_is_told(options, tmp_path):
+    environ = {"WANDB_BASE_URL": "https://sweeps.example"}
+
+    made = launch(
+        options, on="k8s", n_agents=3, environ=environ, settings={}, folder=tmp_path / "launches"
+    )
+
+    written = {path.name for path in made.folder.iterdir()}
+    assert written == {"job.yaml", "budget.yaml", "kustomization.yaml", "launch.json"}
+    assert yaml.safe_load((made.folder / "job.yaml").read_text())["kind"] == "Job"
+    assert made.kept["told"] == f"kubectl apply --kustomize {made.folder}"
+
+
+def test_a_server_at_a_loopback_address_is_refused_for_a_cluster(options, tmp_path):
+    with pytest.raises(LaunchError, match=r"pods cannot reach http://127\.0\.0\.1:8080"):
+        launch(options, on="k8s", n_agents=1, environ=ENVIRON, settings={}, folder=tmp_path)
+
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_killed_keeper_does_not_make_its_agent_look_alive(
+    start, write_program, tmp_path, wait_for
+):
+    write_program(PROGRAM)
+    _, made = start(1)
+    wait_for((tmp_path / "started").exists)
+    (agent,) = made.kept["agents"]
+
+    os.killpg(agent["pid"], signal.SIGKILL)
+
+    wait_for(lambda: made.status()[0].state == "lost")

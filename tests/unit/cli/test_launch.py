@@ -1,0 +1,65 @@
+"""`sweep launch`: what it starts, and how it finds that again."""
+
+import json
+
+import pytest
+
+SWEEP = "alice/toys/s1"
+
+
+@pytest.fixture
+def launch(sweep, monkeypatch, tmp_path):
+    """Run `sweep launch` for a server that pods can reach; what it keeps is in a folder of ours."""
+    monkeypatch.setenv("WANDB_BASE_URL", "https://sweeps.example")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", "")
+
+    def run(*arguments, **how):
+        return sweep("launch", *arguments, **how)
+
+    return run
+
+
+def test_manifests_are_written_and_the_command_that_applies_them_is_printed(launch, tmp_path):
+    done = launch(SWEEP, "--on=k8s", "--agents=2", "--set", "image=mine:1", code=0)
+
+    folder = tmp_path / "state" / "sweepd" / "launches" / "s1-k8s-1"
+    assert "s1-k8s-1: 2 agents on k8s" in done.out
+    assert f"kubectl apply --kustomize {folder}" in done.out
+    assert "image: mine:1" in (folder / "job.yaml").read_text()
+
+
+def test_a_launch_is_told_as_json(launch):
+    done = launch(SWEEP, "--on=k8s", "--json", code=0)
+
+    assert json.loads(done.out)["launch"] == "s1-k8s-1"
+    assert launch(SWEEP, "--on=k8s", "--json", code=0).json["launch"] == "s1-k8s-2"
+
+
+def test_the_sweep_is_found_again_by_its_id_alone(launch):
+    launch(SWEEP, "--on=k8s", code=0)
+
+    done = launch("s1", "--status", code=1)
+
+    assert "kubectl is not installed here" in done.err  # it was found: kubectl was asked for
+
+
+@pytest.mark.parametrize("what", ["--status", "--logs", "--stop"])
+def test_a_sweep_without_a_launch_is_told_so(launch, what):
+    assert "you have launched no agents of alice/toys/s1" in launch(SWEEP, what, code=1).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--set", "image"], "NAME=VALUE, not 'image'", id="no value"),
+        pytest.param(["--set", "colour=red"], "local has no setting colour", id="no such"),
+        pytest.param(["--on", "moon"], "'docker', 'k8s', 'local'", id="no engine"),
+        pytest.param(["--agents", "0"], "0 is not in the range", id="no agents"),
+    ],
+)
+def test_wrong_input_is_one_sentence(launch, arguments, said):
+    done = launch(SWEEP, *arguments, code=2)
+
+    assert said in done.err
