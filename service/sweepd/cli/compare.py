@@ -28,7 +28,7 @@ __all__ = ["compare"]
 def compare(
     *, runs: Sequence[str], is_whole: bool, server: str | None, data: Path, as_json: bool
 ) -> None:
-    """Lay runs side by side: what differs in their configs, and what came of it.
+    """Lay runs side by side: where they differ and what came of it.
 
     RUN is entity/project/id or a page's address; the runs may be of different projects. Best and
     last values are of the metric of the run's sweep.
