@@ -38,6 +38,7 @@ _COMMANDS: Mapping[str, str] = {
     "best": "winner:best",
     "export": "winner:export",
     "compare": "compare:compare",
+    "confirm": "confirm:confirm",
     "access": "visibility:access",
     "user": "users:user",
     "team": "teams:team",

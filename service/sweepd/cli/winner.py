@@ -13,7 +13,15 @@ from sweepd.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from sweepd.results import ExportReport, Front, Selection
 
-__all__ = ["best", "export", "print_best", "print_export", "print_front", "sign_in"]
+__all__ = [
+    "best",
+    "export",
+    "print_best",
+    "print_confirmed",
+    "print_export",
+    "print_front",
+    "sign_in",
+]
 
 
 def sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
@@ -47,8 +55,46 @@ def print_best(selection: "Selection", *, limit: int) -> None:
     ]
     print_table(["#", "run", selection.metric, *names], rows)
     say(selection.rule_in_words, is_dim=True)
+    if selection.confirmed_in_words:
+        say(selection.confirmed_in_words)
     for name, value in selection.best.test_metrics.items():
         say(f"{name} of the best: {click.style(format_number(value), bold=True)}")
+
+
+def print_confirmed(selection: "Selection") -> None:
+    """Print what the leaders came to with fresh seeds, and what that says of the best."""
+    leaders = selection.confirmation.leaders
+    rows = [
+        [
+            one.leader.display_name,
+            one.mean if one.values else None,
+            one.interval and " to ".join(format_number(end) for end in one.interval),
+            len(one.values),
+            _tied(one.is_tied, is_best=place == 0),
+            one.leader.value,
+            one.fall if one.values else None,
+            one.n_without or None,
+        ]
+        for place, one in enumerate(leaders)
+    ]
+    columns = ["run", f"mean {selection.metric}", "90 % interval", "n", "", "its own", "fall"]
+    is_clean = not any(one.n_without for one in leaders)
+    cut = -1 if is_clean else None
+    print_table([*columns, "without a value"][:cut], [row[:cut] for row in rows])
+    single = selection.by_value[0]
+    fell = next((one for one in leaders if one.leader.path == single.path and one.values), None)
+    if fell is not None:
+        mean, fall = format_number(fell.mean), format_number(fell.fall)
+        say(
+            f"the best single value, {format_number(single.value)} of {single.display_name}, is "
+            f"worth {mean} with fresh seeds: a fall of {fall}"
+        )
+    if leaders and leaders[0].values and leaders[0].interval is None:
+        say("an interval needs two seeds or more: `sweep confirm SWEEP --again`", is_dim=True)
+
+
+def _tied(is_tied: bool | None, *, is_best: bool) -> str:
+    return "best" if is_best else {True: "tied", False: "", None: "?"}[is_tied]
 
 
 def print_front(front: "Front") -> None:

@@ -4,20 +4,27 @@ Everything here talks to a W&B server through `wandb.Api()` alone, so it works o
 """
 
 from sweepd.results.compare import Compared, Comparison, compare
+from sweepd.results.confirm import Plan, plan_confirmation
+from sweepd.results.confirmed import Confirmation, Confirmed
 from sweepd.results.export import ExportReport, export
 from sweepd.results.front import Front, best_of
-from sweepd.results.select import Excluded, Ranked, Selection, select
+from sweepd.results.judging import Excluded, Ranked
+from sweepd.results.select import Selection, select
 
 __all__ = [
     "Compared",
     "Comparison",
+    "Confirmation",
+    "Confirmed",
     "Excluded",
     "ExportReport",
     "Front",
+    "Plan",
     "Ranked",
     "Selection",
     "best_of",
     "compare",
     "export",
+    "plan_confirmation",
     "select",
 ]

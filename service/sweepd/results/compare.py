@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweepd.errors import InvalidInput
-from sweepd.results.select import logged_values
+from sweepd.results.judging import logged_values
 from sweepd.results.server import in_words, open_api
 from sweepd.spec import canonical, reduce_curve
 

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepd.errors import NotFound
-from sweepd.results.select import (
+from sweepd.results.judging import (
     Excluded,
     Ranked,
-    Selection,
     came_to,
     checked,
     counted_whys,
     rule_of,
     runs_of,
-    select,
     varied,
 )
+from sweepd.results.select import Selection, select
 from sweepd.results.server import in_words, open_api
 from sweepd.spec import Bounds, bounds_in, signed
 

@@ -1,84 +1,32 @@
 """Ranks the runs of a sweep by one stated rule."""
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweepd.errors import InvalidInput, NotFound
+from sweepd.results.confirmed import Confirmation, read_confirmed
+from sweepd.results.judging import (
+    Excluded,
+    Ranked,
+    came_to,
+    checked,
+    counted_whys,
+    rule_of,
+    runs_of,
+    varied,
+)
 from sweepd.results.server import in_words, open_api
-from sweepd.spec import Bounds, Outcome, bounds_in, check_rule, judge, reduce_curve, signed
+from sweepd.spec import bounds_in, signed
 
-__all__ = [
-    "Excluded",
-    "Ranked",
-    "Selection",
-    "came_to",
-    "checked",
-    "counted_whys",
-    "logged_values",
-    "rule_of",
-    "runs_of",
-    "select",
-    "varied",
-]
-
-#: Runs read in one request.
-_PAGE = 100
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A finished run with the value that ranks it."""
-
-    path: str  # entity/project/run
-    name: str
-    display_name: str
-    value: float
-    config: Mapping[str, Any]
-    summary: Mapping[str, Any]
-    url: str
-
-    @property
-    def test_metrics(self) -> dict[str, float]:
-        """Return what the run measured on data that the sweep did not choose by."""
-        return {
-            name: float(value)
-            for name, value in sorted(self.summary.items())
-            if name.startswith("test") and _is_number(value)
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the run as plain JSON values."""
-        return {
-            "run": self.path,
-            "display_name": self.display_name,
-            "value": self.value,
-            "config": dict(self.config),
-            "test_metrics": self.test_metrics,
-            "url": self.url,
-        }
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """A run that takes no part in the ranking, and why."""
-
-    path: str
-    display_name: str
-    why: str
-
-
-def counted_whys(excluded: Sequence[Excluded]) -> str:
-    """Return how many runs were left out and why, as "2 crashed, 1 killed"; empty without any."""
-    whys = Counter(entry.why for entry in excluded)
-    return ", ".join(f"{n} {why}" for why, n in sorted(whys.items()))
+__all__ = ["Selection", "select"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs of a sweep, best first, and the rule that says so."""
+    """The runs of a sweep, best first, and the rule that says so.
+
+    Runs whose configuration was confirmed with fresh seeds come first, by the mean of these.
+    """
 
     sweep: str  # entity/project/sweep
     metric: str
@@ -87,6 +35,12 @@ class Selection:
     parameters: tuple[str, ...]  # those that the sweep varies, in the definition's order
     ranking: tuple[Ranked, ...]
     excluded: tuple[Excluded, ...]
+    confirmation: Confirmation = field(default_factory=Confirmation)
+
+    @property
+    def by_value(self) -> tuple[Ranked, ...]:
+        """Return the runs by their own values alone, the best first."""
+        return tuple(sorted(self.ranking, key=lambda run: signed(run.value, self.goal)))
 
     @property
     def best(self) -> Ranked:
@@ -105,6 +59,19 @@ class Selection:
         whys = counted_whys(self.excluded)
         return f"{text}; left out: {whys}" if whys else text
 
+    @property
+    def confirmed_in_words(self) -> str | None:
+        """Return what was confirmed, and the best single value beside it; None if nothing was."""
+        ranked = self.confirmation.ranked
+        if not ranked:
+            return None
+        best, single = ranked[0], self.by_value[0]
+        return (
+            f"confirmed with fresh seeds: {_count(len(ranked), 'leader')} first, by the mean "
+            f"{self.metric}, {best.mean:.4g} of {len(best.values)} for the best; the best single "
+            f"value is {single.value:.4g} ({single.display_name})"
+        )
+
     def as_json(self, *, limit: int | None = None) -> dict[str, Any]:
         """Return the selection as plain JSON values, the ranking cut at `limit` runs."""
         return {
@@ -115,6 +82,8 @@ class Selection:
             "rule_in_words": self.rule_in_words,
             "parameters": list(self.parameters),
             "best": self.best.as_json(),
+            "best_single": self.by_value[0].as_json(),
+            "confirmation": self.confirmation.as_json(),
             "ranking": [run.as_json() for run in self.ranking[:limit]],
             "excluded": [
                 {"run": entry.path, "display_name": entry.display_name, "why": entry.why}
@@ -126,7 +95,8 @@ class Selection:
 def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Selection:
     """Rank the finished runs of a sweep, best first; of equals the one that started first.
 
-    Those that do not satisfy the definition's `sweepd.outcome_constraints` are left out.
+    Runs whose configuration was confirmed with fresh seeds come first, by the mean of these. Those
+    that do not satisfy the definition's `sweepd.outcome_constraints` are left out.
 
     Args:
         sweep_path: an id, `entity/project/id` or an address, as `wandb.Api().sweep` takes it.
@@ -165,89 +135,16 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
         said = counted_whys(excluded) or "it has no runs"
         raise NotFound(f"no run of the sweep {path} can be ranked: {said}")
     ranked.sort(key=lambda run: signed(run.value, goal))  # stable: of equals the earlier
-    return Selection(path, name, goal, rule, varied(config), tuple(ranked), tuple(excluded))
-
-
-def runs_of(api: Any, sweep: Any) -> Any:
-    """Return the runs of a sweep with all that is known of them, the earliest first."""
-    return api.runs(
-        f"{sweep.entity}/{sweep.project}",
-        filters={"sweep": sweep.id},
-        order="+created_at",
-        per_page=_PAGE,
-        lazy=False,
+    with in_words(f"the confirmations of the sweep {path}"):
+        confirmation = read_confirmed(
+            api, sweep, ranked, metric=name, goal=goal, rule=rule, bounds=bounds
+        )
+    first = [one.leader for one in confirmation.ranked]
+    leading = {run.path for run in first}
+    ranking = [*first, *(run for run in ranked if run.path not in leading)]
+    return Selection(
+        path, name, goal, rule, varied(config), tuple(ranking), tuple(excluded), confirmation
     )
-
-
-def rule_of(config: Mapping[str, Any]) -> str:
-    """Return the rule that a definition names for what a run came to."""
-    return checked((config.get("sweepd") or {}).get("objective", "best"))
-
-
-def varied(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the parameters that a sweep varies, in the definition's order."""
-    parameters = config.get("parameters") or {}
-    return tuple(name for name, law in parameters.items() if "value" not in law)
-
-
-def came_to(
-    run: Any, *, metric: str, goal: str, rule: str, bounds: Mapping[str, Bounds]
-) -> Ranked | Excluded:
-    """Return what a run came to in a metric, or why it takes no part."""
-    path = "/".join(run.path)
-    if run.state != "finished":
-        return Excluded(path, run.name, run.state)
-    values = logged_values(run, metric)
-    summary = dict(run.summary_metrics)
-    if not values:
-        return Excluded(path, run.name, f"without {metric}")
-    if not math.isfinite(values[-1]):
-        return Excluded(path, run.name, "diverged")
-    for how, name, why in judge(summary, bounds):
-        said = f"without {name}" if how is Outcome.MISSING else f"with {name} {why}"
-        return Excluded(path, run.name, said)
-    value = reduce_curve(values, rule=rule, goal=goal)
-    assert value is not None  # the last one is finite
-    return Ranked(path, run.id, run.name, value, dict(run.config), summary, run.url)
-
-
-def logged_values(run: Any, metric: str) -> list[float]:
-    """Return the values of a metric that a run logged, in order; else its summary's alone."""
-    logged = [
-        _as_float(row.get(metric)) for row in run.scan_history(keys=[metric], use_cache=False)
-    ]
-    values = [value for value in logged if value is not None]
-    if not values:  # set on the summary alone, never logged
-        value = _as_float(_unwrap(dict(run.summary_metrics).get(metric)))
-        values = [] if value is None else [value]
-    return values
-
-
-def _as_float(value: Any) -> float | None:
-    """Return a logged number; NaN and infinities also as the strings they travel as."""
-    if value in ("NaN", "Infinity", "-Infinity"):
-        return float(value)
-    return float(value) if _is_number(value) else None
-
-
-def _unwrap(value: Any) -> Any:
-    """Return the number of a summary that define_metric made an object of, such as {max: 1}."""
-    if isinstance(value, Mapping):
-        numbers = [entry for key, entry in value.items() if key in ("max", "min", "best", "last")]
-        return numbers[0] if numbers else None
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def checked(rule: str) -> str:
-    """Return a rule; raise InvalidInput, in words, if there is none of the name."""
-    try:
-        return check_rule(rule)
-    except InvalidInput as error:
-        raise InvalidInput(f"the rule {error}") from None
 
 
 def _count(number: int, noun: str) -> str:

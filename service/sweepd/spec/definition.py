@@ -80,6 +80,13 @@ class Timeout(_Model):
     silent_minutes: Annotated[Real, at_least(0, exclusive=True)] | None = None
 
 
+class Confirms(_Model):
+    """Which sweep's leaders a sweep runs again, and the parameter that has fresh values."""
+
+    sweep: Annotated[Text, AfterValidator(_reference)]
+    seed_key: Annotated[Text, at_least(1)] = "seed"
+
+
 class OwnBlock(_Model):
     """The `sweepd:` block: what W&B has no word for.
 
@@ -98,6 +105,7 @@ class OwnBlock(_Model):
     budget: Budget = Budget()
     timeout: Timeout = Timeout()
     outcome_constraints: dict[str, Bounds] = Field(default_factory=dict)
+    confirms: Confirms | None = None
 
 
 class Definition(_Model):

@@ -10,7 +10,15 @@ from sweepd.errors import DefinitionError, Violation
 from sweepd.names import METHODS
 from sweepd.registry import Registry, missing_extra
 from sweepd.spec.checks import check_command, check_hyperband, check_initial, check_whole
-from sweepd.spec.definition import Budget, Definition, EarlyTerminate, Metric, OwnBlock, Timeout
+from sweepd.spec.definition import (
+    Budget,
+    Confirms,
+    Definition,
+    EarlyTerminate,
+    Metric,
+    OwnBlock,
+    Timeout,
+)
 from sweepd.spec.document import Unreadable, read_document
 from sweepd.spec.metrics import ONE_CURVE, check_metrics
 from sweepd.spec.outcomes import read_outcomes
@@ -48,7 +56,7 @@ _LEARNING = ("bayes", "tpe", "cmaes", "nsga2")
 _TIES = ("when", "constraints")
 _OWN = (
     *("seed", "initial", "objective", "warm_start", "retries", "quarantine", "budget", "stop"),
-    *("timeout", "outcome_constraints", *_TIES),
+    *("timeout", "outcome_constraints", "confirms", *_TIES),
 )
 #: What people write at the top, and where it belongs.
 _ELSEWHERE = {
@@ -333,7 +341,7 @@ class _Reader:
         known = {key: value for key, value in data.items() if key not in _TIES}
         entries, rules = known.pop("initial", []), known.pop("stop", None)
         limits, patience = known.pop("budget", None), known.pop("timeout", None)
-        bounds = known.pop("outcome_constraints", None)
+        bounds, confirms = known.pop("outcome_constraints", None), known.pop("confirms", None)
         own = self._block(OwnBlock, known, path, read_elsewhere=_TIES) or OwnBlock()
         self._warm_start(own.warm_start)
         if limits is not None:
@@ -343,6 +351,10 @@ class _Reader:
             example = "{minutes: 120, silent_minutes: 15}"
             timeout = self._block(Timeout, patience, (*path, "timeout"), example=example)
             own = own.model_copy(update={"timeout": timeout or Timeout()})
+        if confirms is not None:
+            example = "{sweep: a1b2c3d4, seed_key: seed}"
+            again = self._block(Confirms, confirms, (*path, "confirms"), example=example)
+            own = own.model_copy(update={"confirms": again})
         if rules is not None and "metrics" in self._given:
             self._problems.error((*path, "stop"), ONE_CURVE)
             rules = None

@@ -64,7 +64,10 @@ class FakeApi:
         config["parameters"] = {"epochs": {"value": 3}, "learning_rate": {"min": 0.1, "max": 1.0}}
         if objective:
             config["sweepd"] = {"objective": objective}
-        self._sweep = SimpleNamespace(id="s1", entity="me", project="digits", config=config)
+        self._sweep = SimpleNamespace(
+            id="s1", entity="me", project="digits", config=config, state="FINISHED"
+        )
+        self.again = {}
 
     def sweep(self, path):
         if not path.endswith("s1"):
@@ -72,8 +75,23 @@ class FakeApi:
         return self._sweep
 
     def runs(self, path, filters, order, per_page, lazy):
-        assert (path, filters, order) == ("me/digits", {"sweep": "s1"}, "+created_at")
-        return self.listed
+        assert (path, order) == ("me/digits", "+created_at")
+        return self.listed if filters == {"sweep": "s1"} else self.again[filters["sweep"]][1]
+
+    def project(self, name, entity):
+        assert (name, entity) == ("digits", "me")
+        again = [sweep for sweep, _ in self.again.values()]
+        return SimpleNamespace(sweeps=lambda: [self._sweep, *again])
+
+    def confirm(self, name, runs, *, sweep="s1", state="FINISHED", n=None):
+        """Add a sweep of confirmations with these runs."""
+        config = {
+            "run_cap": len(runs) if n is None else n,
+            "parameters": {"seed": {"values": [run.config["seed"] for run in runs]}},
+            "sweepd": {"confirms": {"sweep": sweep, "seed_key": "seed"}},
+        }
+        made = SimpleNamespace(id=name, entity="me", project="digits", config=config, state=state)
+        self.again[name] = (made, runs)
 
     def run(self, path):
         for run in self.listed:

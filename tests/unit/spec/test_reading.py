@@ -141,6 +141,21 @@ def test_budget_is_checked(text_of, refusal, budget, path, words):
 
 
 @pytest.mark.parametrize(
+    ("confirms", "path", "words"),
+    [
+        ({"sweep": "a/b"}, "sweepd.confirms.sweep", "must be a sweep's id"),
+        ({"seed_key": "seed"}, "sweepd.confirms", "needs sweep"),
+        ("s1", "sweepd.confirms", "write sweepd.confirms: {sweep: a1b2c3d4, seed_key: seed}"),
+    ],
+    ids=str,
+)
+def test_what_a_sweep_confirms_is_checked(text_of, refusal, confirms, path, words):
+    found = refusal(text_of(X, sweepd={"confirms": confirms}), allow_unknown=False)
+
+    assert words in found[path].message
+
+
+@pytest.mark.parametrize(
     ("timeout", "path", "words"),
     [
         ({"minutes": 0}, "sweepd.timeout.minutes", "above 0"),

@@ -1,0 +1,149 @@
+"""`sweep confirm`: the leaders again with fresh seeds, and what they are worth."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sweepd.cli.console import echo_json, note, say
+from sweepd.cli.options import as_json, data_folder, server_choice
+from sweepd.cli.winner import print_confirmed, sign_in
+from sweepd.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sweepd.results import Plan, Selection
+
+__all__ = ["confirm"]
+
+_POLL_S = 3.0
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--top", type=click.IntRange(1, 100), default=3, show_default=True, help="Leaders.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of each."
+)
+@click.option("--seed-key", metavar="NAME", help="The parameter that is the seed; else seed.")
+@click.option("--again", is_flag=True, help="More seeds, although there are confirmations.")
+@click.option("--wait", is_flag=True, help="Wait for the runs, then print what they came to.")
+@server_choice
+@data_folder
+@as_json
+def confirm(
+    *,
+    sweep: str,
+    top: int,
+    seeds: int,
+    seed_key: str | None,
+    again: bool,
+    wait: bool,
+    server: str | None,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Run SWEEP's best configurations again with fresh seeds, and say what they are worth.
+
+    The best of many runs may be the luckiest. The first call registers the runs, as a sweep of its
+    own that SWEEP's search learns nothing from; agents run them. Later calls print for each leader
+    the mean with its 90 % interval, what is tied with the best, and how far the mean fell from the
+    leader's own value. From then on `sweep best` goes by the mean.
+    """
+    path, kind = sign_in(sweep, server, data)
+    if kind == "run":
+        raise InvalidInput(f"{path} is a run; the leaders are of a sweep: name that")
+    from sweepd.results import select
+
+    found = select(path)
+    made: list[str] = []
+    if again or not found.confirmation.sweeps:
+        made = _begin(
+            found, top, seeds, seed_key, server or _base_of(sweep), data, is_quiet=as_json
+        )
+        found = select(path)
+    if wait:
+        found = _wait(path, found)
+    if as_json:
+        told = {"metric": found.metric, "goal": found.goal, "rule": found.rule, "created": made}
+        echo_json({"sweep": path, **told, **found.confirmation.as_json()})
+        return
+    if not made or wait:
+        _report(found)
+
+
+def _base_of(sweep: str) -> str | None:
+    from sweepd.cli.api import parse_target
+
+    return parse_target(sweep).base_url
+
+
+def _begin(
+    selection: "Selection",
+    top: int,
+    n_seeds: int,
+    seed_key: str | None,
+    server: str | None,
+    data: Path,
+    *,
+    is_quiet: bool,
+) -> list[str]:
+    """Register the runs; return the sweeps that they are of, and tell them."""
+    from sweepd.cli.connect import connect
+    from sweepd.cli.define import register
+    from sweepd.results import plan_confirmation
+    from sweepd.spec import read_definition
+
+    with connect(server, data) as api:
+        plan = plan_confirmation(
+            selection, top=top, n_seeds=n_seeds, seed_key=seed_key, is_ours=api.is_ours
+        )
+        entity, project, _ = selection.sweep.split("/")
+        made = []
+        for definition in plan.definitions:
+            text = json.dumps(definition)
+            parsed = read_definition(text, source="the confirmation", allow_unknown=True)
+            made.append(register(parsed, api.server, project=project, entity=entity))
+    if not is_quiet:
+        _tell(plan, made, selection)
+    return made
+
+
+def _tell(plan: "Plan", made: Sequence[str], selection: "Selection") -> None:
+    seeds = ", ".join(map(str, plan.seeds))
+    leaders = ", ".join(run.display_name for run in plan.leaders)
+    say(
+        f"{len(plan.leaders) * len(plan.seeds)} runs wait for agents: "
+        f"{leaders}, each with {plan.seed_key} {seeds}"
+    )
+    for path in made:
+        say(f"  agents  sweep agent {path}")
+    say(f"`sweep confirm {selection.sweep}` tells what they come to", is_dim=True)
+
+
+def _wait(path: str, found: "Selection") -> "Selection":
+    from sweepd.results import select
+
+    told = None
+    while found.confirmation.n_waiting:
+        if told != found.confirmation.n_waiting:
+            told = found.confirmation.n_waiting
+            agents = ", ".join(f"sweep agent {name}" for name in found.confirmation.sweeps)
+            note(f"waiting for {told} runs ({agents}) …")
+        time.sleep(_POLL_S)
+        found = select(path)
+    return found
+
+
+def _report(found: "Selection") -> None:
+    confirmation = found.confirmation
+    if confirmation.leaders:
+        print_confirmed(found)
+    if confirmation.n_waiting:
+        say(f"{confirmation.n_waiting} runs have not ended; agents of these run them:")
+        for path in confirmation.sweeps:
+            say(f"  sweep agent {path}")
+    elif not confirmation.leaders:
+        say("no run of the confirmation has ended, and none will: --again registers others")
