@@ -37,6 +37,7 @@ class Rebuilt:
     model: nn.Module
     inputs: Tensor  # held-out inputs, first axis the batch
     labels: Tensor | None
+    calibration: Tensor  # other inputs, by which an int8 file finds its ranges
     input_name: str
     output_name: str
     metadata: Mapping[str, str]
@@ -73,6 +74,7 @@ def rebuild(config: Mapping[str, Any], checkpoint: Path) -> Rebuilt:
         model=Classifier(model, saved.spec).eval(),
         inputs=test.inputs,
         labels=test.targets,
+        calibration=data.validation.inputs,
         input_name="image",
         output_name="logits",
         metadata={

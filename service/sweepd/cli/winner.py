@@ -8,7 +8,7 @@ import click
 
 from sweepd.cli.console import echo_json, format_number, print_table, say
 from sweepd.cli.options import as_json, check_place, data_folder, server_choice
-from sweepd.errors import InvalidInput, NotFound
+from sweepd.errors import ExportError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from sweepd.results import ExportReport, Front, Selection
@@ -113,6 +113,8 @@ def print_export(report: "ExportReport") -> None:
     say(f"model    {click.style(str(report.path), bold=True)}")
     for line in report.lines():
         say(f"  {line}")
+    if report.smaller:
+        print_table(*report.table())
 
 
 @click.command()
@@ -159,7 +161,31 @@ def best(
     metavar="MODULE:FUNCTION",
     help="Rebuilds the model from its run's config; else the shared trainer's.",
 )
-@click.option("--no-upload", is_flag=True, help="Keep the file here; do not add it to the run.")
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    multiple=True,
+    default=["fp32"],
+    show_default="fp32",
+    help="Also write a smaller file; give it once for each.",
+)
+@click.option(
+    "--min-agreement",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    default=0.99,
+    show_default=True,
+    help="Share of answers that a smaller file must have in common with fp32.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 25),
+    default=20,
+    show_default=True,
+    help="Version of ONNX's operators.",
+)
+@click.option("--no-upload", is_flag=True, help="Keep the files here; do not add them to the run.")
 @server_choice
 @data_folder
 @as_json
@@ -169,6 +195,9 @@ def export(
     out: Path,
     by: str | None,
     model: str | None,
+    precisions: tuple[str, ...],
+    min_agreement: float,
+    opset: int,
     no_upload: bool,
     server: str | None,
     data: Path,
@@ -177,7 +206,8 @@ def export(
     """Export SWEEP's best run, or RUN, as one verified ONNX file.
 
     The file holds weights, normalisation and where it comes from. It is compared with PyTorch on
-    real held-out data before it gets its name.
+    real held-out data before it gets its name. Smaller files, model.fp16.onnx and model.int8.onnx
+    beside model.onnx, are kept if they answer as it does.
     """
     check_place(out)
     path, kind = sign_in(target, server, data)
@@ -187,8 +217,18 @@ def export(
     from sweepd.results import select
 
     source = select(path, by=by) if kind == "sweep" else path
-    report = export_model(source, out=out, model=model, upload=not no_upload)
+    report = export_model(
+        source,
+        out=out,
+        model=model,
+        upload=not no_upload,
+        precisions=precisions,
+        min_agreement=min_agreement,
+        opset=opset,
+    )
     if as_json:
         echo_json(report.as_json())
     else:
         print_export(report)
+    if report.refused:
+        raise ExportError("; ".join(report.refused.values()))

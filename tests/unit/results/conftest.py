@@ -9,6 +9,7 @@ import torch
 import wandb
 
 from sweepd.results import export, select
+from sweepd.results.export import PRECISIONS
 from sweepd_trainer.checkpoint import Best, image_header
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
@@ -137,3 +138,18 @@ def exported(tmp_path_factory):
 def fake():
     """Return the makers of a server and of a run."""
     return SimpleNamespace(api=FakeApi, run=FakeRun)
+
+
+@pytest.fixture(scope="session")
+def exported_in_three(tmp_path_factory):
+    """Return the report of an export in three precisions, and the run; tests only look at them."""
+    folder = tmp_path_factory.mktemp("three")
+    run = make_trained_run(folder / "files")
+    report = export(
+        "me/digits/r1",
+        out=folder / "out" / "m.onnx",
+        precisions=PRECISIONS,
+        min_agreement=0.9,  # of a model that was never trained: its answers are close calls
+        api=FakeApi([run]),
+    )
+    return SimpleNamespace(report=report, run=run)

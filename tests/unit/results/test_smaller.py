@@ -1,0 +1,297 @@
+"""Smaller files: made of the verified one, judged on real data, kept if they answer as it does."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from sweepd.cli.winner import export as command
+from sweepd.cli.winner import print_export
+from sweepd.errors import ExportError, InvalidInput
+from sweepd.results import export, onnx_file
+from sweepd.results.export import MIN_AGREEMENT, OPSET, OPSETS, PRECISIONS
+from sweepd.results.proof import Answers, agreement
+from sweepd.results.smaller import set_apart, write_smaller
+from sweepd_trainer.data import load
+
+KINDS = [np.array([0, 1]), np.array([1, 1])]
+
+
+@pytest.fixture(scope="session")
+def three(exported_in_three):
+    """Return the report of an export in three precisions, at `m.onnx` and beside it."""
+    return exported_in_three.report
+
+
+def _rebuilt(model, inputs, labels=None):
+    return SimpleNamespace(
+        model=model.eval(),
+        inputs=inputs,
+        labels=labels,
+        input_name="input",
+        output_name="output",
+        metadata={},
+    )
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix == ".onnx")
+
+
+def test_three_precisions_are_three_files(three):
+    fp32, fp16, int8 = three.files
+
+    assert [file.path.name for file in three.files] == ["m.onnx", "m.fp16.onnx", "m.int8.onnx"]
+    assert _names(three.path.parent) == ["m.fp16.onnx", "m.int8.onnx", "m.onnx"]
+    assert fp16.size_bytes < fp32.size_bytes
+    assert fp32.max_abs_diff < fp16.max_abs_diff < int8.max_abs_diff
+    assert not three.refused
+
+
+def test_each_file_takes_and_gives_what_the_first_does_at_any_batch_size(three):
+    images = load("digits").test.inputs
+
+    for file in three.files:
+        session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+        for size in (1, 2, 7, 100):
+            (logits,) = session.run(["logits"], {"image": images[:size].numpy()})
+            assert (logits.shape, logits.dtype) == ((size, 10), np.float32)
+
+
+def test_each_file_says_where_it_comes_from_and_what_it_computes_in(three):
+    for file in three.files:
+        told = onnxruntime.InferenceSession(file.path).get_modelmeta().custom_metadata_map
+        assert told["run"] == "me/digits/r1"
+        assert told.get("precision", "fp32") == file.precision
+        assert [entry.domain for entry in onnx.load(file.path).opset_import] == [""]
+
+
+def test_int8_has_a_scale_for_each_channel(three):
+    model = onnx.load(three.files[2].path)
+
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    weights = [entry for entry in model.graph.initializer if entry.name.endswith("_scale")]
+    assert any(len(entry.dims) == 1 and entry.dims[0] == 4 for entry in weights)
+
+
+def test_the_trainers_models_are_calibrated_on_validation_and_judged_on_every_test_image(three):
+    test = load("digits").test
+
+    for file in three.files:
+        session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"image": test.inputs.numpy()})
+        right = np.mean(logits.argmax(1) == test.targets.numpy())
+        assert (file.n_held_out, file.accuracy) == (359, pytest.approx(right, abs=0.006))
+
+
+def test_without_inputs_for_it_one_in_five_calibrates_and_judges_no_more():
+    inputs = torch.arange(100).reshape(100, 1)
+
+    apart = set_apart(_rebuilt(nn.Identity(), inputs, labels=torch.arange(100)))
+
+    assert apart.calibration.flatten().tolist() == list(range(0, 100, 5))
+    assert apart.inputs.flatten().tolist() == [n for n in range(100) if n % 5]
+    assert apart.labels.tolist() == apart.inputs.flatten().tolist()
+
+
+def test_inputs_to_calibrate_on_are_taken_from_all_over_and_are_not_too_many():
+    rebuilt = _rebuilt(nn.Identity(), torch.zeros(4, 1))
+    rebuilt.calibration = torch.arange(5000)
+
+    apart = set_apart(rebuilt)
+
+    assert len(apart.inputs) == 4
+    assert apart.calibration.tolist() == list(range(0, 5000, 10))
+
+
+def test_the_report_and_its_table_have_a_row_for_each_file(three, capsys):
+    told = json.loads(json.dumps(three.as_json()))
+    print_export(three)
+    said = capsys.readouterr().out
+
+    assert [file["precision"] for file in told["files"]] == list(PRECISIONS)
+    assert told["sha256"] == told["files"][0]["sha256"]
+    assert told["files"][0]["agreement"] is None
+    assert 0.9 <= told["files"][2]["agreement"] <= 1
+    for file in three.files:
+        assert file.path.name in said
+
+
+def test_all_files_become_files_of_the_run(three, exported_in_three):
+    uploaded = dict(exported_in_three.run.uploads)
+
+    assert uploaded["model.onnx"] == three.path.read_bytes()
+    assert uploaded["model.int8.onnx"] == three.files[2].path.read_bytes()
+    assert uploaded["model.fp16.onnx"] == three.files[1].path.read_bytes()
+
+
+class _CloseCalls(nn.Module):
+    """Names the class by a difference that eight bits do not hold, of values that are large."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.tensor([[9.0, 1, 0, 0], [9.0, 0, 1, 0]]))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_file_that_answers_otherwise_is_not_kept_and_it_is_said_by_how_much(tmp_path):
+    inputs = torch.cat([torch.rand(400, 1) * 100, torch.rand(400, 3)], dim=1)
+    rebuilt = set_apart(_rebuilt(_CloseCalls(), inputs))
+    out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    beside.write_bytes(b"the last good one")
+    reference = onnx_file.write(rebuilt, out, metadata={})
+
+    with pytest.raises(ExportError, match=r"answers as fp32 does for \d\d\.\d\d% of 320 .* points"):
+        write_smaller("int8", out, beside, rebuilt, reference=reference, min_agreement=0.99)
+
+    assert beside.read_bytes() == b"the last good one"
+    assert _names(tmp_path) == ["m.int8.onnx", "m.onnx"]
+    write_smaller("int8", out, beside, rebuilt, reference=reference, min_agreement=0.0)
+    assert beside.read_bytes() != b"the last good one"
+
+
+def test_weights_that_float16_does_not_hold_are_refused(tmp_path):
+    model = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.diag(torch.tensor([1e6, 2e6])))
+    rebuilt = _rebuilt(model, torch.rand(50, 2, generator=torch.Generator().manual_seed(0)))
+    out, beside = tmp_path / "m.onnx", tmp_path / "m.fp16.onnx"
+    reference = onnx_file.write(rebuilt, out, metadata={})
+
+    with pytest.raises(ExportError, match="answers as fp32 does for"):
+        write_smaller("fp16", out, beside, rebuilt, reference=reference, min_agreement=0.99)
+
+    assert _names(tmp_path) == ["m.onnx"]
+
+
+def test_a_refused_precision_leaves_the_others(fake, trained_run, tmp_path, monkeypatch):
+    from sweepd.results import smaller
+
+    def fail(source, rebuilt):
+        raise RuntimeError("no such operator\nmore")
+
+    monkeypatch.setattr(smaller, "SMALLER", {**smaller.SMALLER, "int8": fail})
+
+    report = export(
+        "me/digits/r1",
+        out=tmp_path / "m.onnx",
+        precisions=PRECISIONS,
+        min_agreement=0,
+        api=fake.api([trained_run]),
+    )
+
+    assert [file.precision for file in report.files] == ["fp32", "fp16"]
+    why = "onnxruntime's converter failed: no such operator"
+    assert report.refused["int8"] == f"{tmp_path / 'm.int8.onnx'} was not written: {why}"
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_gives_a_verified_file_of_that_opset(tmp_path, opset):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    rebuilt = set_apart(_rebuilt(model, torch.rand(20, 1, 8, 8)))
+    out = tmp_path / "m.onnx"
+
+    proof = onnx_file.write(rebuilt, out, metadata={}, opset=opset)
+    for precision in PRECISIONS[1:]:
+        beside = tmp_path / f"m.{precision}.onnx"
+        write_smaller(precision, out, beside, rebuilt, reference=proof, min_agreement=0)
+        assert onnx.load(beside).opset_import[0].version == opset
+
+    assert onnx.load(out).opset_import[0].version == opset
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param({"opset": 17}, "the opset must be from 18 to 25, not 17", id="opset"),
+        pytest.param({"precisions": ["fp8"]}, "'fp8' is none of fp32, fp16, int8", id="precision"),
+        pytest.param({"min_agreement": 99}, "a share from 0 to 1, not 99", id="percent"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(tmp_path, options, said):
+    with pytest.raises(InvalidInput, match=said):
+        export("me/digits/r1", out=tmp_path / "m.onnx", api=SimpleNamespace(), **options)
+
+
+def test_the_command_offers_what_the_function_takes():
+    options = {parameter.name: parameter for parameter in command.params}
+
+    assert tuple(options["precisions"].type.choices) == PRECISIONS
+    assert (options["opset"].type.min, options["opset"].type.max) == (OPSETS[0], OPSETS[-1])
+    assert (options["opset"].default, options["min_agreement"].default) == (OPSET, MIN_AGREEMENT)
+
+
+def test_tokens_go_through_all_three(tmp_path):
+    tokens = torch.randint(0, 50, (60, 7), generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Embedding(50, 16), nn.GELU(), nn.Linear(16, 50))
+    rebuilt = set_apart(_rebuilt(model, tokens, labels=tokens.roll(1, 1)))
+    out = tmp_path / "m.onnx"
+
+    proof = onnx_file.write(rebuilt, out, metadata={})
+    shares = [
+        write_smaller(
+            precision,
+            out,
+            tmp_path / f"m.{precision}.onnx",
+            rebuilt,
+            reference=proof,
+            min_agreement=0.9,
+        )[1]
+        for precision in PRECISIONS[1:]
+    ]
+
+    assert onnxruntime.InferenceSession(out).get_inputs()[0].type == "tensor(int64)"
+    assert proof.accuracy is not None
+    assert proof.answers.given.shape == (48, 7)
+    assert min(shares) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "share"),
+    [
+        pytest.param(Answers(True, KINDS[0]), Answers(True, KINDS[1]), 0.5, id="classes"),
+        pytest.param(
+            Answers(False, np.array([0.0, 1.9, 99.5])),
+            Answers(False, np.array([0.0, 0.0, 100.0])),
+            2 / 3,
+            id="values to a hundredth of their range",
+        ),
+    ],
+)
+def test_answers_agree(found, wanted, share):
+    assert agreement(found, wanted) == pytest.approx(share)
+
+
+def test_labels_that_no_output_names_are_said(tmp_path):
+    rebuilt = _rebuilt(nn.Linear(3, 4), torch.rand(6, 3), labels=torch.zeros(6, 2).long())
+
+    with pytest.raises(ExportError, match=r"shape \(6, 4\) name no class for labels of \(6, 2\)"):
+        onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata={})
+
+
+def test_the_converters_say_nothing_and_leave_the_logging_as_it_was(tmp_path, caplog):
+    root = logging.getLogger()
+    handlers, filters = list(root.handlers), list(root.filters)
+    model = nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 2))
+    rebuilt = set_apart(_rebuilt(model, torch.rand(20, 3)))
+    proof = onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata={})
+    caplog.clear()
+
+    for precision in PRECISIONS[1:]:
+        beside = tmp_path / f"m.{precision}.onnx"
+        write_smaller(
+            precision, tmp_path / "m.onnx", beside, rebuilt, reference=proof, min_agreement=0
+        )
+
+    assert not caplog.records
+    assert (root.handlers, root.filters) == (handlers, filters)
