@@ -6,13 +6,14 @@ Names are loaded when they are asked for: importing the package costs no torch.
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Data", "Fitted", "Rows", "fit", "split"]
+__all__ = ["Data", "Fitted", "Rows", "fit", "rebuilt_by", "split"]
 
 _HOMES = {
     "Data": "sweepd_trainer.data",
     "Fitted": "sweepd_trainer.fitting",
     "Rows": "sweepd_trainer.data",
     "fit": "sweepd_trainer.fitting",
+    "rebuilt_by": "sweepd_trainer.rebuilding",
     "split": "sweepd_trainer.data",
 }
 

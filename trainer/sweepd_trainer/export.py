@@ -37,7 +37,7 @@ class Rebuilt:
     model: nn.Module
     inputs: Tensor  # held-out inputs, first axis the batch
     labels: Tensor | None
-    calibration: Tensor  # other inputs, by which an int8 file finds its ranges
+    calibration: Tensor | None  # other inputs, by which an int8 file finds its ranges
     input_name: str
     output_name: str
     metadata: Mapping[str, str]

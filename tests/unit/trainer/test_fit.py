@@ -1,5 +1,6 @@
 """`fit`: any model on any data."""
 
+import importlib
 import math
 import re
 import runpy
@@ -11,8 +12,10 @@ import torch
 import wandb
 from torch import nn
 
-from sweepd.errors import DataError, InvalidInput
-from sweepd_trainer import Data, Rows, fit, split
+from sweepd.errors import DataError, ExportError, InvalidInput
+from sweepd.results import onnx_file
+from sweepd.results.smaller import set_apart, write_smaller
+from sweepd_trainer import Data, Rows, fit, rebuilt_by, split
 from sweepd_trainer.checkpoint import load_weights
 
 
@@ -193,11 +196,68 @@ def test_a_sweeps_values_win_over_the_defaults(line, monkeypatch, tmp_path):
     assert all(math.isclose(row["lr"], 0.1) for row in logged if "lr" in row)
 
 
-def test_the_example_of_the_documentation_runs(monkeypatch, capsys):
+def _example():
     page = Path(__file__).parents[3] / "docs" / "trainer.md"
     (example,) = re.findall(r"```python\n(# text\.py.*?)```", page.read_text(), re.DOTALL)
-    Path("text.py").write_text(example)
+    return example
+
+
+def test_the_example_of_the_documentation_runs(capsys):
+    Path("text.py").write_text(_example())
 
     runpy.run_path("text.py", run_name="__main__")
 
     assert "best epoch" in capsys.readouterr().out
+
+
+def test_the_example_of_the_documentation_is_exported_in_three_precisions(monkeypatch, tmp_path):
+    Path("text_of_the_page.py").write_text(_example())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = importlib.import_module("text_of_the_page")
+    values = {"width": 32, "epochs": 3, "learning_rate": 0.02}
+    fitted = fit(values, text.data, text.build)
+
+    rebuilt = set_apart(text.rebuild(values, fitted.checkpoint))
+    proof = onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata=rebuilt.metadata)
+    for precision in ("fp16", "int8"):
+        beside = tmp_path / f"m.{precision}.onnx"
+        write_smaller(
+            precision, tmp_path / "m.onnx", beside, rebuilt, reference=proof, min_agreement=0.95
+        )
+
+    assert rebuilt.inputs.dtype == torch.int64
+    assert proof.accuracy == pytest.approx(fitted.validation.accuracy, abs=0.05)
+    assert rebuilt.metadata["epoch"] == str(fitted.epoch)
+
+
+def test_a_rebuilt_model_of_values_is_judged_on_the_test_rows(line, tmp_path):
+    fitted = fit({"epochs": 2}, line, lambda values: nn.Linear(2, 1))
+
+    rebuilt = rebuilt_by(lambda values: nn.Linear(2, 1), line)({"epochs": 2}, fitted.checkpoint)
+    proof = onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata={})
+
+    assert torch.equal(rebuilt.inputs, line.test.inputs)
+    assert torch.equal(rebuilt.calibration, line.validation.inputs)
+    assert (proof.n_held_out, proof.accuracy) == (40, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "said"),
+    [
+        pytest.param({"epochs": 3}, 1, "not of this run's config: epochs is 1, not 3", id="config"),
+        pytest.param({"epochs": 1}, 4, "does not fit the model: .*size mismatch", id="model"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_not_exported(line, values, width, said):
+    fitted = fit({"epochs": 1}, line, lambda values: nn.Linear(2, 1))
+    hook = rebuilt_by(lambda values: nn.Linear(2, width), line)
+
+    with pytest.raises(ExportError, match=said):
+        hook(values, fitted.checkpoint)
+
+
+def test_a_damaged_checkpoint_is_not_exported(line, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+
+    with pytest.raises(ExportError, match="damaged"):
+        rebuilt_by(lambda values: nn.Linear(2, 1), line)({}, tmp_path / "checkpoint.pt")
