@@ -48,6 +48,7 @@ STOP_RULES: Mapping[str, str] = {
 LAUNCHERS: Mapping[str, str] = {
     "local": "sweepd_agent.launchers.local:Local",
     "docker": "sweepd_agent.launchers.docker:Docker",
+    "slurm": "sweepd_agent.launchers.slurm:Slurm",
     "k8s": "sweepd_agent.launchers.k8s:Kubernetes",
 }
 

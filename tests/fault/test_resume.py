@@ -1,4 +1,7 @@
-"""A trial that trains is killed at a random step: its next attempt ends with the same bits."""
+"""A trial that trains is killed at a random step: its next attempt ends with the same bits.
+
+One state at least has arrived by then; later ones may be on their way.
+"""
 
 import json
 import sqlite3
@@ -16,10 +19,12 @@ from seeds import SEEDS
 TRAINER = Path(__file__).parents[2] / "trainer"
 N_STEPS = 12 * 19
 PROGRAM = f"""
-import os, signal, sys
+import os, signal, sys, time
 
 sys.path.insert(0, {str(TRAINER)!r})
 import train
+import wandb
+from sweepd_trainer.resume import RESUME
 from sweepd_trainer.step import Step
 from sweepd_trainer.tracking import run_script
 
@@ -30,6 +35,8 @@ def count(self, batch, drawn):
     take(self, batch, drawn)
     n_taken += 1
     if n_taken == int(os.environ["KILL_AT"]) and not os.path.exists("killed"):
+        while not any(f.size for f in wandb.Api().run(wandb.run.path).files(names=[RESUME])):
+            time.sleep(0.05)  # the first state is on its way
         open("killed", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -104,13 +104,13 @@ def manifests(plan: Plan) -> dict[str, dict[str, Any]]:
             "podFailurePolicy": {
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
             },
-            "template": {"metadata": {"labels": labels}, "spec": _pod(plan)},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(plan)},
         },
     }
     budget = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": dict(labels)},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"sweepd/launch": name}}},
     }
     kustomization = {

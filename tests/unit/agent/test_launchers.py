@@ -100,7 +100,7 @@ def test_a_local_agent_whose_number_is_anothers_now_is_lost_and_left_alone(
 
 def test_an_engine_and_a_setting_that_are_not_there_are_named(options, tmp_path):
     plain = {"n_agents": 1, "environ": {}, "folder": tmp_path}
-    with pytest.raises(UnknownName, match="docker, k8s, local"):
+    with pytest.raises(UnknownName, match="docker, k8s, local, slurm"):
         launch(options, on="moon", settings={}, **plain)
     with pytest.raises(InvalidInput, match="local has no setting image; it has: none"):
         launch(options, on="local", settings={"image": "x"}, **plain)
@@ -214,6 +214,67 @@ def test_an_engine_that_is_not_installed_is_one_sentence(options, tmp_path, monk
 
     with pytest.raises(LaunchError, match="docker is not installed here"):
         on_docker(options, tmp_path)
+
+
+SLURM = f"""#!{sys.executable}
+import os, sys
+place = os.path.dirname(os.path.abspath(__file__))
+command = os.path.basename(sys.argv[0])
+queue = os.path.join(place, "queue")
+if command == "sbatch":
+    open(queue, "w").write("7 0 RUNNING\\n7 1 PENDING\\n8 0 RUNNING\\n")
+    print("7;cluster")
+elif command == "squeue":
+    print(open(queue).read(), end="")
+elif command == "scancel":
+    open(queue, "w").write("")
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Put stand-ins for Slurm's commands on the PATH; return the file of their queue."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "squeue", "scancel"):
+        (folder / name).write_text(SLURM)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder / "queue"
+
+
+def on_slurm(options, tmp_path, **settings):
+    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
+    folder = tmp_path / "launches"
+    return launch(
+        options, on="slurm", n_agents=2, environ=environ, settings=settings, folder=folder
+    )
+
+
+def test_an_array_of_slurm_is_queued_told_about_and_cancelled(options, tmp_path, slurm):
+    made = on_slurm(replace(options, gpus="all"), tmp_path, partition="long", time="8:00:00")
+
+    script = (made.folder / "job.sh").read_text()
+    for line in ("--partition=long", "--time=8:00:00", "--array=0-1", "--gpus-per-task=1"):
+        assert f"#SBATCH {line}\n" in script
+    assert "--requeue" in script
+    assert "s" * 40 not in script
+    assert [agent.state for agent in made.status()] == ["running", "waiting"]
+
+    (made.folder / "agent-0.exit").write_text("0\n")
+    (made.folder / "agent-0.log").write_text("the agent leaves")
+    found(tmp_path)[0].stop()
+
+    assert [(a.state, a.exit_code) for a in made.status()] == [("ended", 0), ("lost", None)]
+    assert made.logs("agent-0") == "the agent leaves"
+    assert made.logs("agent-1") == ""
+
+
+def test_an_agent_without_gpus_asks_slurm_for_none(options, tmp_path, slurm):
+    script = (on_slurm(options, tmp_path, cpus="4").folder / "job.sh").read_text()
+
+    assert "#SBATCH --gpus" not in script
+    assert "--cpus-per-task=4" in script
 
 
 def plan(options, tmp_path, **settings):
