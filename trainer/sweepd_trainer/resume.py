@@ -22,7 +22,7 @@ from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.checkpoint import Best, load_plain, write_plain
 from sweepd_trainer.config import Training
 from sweepd_trainer.loop import Trainer
-from sweepd_trainer.tracking import Log
+from sweepd_trainer.tracking import Log, after_finish
 
 __all__ = ["RESUME", "Resumable"]
 
@@ -115,12 +115,17 @@ class Resumable:
         return True
 
     def clear(self) -> None:
-        """Remove the state, on the server too: the run is over."""
+        """Remove the state once it has arrived, on the server too: the run is over."""
+        path = None if self._run.offline or self._run.disabled else self._run.path
+        if self._is_saved:
+            after_finish(self._run, lambda: self._remove(path))
+
+    def _remove(self, run_path: str | None) -> None:
         self._path.unlink(missing_ok=True)
-        if not self._is_saved or self._run.offline or self._run.disabled:
+        if run_path is None:
             return
         try:
-            for file in wandb.Api().run(self._run.path).files(names=[RESUME]):
+            for file in wandb.Api().run(run_path).files(names=[RESUME]):
                 file.delete()
         except (wandb.Error, ValueError, OSError) as error:
             print(f"{RESUME} stays on the server, which does no harm: {error}")

@@ -16,7 +16,7 @@ from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.config import HELP, read_flags
 from sweepd_trainer.watch import Histogram
 
-__all__ = ["Log", "Stop", "Stopped", "as_wandb", "run_script", "start"]
+__all__ = ["Log", "Stop", "Stopped", "after_finish", "as_wandb", "run_script", "start"]
 
 #: Any of these says where a run is to be recorded.
 _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
@@ -24,6 +24,9 @@ _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "
 
 #: Trials that this process has ended.
 _ended: set[str] = set()
+
+#: What is to be done at the end of each run that `start` has begun, by its identity.
+_afterwards: dict[int, list[Callable[[], None]]] = {}
 
 #: Rows that may be on their way to the server at any moment.
 _N_RECENT = 4096
@@ -130,6 +133,7 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         resume="allow" if os.environ.get("WANDB_SWEEP_ID") else None,
     )
     _define_metrics(run)
+    acts = _afterwards.setdefault(id(run), [])
     exit_code = 1
     try:
         yield run
@@ -139,8 +143,19 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         raise
     finally:
         run.finish(exit_code=exit_code)
+        del _afterwards[id(run)]
         if trial:
             _ended.add(trial)
+    for act in acts:
+        act()
+
+
+def after_finish(run: wandb.Run, act: Callable[[], None]) -> None:
+    """Do something once a run has ended well and sent all its files; at once in a run not ours."""
+    if id(run) in _afterwards:
+        _afterwards[id(run)].append(act)
+    else:
+        act()
 
 
 def _define_metrics(run: wandb.Run) -> None:

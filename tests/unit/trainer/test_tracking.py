@@ -16,7 +16,7 @@ import pytest
 import wandb
 
 from sweepd.errors import DataError, InvalidInput
-from sweepd_trainer.tracking import Log, Stop, Stopped, as_wandb, run_script, start
+from sweepd_trainer.tracking import Log, Stop, Stopped, after_finish, as_wandb, run_script, start
 from sweepd_trainer.watch import Histogram
 
 SCRIPT = Path(__file__).parents[3] / "trainer" / "train.py"
@@ -121,6 +121,33 @@ def test_a_run_that_is_there_already_is_used_and_left_to_who_began_it(monkeypatc
 
     assert left is own
     assert dict(own.config.items()) == {"epochs": 3, "mine": 2, "width": 7}
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"), [(None, ["sent", "removed"]), (Stopped("x"), ["sent"])]
+)
+def test_what_comes_after_a_run_waits_for_its_files(monkeypatch, error, wanted):
+    done = []
+    run = SimpleNamespace(
+        define_metric=lambda *_, **__: None, finish=lambda exit_code=0: done.append("sent")
+    )
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    with suppress(Stopped), start({}):
+        after_finish(run, lambda: done.append("removed"))
+        if error:
+            raise error
+
+    assert done == wanted
+
+
+def test_what_comes_after_somebody_elses_run_is_done_at_once():
+    done = []
+
+    after_finish(SimpleNamespace(), lambda: done.append("removed"))
+
+    assert done == ["removed"]
 
 
 def test_a_trial_is_trained_once(monkeypatch):
