@@ -45,7 +45,7 @@ def confirm(
     data: Path,
     as_json: bool,
 ) -> None:
-    """Run SWEEP's best configurations again with fresh seeds, and say what they are worth.
+    """Run SWEEP's leaders again with fresh seeds, and compare them.
 
     The best of many runs may be the luckiest. The first call registers the runs, as a sweep of its
     own that SWEEP's search learns nothing from; agents run them. Later calls print for each leader
