@@ -6,7 +6,8 @@ Everything here talks to a W&B server through `wandb.Api()` alone, so it works o
 from sweepd.results.compare import Compared, Comparison, compare
 from sweepd.results.confirm import Plan, plan_confirmation
 from sweepd.results.confirmed import Confirmation, Confirmed
-from sweepd.results.export import ExportedFile, ExportReport, export
+from sweepd.results.export import export
+from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.front import Front, best_of
 from sweepd.results.judging import Excluded, Ranked
 from sweepd.results.select import Selection, select

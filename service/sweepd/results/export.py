@@ -2,11 +2,11 @@
 
 import importlib.util
 import json
+import math
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sweepd.errors import ExportError, InvalidInput, UnknownName
 from sweepd.names import EXPORTERS
 from sweepd.registry import Registry
+from sweepd.results.card import Curve, card, card_path
+from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.select import Selection
 from sweepd.results.server import download, in_words, open_api
 
@@ -28,8 +30,6 @@ __all__ = [
     "OPSET",
     "OPSETS",
     "PRECISIONS",
-    "ExportReport",
-    "ExportedFile",
     "export",
 ]
 
@@ -45,103 +45,10 @@ OPSET = 20
 #: The share of answers in which a smaller file must agree with fp32.
 MIN_AGREEMENT = 0.99
 
+#: What a run that nobody chose says of its sweep's metric.
+_OF_A_SWEEP = (("metric", "name"), ("goal", "goal"))
+
 Hook = Callable[[Mapping[str, Any], Path], Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportedFile:
-    """One file: where it is and what was proven."""
-
-    precision: str  # fp32, fp16 or int8
-    path: Path
-    sha256: str
-    size_bytes: int
-    max_abs_diff: float  # from PyTorch
-    agreement: float | None  # share of answers that are the fp32 file's; None: it is that file
-    accuracy: float | None
-    n_held_out: int
-    latency_ms: Mapping[int, float]  # batch size -> median milliseconds on one CPU thread
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        return {
-            "precision": self.precision,
-            "path": str(self.path),
-            "sha256": self.sha256,
-            "size_bytes": self.size_bytes,
-            "max_abs_diff": self.max_abs_diff,
-            "agreement": self.agreement,
-            "accuracy": self.accuracy,
-            "n_held_out": self.n_held_out,
-            "latency_ms": {str(size): ms for size, ms in self.latency_ms.items()},
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportReport(ExportedFile):
-    """The verified file in fp32, where it comes from, and what was made of it."""
-
-    run: str
-    smaller: tuple[ExportedFile, ...]
-    refused: Mapping[str, str]  # precision -> why there is no such file
-    metadata: Mapping[str, str]
-    uploaded_as: str | None  # a file of the run; None: it was not uploaded
-    warning: str | None  # the file is fine, the upload failed
-
-    @property
-    def files(self) -> tuple[ExportedFile, ...]:
-        """Return every file that was written, fp32 first."""
-        return (self, *self.smaller)
-
-    def lines(self) -> list[str]:
-        """Return the report as lines to print."""
-        times = ", ".join(
-            f"{ms:.2f} ms for {size} input{'s' if size > 1 else ''}"
-            for size, ms in self.latency_ms.items()
-        )
-        lines = [
-            f"from {self.run}",
-            f"{self.size_bytes:,} bytes, sha256 {self.sha256}",
-            f"differs from PyTorch by at most {self.max_abs_diff:.1e} on held-out data",
-        ]
-        if self.accuracy is not None:
-            lines.append(f"{self.accuracy:.4f} accuracy on {self.n_held_out:,} held-out inputs")
-        lines.append(f"onnxruntime takes {times} on one CPU thread")
-        if self.uploaded_as:
-            lines.append(f"uploaded to the run as {self.uploaded_as}")
-        if self.warning:
-            lines.append(f"warning: {self.warning}")
-        return lines
-
-    def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Return what was proven of each file: the columns' names, and a row for each file."""
-        sizes = list(self.latency_ms)
-        head = ["precision", "file", "bytes", "accuracy", "as fp32", "differs by"]
-        rows = [
-            [
-                file.precision,
-                file.path.name,
-                file.size_bytes,
-                file.accuracy,
-                None if file.agreement is None else f"{file.agreement:.2%}",
-                f"{file.max_abs_diff:.1e}",
-                *(file.latency_ms[size] for size in sizes),
-            ]
-            for file in self.files
-        ]
-        return [*head, *(f"ms for {size}" for size in sizes)], rows
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
-        return {
-            **super().as_json(),
-            "run": self.run,
-            "files": [ExportedFile.as_json(file) for file in self.files],
-            "refused": dict(self.refused),
-            "metadata": dict(self.metadata),
-            "uploaded_as": self.uploaded_as,
-            "warning": self.warning,
-        }
 
 
 def export(
@@ -209,13 +116,14 @@ def export(
         reference=proof,
         min_agreement=min_agreement,
     )
-    uploaded_as, warning = None, None
-    if upload:
-        paths = {"fp32": out, **{file.precision: file.path for file in made}}
-        uploaded_as, warning = _upload(run, paths)
+    first = _facts("fp32", out, proof, None)
+    files = [ExportedFile(**first), *made]
+    written = _write_card(out, files, refused, run=run, config=config, metadata=metadata)
+    uploaded_as, warning = _upload(run, files, written) if upload else (None, None)
     return ExportReport(
-        **_facts("fp32", out, proof, None),
+        **first,
         run=label,
+        card=written,
         smaller=tuple(made),
         refused=refused,
         metadata=metadata,
@@ -238,7 +146,7 @@ def _smaller_files(
                 precision, out, beside, rebuilt, reference=reference, min_agreement=min_agreement
             )
         except ExportError as error:
-            refused[precision] = f"{beside} was not written: {error}"
+            refused[precision] = f"{beside.name} was not written: {error}"
         else:
             made.append(ExportedFile(**_facts(precision, beside, *of_it)))
     return made, refused
@@ -363,23 +271,70 @@ def _lineage(
             "rule": source.rule,
             "value": source.best.value,
         }
+    elif sweep := getattr(run, "sweep", None):
+        facts["sweep"] = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+        metric = sweep.config.get("metric") or {}
+        facts |= {key: metric[name] for key, name in _OF_A_SWEEP if metric.get(name)}
     git = (run.metadata or {}).get("git") or {}
     facts |= {f"git.{key}": git[key] for key in ("remote", "commit") if git.get(key)}
     return {key: str(value) for key, value in facts.items()}
 
 
-def _upload(run: Any, paths: Mapping[str, Path]) -> tuple[str | None, str | None]:
+def _write_card(
+    out: Path,
+    files: Sequence[ExportedFile],
+    refused: Mapping[str, str],
+    *,
+    run: Any,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, str],
+) -> Path:
+    """Write the card beside the file and return where it is."""
+    from sweepd.results.onnx_file import place
+
+    metrics = {
+        name: float(value)
+        for name, value in sorted(dict(run.summary_metrics).items())
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and not name.startswith("_")
+    }
+    curve = _curve_of(run, metadata["metric"]) if "metric" in metadata else ()
+    text = card(files, refused, metadata=metadata, config=config, metrics=metrics, curve=curve)
+    path = card_path(out)
+    place(path, text.encode(), check=lambda _: None)
+    return path.resolve()
+
+
+def _curve_of(run: Any, metric: str) -> Curve:
+    """Return the finite values that a run logged of a metric, by step."""
+    with in_words(f"the history of the run {'/'.join(run.path)}"):
+        rows = list(run.scan_history(keys=[metric, "_step"], use_cache=False))
+    return [
+        (int(row.get("_step", place)), float(row[metric]))
+        for place, row in enumerate(rows)
+        if isinstance(row.get(metric), int | float) and math.isfinite(row[metric])
+    ]
+
+
+def _upload(
+    run: Any, files: Sequence[ExportedFile], written: Path
+) -> tuple[str | None, str | None]:
     """Add the files to the run; a failure is a warning, the verified files stay.
 
     They go up under one name whatever they are called here, so that the next reader finds them.
     """
     import wandb
 
+    named = {
+        UPLOADED_AS: files[0].path,
+        **{_beside(Path(UPLOADED_AS), file.precision).name: file.path for file in files[1:]},
+        card_path(Path(UPLOADED_AS)).name: written,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for precision, path in paths.items():
-            name = UPLOADED_AS if precision == "fp32" else _beside(Path(UPLOADED_AS), precision)
+        for name, path in named.items():
             copy = Path(folder) / name
-            copy.symlink_to(path.resolve())
+            copy.symlink_to(path)
             try:
                 run.upload_file(str(copy), root=folder)
             except (wandb.Error, OSError) as error:

@@ -44,7 +44,7 @@ def test_the_file_serves_alone_at_any_batch_size(exported, tmp_path):
         assert logits.shape == (size, 10)
 
     assert session.get_inputs()[0].type == "tensor(uint8)"
-    assert _left_behind(exported.out) == ["best.onnx"]
+    assert _left_behind(exported.out) == ["best.md", "best.onnx"]
 
 
 def test_the_report_says_what_was_proven(exported):
@@ -93,7 +93,10 @@ def test_the_file_holds_no_notes_of_the_exporter(exported):
 
 
 def test_the_file_becomes_a_file_of_the_run(exported):
-    assert exported.run.uploads == [("model.onnx", exported.out.read_bytes())]
+    assert exported.run.uploads == [
+        ("model.onnx", exported.out.read_bytes()),
+        ("model.md", exported.report.card.read_bytes()),
+    ]
     assert exported.report.uploaded_as == "model.onnx"
 
 

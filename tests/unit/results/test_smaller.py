@@ -192,7 +192,7 @@ def test_a_refused_precision_leaves_the_others(fake, trained_run, tmp_path, monk
 
     assert [file.precision for file in report.files] == ["fp32", "fp16"]
     why = "onnxruntime's converter failed: no such operator"
-    assert report.refused["int8"] == f"{tmp_path / 'm.int8.onnx'} was not written: {why}"
+    assert report.refused["int8"] == f"m.int8.onnx was not written: {why}"
 
 
 @pytest.mark.parametrize("opset", OPSETS)
