@@ -39,6 +39,7 @@ _COMMANDS: Mapping[str, str] = {
     "export": "winner:export",
     "compare": "compare:compare",
     "confirm": "confirm:confirm",
+    "report": "report:report",
     "access": "visibility:access",
     "user": "users:user",
     "team": "teams:team",

@@ -10,6 +10,7 @@ from sweepd.results.export import export
 from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.front import Front, best_of
 from sweepd.results.judging import Excluded, Ranked
+from sweepd.results.report import Report, write_report
 from sweepd.results.select import Selection, select
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "Front",
     "Plan",
     "Ranked",
+    "Report",
     "Selection",
     "best_of",
     "compare",
     "export",
     "plan_confirmation",
     "select",
+    "write_report",
 ]

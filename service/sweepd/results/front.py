@@ -47,6 +47,7 @@ class Front:
     runs: tuple[FrontRun, ...]
     n_compared: int
     excluded: tuple[Excluded, ...]
+    beaten: tuple[FrontRun, ...] = ()  # those that some run of the front beats
 
     @property
     def rule_in_words(self) -> str:
@@ -110,7 +111,9 @@ def best_of(sweep_path: str, *, by: str | None = None, api: Any = None) -> Selec
         (points[i][0], i) for i in range(len(known)) if not _is_beaten(points[i], points)
     )
     runs = tuple(known[i] for _, i in front)
-    return Front(path, goals, rule, varied(config), runs, len(known), tuple(excluded))
+    on_front = {i for _, i in front}
+    beaten = tuple(one for i, one in enumerate(known) if i not in on_front)
+    return Front(path, goals, rule, varied(config), runs, len(known), tuple(excluded), beaten)
 
 
 def _judge(

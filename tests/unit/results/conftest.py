@@ -38,6 +38,7 @@ class FakeRun:
         self.summary_metrics = summary or {}
         self.metadata = {"git": {"remote": "example.com/repo", "commit": "abc"}}
         self.sweep_name = "s1"
+        self.created_at = "2026-01-02T03:04:05Z"
         self.values = values
         self.folder: Path | None = None
         self.uploads: list[tuple[str, bytes]] = []
