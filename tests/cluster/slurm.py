@@ -12,7 +12,7 @@ __all__ = ["Cluster", "missing_tools"]
 
 CONFIG = """
 ClusterName=test
-SlurmctldHost={host}
+SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
@@ -36,8 +36,8 @@ KillWait=30
 JobRequeue=1
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=n1 NodeHostname={host} Port={port1} CPUs=2 RealMemory=2000 State=UNKNOWN
-NodeName=n2 NodeHostname={host} Port={port2} CPUs=2 RealMemory=2000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=2 RealMemory=2000 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 
