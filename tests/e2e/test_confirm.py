@@ -1,4 +1,4 @@
-"""`sweep confirm` on a real service: a lucky winner is found out."""
+"""`sweep confirm` on a real service: a lucky winner is found out, and reported."""
 
 import json
 from pathlib import Path
@@ -54,5 +54,9 @@ def test_the_lucky_winner_of_an_ended_sweep_falls_behind_with_fresh_seeds(
     assert told["leaders"][1]["fall"] == pytest.approx(0.385)
     assert after["best"]["config"]["kind"] == "b"
     assert after["best_single"]["run"] == before["best"]["run"]
+    service.sweep("report", path, "--out", "r.html", cwd=folder)
+    report = (folder / "r.html").read_text()
+    assert "Confirmed with fresh seeds" in report
+    assert "needs 20 finished runs; there are 2" in report
     status = json.loads(service.sweep("status", path, "--json", cwd=folder))
     assert (status["state"], status["issued"]) == ("FINISHED", 2)

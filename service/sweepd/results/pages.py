@@ -1,11 +1,13 @@
 """The words and tables of a report, as plain values that its template escapes."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sweepd.results.compare import flat
 from sweepd.results.front import Front
 from sweepd.results.judging import Ranked
 from sweepd.results.select import Selection
@@ -107,24 +109,22 @@ def in_words_of(found: Selection | Front | None, why: str | None) -> dict[str, A
 
 def ranking_table(found: Selection) -> Table:
     """Return the best runs with what the sweep varied."""
-    names = found.parameters
+    shown = found.ranking[:_MOST_ROWS]
+    names = _columns(shown, found.parameters)
     rows = [
-        (_cell(place), _name(run), _cell(run.value), *(_cell(run.config.get(n)) for n in names))
-        for place, run in enumerate(found.ranking[:_MOST_ROWS], 1)
+        (_cell(place), _name(run), _cell(run.value), *_varied(run, names))
+        for place, run in enumerate(shown, 1)
     ]
     return Table("The best runs", ("#", "run", found.metric, *names), tuple(rows))
 
 
 def front_table(found: Front) -> Table:
     """Return the runs of a front with their metrics and what the sweep varied."""
-    names = found.parameters
+    shown = found.runs[: 5 * _MOST_ROWS]
+    names = _columns([one.run for one in shown], found.parameters)
     rows = [
-        (
-            _name(one.run),
-            *(_cell(value) for value in one.values.values()),
-            *(_cell(one.run.config.get(n)) for n in names),
-        )
-        for one in found.runs[: 5 * _MOST_ROWS]
+        (_name(one.run), *map(_cell, one.values.values()), *_varied(one.run, names))
+        for one in shown
     ]
     return Table("Runs that no other one beats", ("run", *found.goals, *names), tuple(rows))
 
@@ -151,6 +151,20 @@ def confirmed_table(found: Selection) -> Table:
     return Table("Confirmed with fresh seeds", columns, tuple(rows), tuple(notes))
 
 
+def _columns(runs: Sequence[Ranked], parameters: Sequence[str]) -> list[str]:
+    """Return the flat names of what varies; of a nested parameter each inner one."""
+    found: dict[str, None] = {}
+    for name in parameters:
+        inner = [flat({name: run.config[name]}) for run in runs if name in run.config]
+        found |= dict.fromkeys(key for config in inner for key in config)
+    return list(found)
+
+
+def _varied(run: Ranked, names: Sequence[str]) -> list[Cell]:
+    config = flat(run.config)
+    return [_cell(config.get(name)) for name in names]
+
+
 def _name(run: Ranked) -> Cell:
     url = run.url if run.url.startswith(("http://", "https://")) else None
     return Cell(run.display_name, url=url)
@@ -163,6 +177,8 @@ def _cell(value: Any) -> Cell:
         return Cell("yes" if value else "no")
     if isinstance(value, float):
         return Cell(f"{value:.4g}", is_number=True)
+    if isinstance(value, list | dict):
+        return Cell(json.dumps(value, ensure_ascii=False, default=str))
     return Cell(str(value), is_number=isinstance(value, int))
 
 

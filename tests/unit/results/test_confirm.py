@@ -74,6 +74,8 @@ def test_elsewhere_each_leader_is_a_grid_of_seeds(api):
     made = plan(api, is_ours=False).definitions
 
     assert [one["method"] for one in made] == ["grid", "grid"]
+    for one in made:
+        assert read_definition(json.dumps(one), source="it").definition.space.size == 2
     assert made[1]["parameters"] == {
         "epochs": {"value": 3},
         "learning_rate": {"value": 0.2},

@@ -159,6 +159,20 @@ def test_a_sweep_of_several_metrics_shows_its_front(page_of, fake):
     assert page.source.count('class="best"') >= 2
 
 
+def test_nested_parameters_have_columns_of_their_own(page_of, api):
+    api.sweep("s1").config["parameters"]["opt"] = {"parameters": {"name": {"values": ["x", "y"]}}}
+    for run, name in zip(api.listed, "xyx", strict=True):
+        run.config["opt"] = {"name": name, "betas": [0.9, 0.99]}
+
+    text = page_of(api).text
+
+    assert "acc learning_rate opt.name opt.betas" in text
+    assert "y [0.9, 0.99]" in text
+    assert "acc over opt.name" in [
+        value for name, value in page_of(api).attributes if name == "aria-label"
+    ]
+
+
 def test_importance_is_drawn_and_orders_the_plots(page_of, api):
     api.sweep("s1").config["parameters"]["epochs"] = {"values": [3, 5]}
     api.listed[0].config["epochs"] = 5
