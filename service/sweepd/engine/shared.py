@@ -118,6 +118,8 @@ def merged_config(stored: str, sent: Mapping[str, Any]) -> str:
         environments = [one["e"] for one in internal if isinstance(one.get("e"), dict)]
         if environments:
             both["e"] = {key: value for one in environments for key, value in one.items()}
+        if not both.get("m") and internal[0].get("m"):  # it defines no metrics: others have
+            both["m"] = internal[0]["m"]
         merged["_wandb"] = {"value": both}
     return strict_json(merged)
 

@@ -75,6 +75,18 @@ def test_late_writer_does_not_open_the_run_again(upsert, write, reread, clock):
     assert reread(run).state == "finished"
 
 
+def test_a_writer_that_defines_no_metrics_leaves_those_of_the_others(store, alice, upsert, reread):
+    def config(metrics):
+        return json.dumps({"_wandb": {"value": {"m": metrics}}})
+
+    defined = [{"1": "examples"}, {"2": "*", "5": 1}]
+    run = upsert("r1", config=config(defined))
+    change = runs.RunChange(name="r1", project="toy", config=config([]), is_shared=True)
+    store.write_sync(runs.upsert_run, actor=alice, change=change)
+
+    assert json.loads(reread(run).config)["_wandb"]["value"]["m"] == defined
+
+
 def test_configs_of_writers_are_joined(store, alice, upsert, reread):
     def config(label):
         own = {"value": {"t": {"1": label}, "e": {label: {"host": label}}}}
