@@ -185,7 +185,7 @@ def best(
     show_default=True,
     help="Version of ONNX's operators.",
 )
-@click.option("--no-upload", is_flag=True, help="Keep the files here; do not add them to the run.")
+@click.option("--no-upload", is_flag=True, help="Keep the files here; add and register nothing.")
 @server_choice
 @data_folder
 @as_json

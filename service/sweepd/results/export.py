@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from sweepd.names import EXPORTERS
 from sweepd.registry import Registry
 from sweepd.results.card import Curve, card, card_path
 from sweepd.results.exported import ExportedFile, ExportReport
+from sweepd.results.registering import register
 from sweepd.results.select import Selection
 from sweepd.results.server import download, in_words, open_api
 
@@ -48,6 +50,9 @@ MIN_AGREEMENT = 0.99
 #: What a run that nobody chose says of its sweep's metric.
 _OF_A_SWEEP = (("metric", "name"), ("goal", "goal"))
 
+#: What is no part of an alias: servers take few signs.
+_NOT_OF_AN_ALIAS = re.compile(r"[^A-Za-z0-9_.-]+")
+
 Hook = Callable[[Mapping[str, Any], Path], Any]
 
 
@@ -74,7 +79,7 @@ def export(
         model: `module:function` that rebuilds the model, called with the run's config and the
             path of its checkpoint; None leaves it to who wrote the checkpoint. Only a person's
             command line or code says this: nothing the server holds is ever imported.
-        upload: whether to add the files to the run.
+        upload: whether to add the files to the run, and to register them as a model artifact.
         precisions: of `PRECISIONS`; fp32 is always written, as the others are measured by it.
         min_agreement: the share of answers in which a smaller file must agree with fp32.
         opset: the version of ONNX's operators, in `OPSETS`.
@@ -119,7 +124,9 @@ def export(
     first = _facts("fp32", out, proof, None)
     files = [ExportedFile(**first), *made]
     written = _write_card(out, files, refused, run=run, config=config, metadata=metadata)
-    uploaded_as, warning = _upload(run, files, written) if upload else (None, None)
+    said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
+    if upload:
+        said = _upload(run, _named(files, written), _entry(run, source, files, api))
     return ExportReport(
         **first,
         run=label,
@@ -127,8 +134,7 @@ def export(
         smaller=tuple(made),
         refused=refused,
         metadata=metadata,
-        uploaded_as=uploaded_as,
-        warning=warning,
+        **said,
     )
 
 
@@ -317,27 +323,63 @@ def _curve_of(run: Any, metric: str) -> Curve:
     ]
 
 
-def _upload(
-    run: Any, files: Sequence[ExportedFile], written: Path
-) -> tuple[str | None, str | None]:
-    """Add the files to the run; a failure is a warning, the verified files stay.
+def _upload(run: Any, named: Mapping[str, Path], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the files to the run, and as a model; return what the report says of it.
 
-    They go up under one name whatever they are called here, so that the next reader finds them.
+    A failure is a warning, the verified files stay.
     """
     import wandb
 
-    named = {
+    said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path in named.items():
+                copy = Path(folder) / name
+                copy.symlink_to(path)
+                run.upload_file(str(copy), root=folder)
+    except (wandb.Error, OSError) as error:
+        return {**said, "warning": f"the file was not uploaded: {_first_line(error)}"}
+    said["uploaded_as"] = UPLOADED_AS
+    try:
+        said["artifact"] = register(run, named, **entry)
+    except (wandb.Error, OSError, ValueError) as error:
+        said["warning"] = f"it was not registered as an artifact: {_first_line(error)}"
+    return said
+
+
+def _named(files: Sequence[ExportedFile], written: Path) -> dict[str, Path]:
+    """Return the files by the names they have at the server, whatever they are called here."""
+    return {
         UPLOADED_AS: files[0].path,
         **{_beside(Path(UPLOADED_AS), file.precision).name: file.path for file in files[1:]},
         card_path(Path(UPLOADED_AS)).name: written,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        for name, path in named.items():
-            copy = Path(folder) / name
-            copy.symlink_to(path)
-            try:
-                run.upload_file(str(copy), root=folder)
-            except (wandb.Error, OSError) as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                return None, f"the file was not uploaded: {reason}"
-    return UPLOADED_AS, None
+
+
+def _entry(
+    run: Any, source: Selection | str, files: Sequence[ExportedFile], api: Any
+) -> dict[str, Any]:
+    """Return how the model is registered: under the sweep's id, as `best` if it is that."""
+    metadata: dict[str, Any] = {
+        "run": "/".join(run.path),
+        "files": [{**file.as_json(), "path": file.path.name} for file in files],
+    }
+    sweep = getattr(run, "sweep", None)
+    if not isinstance(source, Selection):
+        name = sweep.id if sweep else run.id
+        return {"name": name, "aliases": [run.id], "metadata": metadata}
+    with in_words(f"the sweep {source.sweep}"):
+        label = getattr(api.sweep(source.sweep), "name", None)
+    sweep_id = source.sweep.rsplit("/", 1)[-1]
+    alias = _NOT_OF_AN_ALIAS.sub("-", label or "").strip("-") or sweep_id
+    metadata |= {
+        "sweep": source.sweep,
+        "metric": source.metric,
+        "value": source.best.value,
+        "rule": source.rule,
+    }
+    return {"name": sweep_id, "aliases": ["best", alias], "metadata": metadata}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -47,6 +47,7 @@ class ExportReport(ExportedFile):
     metadata: Mapping[str, str]
     card: Path
     uploaded_as: str | None  # a file of the run; None: it was not uploaded
+    artifact: str | None  # entity/project/name:version; None: it was not registered
     warning: str | None  # the file is fine, the upload failed
 
     @property
@@ -71,6 +72,8 @@ class ExportReport(ExportedFile):
         lines.append(f"all about it is in {self.card.name}")
         if self.uploaded_as:
             lines.append(f"uploaded to the run as {self.uploaded_as}")
+        if self.artifact:
+            lines.append(f"registered as the model {self.artifact}")
         if self.warning:
             lines.append(f"warning: {self.warning}")
         return lines
@@ -103,5 +106,6 @@ class ExportReport(ExportedFile):
             "metadata": dict(self.metadata),
             "card": str(self.card),
             "uploaded_as": self.uploaded_as,
+            "artifact": self.artifact,
             "warning": self.warning,
         }

@@ -17,6 +17,37 @@ from sweepd_trainer.models import build_model
 from sweepd_trainer.task import Score
 
 
+class FakeWriter:
+    """A process that writes to a run of the server: what `wandb.init` gives."""
+
+    def __init__(self, **options) -> None:
+        self.options, self.logged = options, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def log_artifact(self, artifact, aliases):
+        self.logged.append((artifact, aliases))
+        return SimpleNamespace(wait=lambda: SimpleNamespace(name=f"{artifact.name}:v0"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def writers():
+    """Stand in for `wandb.init`; return all that it gave."""
+    given: list[FakeWriter] = []
+
+    def init(**options):
+        given.append(FakeWriter(**options))
+        return given[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", init)
+        yield given
+
+
 class FakeFile:
     def __init__(self, path: Path, name: str) -> None:
         self._path, self.name, self.size = path, name, path.stat().st_size
