@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,17 +10,20 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
+from sweepd.cli import winner
 from sweepd.cli.winner import export as command
 from sweepd.cli.winner import print_export
 from sweepd.errors import ExportError, InvalidInput
-from sweepd.results import export, onnx_file
+from sweepd.results import export, onnx_file, smaller
 from sweepd.results.export import MIN_AGREEMENT, OPSET, OPSETS, PRECISIONS
 from sweepd.results.proof import Answers, agreement
 from sweepd.results.smaller import set_apart, write_smaller
 from sweepd_trainer.data import load
 
+export_module = sys.modules["sweepd.results.export"]
 KINDS = [np.array([0, 1]), np.array([1, 1])]
 
 
@@ -175,8 +179,6 @@ def test_weights_that_float16_does_not_hold_are_refused(tmp_path):
 
 
 def test_a_refused_precision_leaves_the_others(fake, trained_run, tmp_path, monkeypatch):
-    from sweepd.results import smaller
-
     def fail(source, rebuilt):
         raise RuntimeError("no such operator\nmore")
 
@@ -295,3 +297,34 @@ def test_the_converters_say_nothing_and_leave_the_logging_as_it_was(tmp_path, ca
 
     assert not caplog.records
     assert (root.handlers, root.filters) == (handlers, filters)
+
+
+def test_classes_may_lie_along_the_second_axis(tmp_path):
+    model = nn.Conv2d(1, 3, 1)
+    inputs = torch.rand(6, 1, 4, 5)
+    with torch.inference_mode():
+        labels = model(inputs).argmax(1)
+
+    proof = onnx_file.write(
+        _rebuilt(model, inputs, labels=labels), tmp_path / "m.onnx", metadata={}
+    )
+
+    assert proof.answers.given.shape == (6, 4, 5)
+    assert proof.accuracy == 1.0
+
+
+def test_the_command_ends_as_failed_if_a_precision_is_refused(
+    fake, trained_run, tmp_path, monkeypatch
+):
+    api = fake.api([trained_run])
+    monkeypatch.setattr(winner, "sign_in", lambda *_: ("me/digits/r1", "run"))
+    monkeypatch.setattr(export_module, "open_api", lambda: api)
+    monkeypatch.setitem(smaller.SMALLER, "int8", lambda *_: onnx.ModelProto())
+    arguments = ["r1", "--out", str(tmp_path / "m.onnx"), "--precision", "int8", "--no-upload"]
+
+    done = CliRunner().invoke(command, [*arguments, "--json"])
+
+    assert isinstance(done.exception, ExportError)
+    assert str(done.exception).startswith("m.int8.onnx was not written: the exported file is not")
+    assert json.loads(done.stdout)["refused"].keys() == {"int8"}
+    assert _names(tmp_path) == ["m.onnx"]
