@@ -148,7 +148,7 @@ print(json.dumps({
 
 
 def test_every_kind_of_media_arrives_whole(real_client):
-    found = real_client.python(FIGURES + textwrap.dedent(MEDIA))
+    found = real_client.python(FIGURES + textwrap.dedent(MEDIA), timeout_s=110)
 
     assert found["state"] == "finished"
     assert (found["lost"], found["unsent"], found["wrong"]) == ([], [], [])
