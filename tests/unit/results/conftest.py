@@ -1,6 +1,8 @@
 """A stand-in for `wandb.Api()`: the parts of a server that the results module reads."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,9 +36,9 @@ class FakeWriter:
         return SimpleNamespace(wait=lambda: SimpleNamespace(name=f"{artifact.name}:v0"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def writers():
-    """Stand in for `wandb.init`; return all that it gave."""
+@contextmanager
+def in_place_of_init() -> Iterator[list[FakeWriter]]:
+    """Stand in for `wandb.init` meanwhile; yield all that it gave."""
     given: list[FakeWriter] = []
 
     def init(**options):
@@ -46,6 +48,19 @@ def writers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wandb, "init", init)
         yield given
+
+
+@pytest.fixture(autouse=True)
+def writers():
+    """Stand in for `wandb.init` in every test here; return all that it gave."""
+    with in_place_of_init() as given:
+        yield given
+
+
+@pytest.fixture(scope="session")
+def writing():
+    """Return the same for what is made once for all tests."""
+    return in_place_of_init
 
 
 class FakeFile:
@@ -155,14 +170,15 @@ def trained_run(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory):
+def exported(tmp_path_factory, writing):
     """Return the report of one good export, the run and the file; tests only look at them."""
     folder = tmp_path_factory.mktemp("exported")
     run = make_trained_run(folder / "files")
     metric = {"name": "val_accuracy", "goal": "maximize"}
     api = FakeApi([FakeRun("worse", [0.1]), run], metric=metric)
     out = folder / "out" / "best.onnx"
-    report = export(select("me/digits/s1", api=api), out=out, api=api)
+    with writing():
+        report = export(select("me/digits/s1", api=api), out=out, api=api)
     return SimpleNamespace(report=report, run=run, out=out)
 
 
@@ -173,15 +189,16 @@ def fake():
 
 
 @pytest.fixture(scope="session")
-def exported_in_three(tmp_path_factory):
+def exported_in_three(tmp_path_factory, writing):
     """Return the report of an export in three precisions, and the run; tests only look at them."""
     folder = tmp_path_factory.mktemp("three")
     run = make_trained_run(folder / "files")
-    report = export(
-        "me/digits/r1",
-        out=folder / "out" / "m.onnx",
-        precisions=PRECISIONS,
-        min_agreement=0.9,  # of a model that was never trained: its answers are close calls
-        api=FakeApi([run]),
-    )
+    with writing():
+        report = export(
+            "me/digits/r1",
+            out=folder / "out" / "m.onnx",
+            precisions=PRECISIONS,
+            min_agreement=0.9,  # of a model that was never trained: its answers are close calls
+            api=FakeApi([run]),
+        )
     return SimpleNamespace(report=report, run=run)
