@@ -4,14 +4,14 @@ G (a, b)    a gradient, or its momentum, as a matrix: convolutions have one row 
 X (a, b)    the nearest matrix whose singular values are all about one
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-__all__ = ["Muon", "is_inner_matrix", "orthogonalise"]
+__all__ = ["Muon", "orthogonalise"]
 
 #: Of the quintic iteration: X <- a X + b (X Xᵀ) X + c (X Xᵀ)² X.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -41,11 +41,6 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return x.mT if is_tall else x
 
 
-def is_inner_matrix(name: str, weight: Tensor, heads: Iterable[str]) -> bool:
-    """Return whether Muon is for this weight: at least two axes, no embedding and no head."""
-    return weight.ndim >= 2 and name not in heads
-
-
 class Muon(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not typed here
     """Muon for inner matrices, AdamW for all else, at one learning rate and decoupled decay.
 
@@ -71,8 +66,8 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not typed h
     ) -> None:
         outer = _outer_weights(model)
         named = [(n, w) for n, w in model.named_parameters() if w.requires_grad]
-        inner = [w for n, w in named if is_inner_matrix(n, w, outer)]
-        others = [w for n, w in named if not is_inner_matrix(n, w, outer)]
+        inner = [w for n, w in named if w.ndim >= 2 and n not in outer]
+        others = [w for n, w in named if w.ndim < 2 or n in outer]
         groups: list[dict[str, Any]] = [
             {"params": inner, "is_inner": True},
             {"params": others, "is_inner": False},
