@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
 __all__ = ["CLIENT", "LiveService", "RealClient", "certified", "started"]
@@ -103,31 +104,56 @@ class RealClient:
         }
 
     def run(
-        self, *command: str, is_good: bool = True, timeout_s: float = 60, **environment: str
+        self, *command: str, is_good: bool = True, timeout_s: float = 100, **environment: str
     ) -> str:
-        """Run a command to its end; return what it printed, both streams together."""
-        done = subprocess.run(
+        """Run a command to its end; return what it printed, both streams together.
+
+        One that hangs fails, with the stacks of its threads and those of its wandb-core.
+        """
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env={**self.environment, **environment},
+            env={**self.environment, **environment, "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout_s,
-            check=False,
         )
-        assert (done.returncode == 0) == is_good, f"exit {done.returncode}\n{done.stdout}"
-        return done.stdout
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"not ended after {timeout_s:g} s\n{_stacks(process)}")
+        assert (process.returncode == 0) == is_good, f"exit {process.returncode}\n{output}"
+        return output
 
-    def python(self, program: str, *, timeout_s: float = 60, **environment: str) -> Any:
+    def python(self, program: str, *, timeout_s: float = 100, **environment: str) -> Any:
         """Run a program; return what it printed last, read as JSON."""
         output = self.run(str(CLIENT), "-c", program, timeout_s=timeout_s, **environment)
         return json.loads(output.strip().splitlines()[-1])
 
     def wandb(
-        self, *arguments: str, is_good: bool = True, timeout_s: float = 60, **environment: str
+        self, *arguments: str, is_good: bool = True, timeout_s: float = 100, **environment: str
     ) -> str:
         """Run the `wandb` command."""
         command = (str(CLIENT), "-m", "wandb", *arguments)
         environment = {"WANDB_SILENT": "false", **environment}
         return self.run(*command, is_good=is_good, timeout_s=timeout_s, **environment)
+
+
+def _stacks(process: "subprocess.Popen[str]") -> str:
+    """End a program that hangs; return what it printed and where it and its children stood."""
+    children = [
+        int(pid)
+        for thread in Path(f"/proc/{process.pid}/task").iterdir()
+        for pid in (thread / "children").read_text().split()
+    ]
+    for pid in children:
+        os.kill(pid, signal.SIGQUIT)  # the Go runtime says where each goroutine stands
+    process.send_signal(signal.SIGABRT)  # and Python's fault handler where each thread does
+    try:
+        return process.communicate(timeout=10)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return process.communicate()[0]
