@@ -17,6 +17,7 @@ from sweepd_agent import call, finish
 from sweepd_agent.framing import receive, send
 from sweepd_agent.preload import ImportNotes
 from sweepd_agent.readiness import reseed, set_threads
+from sweepd_agent.scratch import Scratch
 
 __all__ = ["Assignment", "run_trial", "wait_for_assignment"]
 
@@ -29,16 +30,21 @@ class Assignment:
     link: socket.socket
 
 
-def wait_for_assignment(link: socket.socket, *, threads: int, is_spare: bool) -> Assignment:
+def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) -> Assignment:
     """Return this process's trial when it comes; by then the process is ready to run it.
 
-    A spare has time: it starts wandb-core meanwhile, so that `wandb.init` finds one running. It is
-    this process's own and ends with it: a shared one would keep the run of a killed trial alive.
+    It starts wandb-core meanwhile, so that `wandb.init` finds one running. That is this process's
+    own and ends with it: a shared one would keep the run of a killed trial alive.
+
+    Args:
+        link: the socket to the warm parent.
+        threads: what numerical libraries may use.
+        scratch: where wandb-core may leave things.
     """
     os.setsid()
     set_threads(threads)
     reseed()
-    core = _start_core() if is_spare else None
+    core = _start_core(scratch) if "wandb" in sys.modules else None
     received = receive(link)
     if received is None:
         os._exit(0)
@@ -103,8 +109,11 @@ def _run_function(job: Mapping[str, Any]) -> None:
     call.call_function(job["program"], lambda: job["config"])
 
 
-def _start_core() -> "tuple[subprocess.Popen[bytes], str] | None":
+def _start_core(scratch: Scratch) -> "tuple[subprocess.Popen[bytes], str] | None":
     """Start a wandb-core for this process alone; None if this wandb has another way of doing it."""
+    folder = scratch.make(os.getpid())
+    if folder is not None:
+        os.environ["TMPDIR"] = str(folder)  # wandb-core's: the program has an environment to come
     try:
         from wandb.errors import Error
         from wandb.sdk.lib.service import service_process

@@ -25,6 +25,7 @@ from sweepd_agent import processes
 from sweepd_agent.framing import receive, send
 from sweepd_agent.readiness import import_ahead, unsafe_to_fork
 from sweepd_agent.run_trial import Assignment, run_trial, wait_for_assignment
+from sweepd_agent.scratch import Scratch
 
 __all__ = ["main"]
 
@@ -66,6 +67,7 @@ class WarmParent:
         self._has_spare = False
         self._handshake_s = 20.0
         self._threads = 1
+        self._scratch = Scratch()
         self._poll = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
@@ -88,7 +90,7 @@ class WarmParent:
                 if isinstance(become, Assignment | _Grow):
                     return become
                 if become is False:
-                    self._end_children()
+                    self._end()
                     return None
             become = self._on_time()
             if become is not None:
@@ -141,7 +143,7 @@ class WarmParent:
             return None
         child, self._spare = self._spare, None
         if child is None or not self._assign(child, job, log):
-            child, become = self._fork_child(is_spare=False)
+            child, become = self._fork_child()
             if child is None:
                 return become
             self._assign(child, job, log)
@@ -224,6 +226,7 @@ class WarmParent:
 
     def _note_ended(self, child: _Child, status: int) -> Assignment | None:
         processes.kill_group(child.pid, signal.SIGKILL)
+        self._scratch.drop(child.pid)
         if child.link is not None:
             child.link.settimeout(_LAST_WORDS_S)  # another process may hold its other end
         while child.link is not None:
@@ -263,17 +266,18 @@ class WarmParent:
     # Forking
 
     def _fork_spare(self) -> Assignment | None:
-        self._spare, become = self._fork_child(is_spare=True)
+        self._spare, become = self._fork_child()
         return become
 
-    def _fork_child(self, *, is_spare: bool) -> tuple[_Child | None, Assignment | None]:
+    def _fork_child(self) -> tuple[_Child | None, Assignment | None]:
         """Fork a child that waits for a trial: (child, None) here, (None, its trial) in itself."""
         ours, theirs = socket.socketpair()
         pid = processes.fork()
         if pid == 0:
             ours.close()
             self._close_everything()
-            return None, wait_for_assignment(theirs, threads=self._threads, is_spare=is_spare)
+            become = wait_for_assignment(theirs, threads=self._threads, scratch=self._scratch)
+            return None, become
         theirs.close()
         return self._add(_Child(pid, ours)), None
 
@@ -316,6 +320,10 @@ class WarmParent:
         with contextlib.suppress(OSError):  # the end of the socket is seen on reading
             send(self._link, message)
 
+    def _end(self) -> None:
+        self._end_children()
+        self._scratch.close()
+
     def _end_children(self) -> None:
         """Kill every trial and what it started; copies of this process do so for their own."""
         for child in self._children.values():
@@ -330,7 +338,7 @@ class WarmParent:
                 return
 
     def _end_at_once(self, number: int, frame: FrameType | None) -> NoReturn:
-        self._end_children()
+        self._end()
         os._exit(128 + number)
 
 
