@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Run trials of a sweep, one process each, on every GPU of this machine.",
     )
     add = parser.add_argument
-    add("sweep", help="its id, ENTITY/PROJECT/ID, or the address of its page")
+    add(
+        "sweep", nargs="?", default="", help="its id, ENTITY/PROJECT/ID, or the address of its page"
+    )
     add("--entity", help="where the sweep is, if its name does not say")
     add("--project", help="where the sweep is, if its name does not say")
     add("--base-url", help="the server; `cloud` is W&B's (default: WANDB_BASE_URL, settings)")
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end a trial that runs for longer (default: never)",
     )
+    add("--offline", metavar="BUNDLE", help="run the trials of a bundle, with no server at all")
     add("--json", action="store_true", help="print each event as a JSON object")
     return parser
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sweepd.errors import InvalidInput, NotFound, ProtocolError, Reason
@@ -10,7 +11,7 @@ from sweepd.states import SweepState, is_terminal
 from sweepd_agent.client import Client
 from sweepd_agent.options import SweepPath
 
-__all__ = ["OURS", "AgentApi", "Command", "Outcome", "Sweep"]
+__all__ = ["OURS", "AgentApi", "Command", "Outcome", "Sweep", "read_command", "read_sweep"]
 
 #: The server feature that tells our service from W&B's.
 OURS = "SWEEPD_V1"
@@ -74,13 +75,17 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Command:
-    """One command of the server; `args` are nested values, `lease` is (attempt, token) or None."""
+    """One command of the server; `args` are nested values, `lease` is (attempt, token) or None.
+
+    With `offline`, a folder, the trial's run is written there and sent nowhere.
+    """
 
     type: str
     run: str = ""
     program: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     lease: tuple[int, str] | None = None
+    offline: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,19 @@ class AgentApi:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Return the seconds that the server asked to wait in its last refusal, if it did."""
+        return self.client.retry_after_s
+
+    def hurry(self, timeout_s: float) -> None:
+        """Wait for no answer longer than that from now on."""
+        self.client.timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
 
     def is_ours(self) -> bool:
         """Return whether the server is sweepd, which can do more than W&B's."""
@@ -122,7 +140,7 @@ class AgentApi:
             found = self.client.execute(_FIND_SWEEP, {"name": path.name}).get("sweepdSweep")
             if found:
                 home = found["project"]
-                return _sweep(home["entity"]["name"], home["name"], found)
+                return read_sweep(home["entity"]["name"], home["name"], found)
         if not entity:
             viewer = self.client.execute(_VIEWER, {}).get("viewer") or {}
             entity = viewer.get("entity")
@@ -135,7 +153,7 @@ class AgentApi:
         found = home.get("sweep")
         if not found:
             raise NotFound(f"there is no sweep {entity}/{project}/{path.name} on {self.client.url}")
-        return _sweep(str(entity), project, found)
+        return read_sweep(str(entity), project, found)
 
     def has_ended(self, sweep: Sweep) -> bool:
         """Return whether a sweep is over, so that it takes no more agents."""
@@ -171,14 +189,21 @@ class AgentApi:
         answer = self.client.execute(_HEARTBEAT, variables)["agentHeartbeat"]
         try:
             rows = json.loads(answer["commands"] or "[]")
-            return [_command(row) for row in rows]
+            return [read_command(row) for row in rows]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ProtocolError(f"the server's commands cannot be read: {error}") from error
 
     def report(
-        self, sweep: Sweep, command: Command, outcome: Outcome, *, host: str, device: str
+        self,
+        sweep: Sweep,
+        command: Command,
+        outcome: Outcome,
+        *,
+        host: str,
+        device: str,
+        seconds: float | None = None,
     ) -> None:
-        """Tell our service how an attempt ended."""
+        """Tell our service how an attempt ended; how long it took where nobody watched it."""
         assert command.lease is not None
         attempt, token = command.lease
         values = {
@@ -193,6 +218,7 @@ class AgentApi:
             "message": outcome.message,
             "host": host,
             "device": device,
+            **({} if seconds is None else {"seconds": seconds}),
         }
         self.client.execute(_REPORT, {"input": values})
 
@@ -201,7 +227,8 @@ class AgentApi:
         self.client.execute(_LEAVE, {"id": agent})
 
 
-def _sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
+def read_sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
+    """Return a sweep as the server describes it: its name, and its definition as YAML."""
     import yaml  # 40 ms, and not before it is needed
 
     config = yaml.safe_load(found.get("config") or "") or {}
@@ -217,7 +244,8 @@ def _sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
     )
 
 
-def _command(row: Mapping[str, Any]) -> Command:
+def read_command(row: Mapping[str, Any]) -> Command:
+    """Return one command as a heartbeat's answer holds it."""
     ours = row.get("sweepd")
     return Command(
         type=str(row["type"]),

@@ -16,7 +16,7 @@ _CLOUD_APP, _CLOUD_API = "https://wandb.ai", "https://api.wandb.ai"
 class Options:
     """What an agent is asked to do; None means: as the environment says, or the usual."""
 
-    sweep: str  # id, entity/project/id, or the address of its page
+    sweep: str = ""  # id, entity/project/id, or the address of its page; none with `offline`
     entity: str | None = None
     project: str | None = None
     base_url: str | None = None  # the server; "cloud" is W&B's
@@ -30,6 +30,7 @@ class Options:
     term_timeout_s: float = 30.0  # from SIGTERM to SIGKILL when the agent itself is ended
     kill_delay_s: float = 30.0  # from SIGTERM to SIGKILL when the server stops a trial
     trial_timeout_s: float | None = None  # a trial that runs for longer is ended
+    offline: str | None = None  # the folder of a bundle, whose trials are run without a server
     handshake_s: float = 20.0  # a forked trial that has not reported by then is started anew
 
 
@@ -90,8 +91,9 @@ def to_arguments(options: Options) -> list[str]:
         "--folder": options.folder,
         "--term-timeout": options.term_timeout_s,
         "--trial-timeout": options.trial_timeout_s,
+        "--offline": options.offline,
     }
     return [
-        options.sweep,
+        *([options.sweep] if options.sweep else []),
         *(f"{flag}={value}" for flag, value in flags.items() if value is not None),
     ]

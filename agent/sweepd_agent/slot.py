@@ -19,7 +19,7 @@ from sweepd.errors import (
     ServerUnreachable,
     SweepdError,
 )
-from sweepd_agent.api import AgentApi, Command, Outcome
+from sweepd_agent.api import Command, Outcome
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
 from sweepd_agent.events import EventKind
@@ -28,6 +28,7 @@ from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
 from sweepd_agent.outcome import judge
 from sweepd_agent.processes import kill_run
+from sweepd_agent.source import Source
 from sweepd_agent.telling import is_failure, trial_ended, trial_started
 from sweepd_agent.trial import prepare
 
@@ -78,9 +79,7 @@ class _Clock:
 class SlotWorker(threading.Thread):
     """Runs one trial after another until the agent leaves."""
 
-    def __init__(
-        self, slot: Slot, crew: Crew, api: AgentApi, *, on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, slot: Slot, crew: Crew, api: Source, *, on_end: Callable[[], None]) -> None:
         super().__init__(name=f"slot-{slot.number}", daemon=True)
         self._slot = slot
         self._crew = crew
@@ -91,7 +90,9 @@ class SlotWorker(threading.Thread):
         self._backlog: deque[Command] = deque()
         self._refusal = ""
         self._events: queue.SimpleQueue[Started | Ended | None] = queue.SimpleQueue()
-        self._idle_s, self._busy_s = _OURS_S if crew.place.is_ours else _OTHERS_S
+        self._idle_s, self._busy_s = (
+            _OURS_S if crew.place.is_ours or crew.place.is_offline else _OTHERS_S
+        )
         self.error: BaseException | None = None
 
     def wake(self) -> None:
@@ -112,7 +113,7 @@ class SlotWorker(threading.Thread):
             self.error = error
             self._crew.leave(exit_code=1)
         finally:
-            self._api.client.close()
+            self._api.close()
             self._crew.run_on_main(self._on_end)
 
     # Asking for work
@@ -170,10 +171,10 @@ class SlotWorker(threading.Thread):
                     tries_left -= 1
                     if not tries_left:
                         return None
-                    self._api.client.timeout_s = _LAST_TIMEOUT_S
+                    self._api.hurry(_LAST_TIMEOUT_S)
                     self._pause(_BACKOFF_S[0])
                 else:
-                    self._clock.put_off(self._api.client.retry_after_s)
+                    self._clock.put_off(self._api.retry_after_s)
                     self._pause(self._clock.next - time.monotonic())
             else:
                 self._crew.note_server(self._slot.number, None)
@@ -298,7 +299,7 @@ class SlotWorker(threading.Thread):
             self._clock.set(self._busy_s)
         except ServerUnreachable as error:
             problem = str(error)
-            self._clock.put_off(self._api.client.retry_after_s)
+            self._clock.put_off(self._api.retry_after_s)
         except NotFound as error:
             self._clock.set(_BACKOFF_S[1])
             self._crew.leave(f"the sweep is gone: {error}; what runs may finish", exit_code=1)

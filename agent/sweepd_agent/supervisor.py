@@ -13,15 +13,18 @@ from typing import Any, TypeVar
 
 from sweepd.errors import InvalidInput, ServerUnreachable
 from sweepd_agent.api import AgentApi, Sweep
+from sweepd_agent.bundle import Bundle
 from sweepd_agent.client import Client
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot, make_slots
 from sweepd_agent.events import EventKind, Report
 from sweepd_agent.nursery import Nursery
+from sweepd_agent.offline import BundleSource
 from sweepd_agent.options import Options, SweepPath, parse_sweep
 from sweepd_agent.preload import list_imports
 from sweepd_agent.server import Server, resolve_server
 from sweepd_agent.slot import SlotWorker
+from sweepd_agent.source import Source
 from sweepd_agent.trial import Workplace, program_file
 
 __all__ = ["run_agent"]
@@ -44,6 +47,8 @@ def run_agent(options: Options, *, report: Report) -> int:
     if options.count is not None and options.count < 1:
         raise InvalidInput(f"--count must be at least 1, not {options.count}")
     folder = Path(options.folder or ".").absolute()
+    if options.offline is not None:
+        return _run_offline(options, Bundle.read(Path(options.offline)), folder, report=report)
     path = parse_sweep(options.sweep)
     server = resolve_server(
         options.base_url or path.base_url, options.api_key, environ=os.environ, folder=folder
@@ -53,14 +58,44 @@ def run_agent(options: Options, *, report: Report) -> int:
     )
     is_ours, sweep = _look_up(options, path, server)
     place = Workplace(server, sweep, folder, is_ours=is_ours, environ=dict(os.environ))
-    return _Agent(options, place, slots, report=report).run()
+
+    def connect() -> Source:
+        return AgentApi(Client(server.url, server.api_key))
+
+    return _Agent(options, place, slots, connect=connect, report=report).run()
+
+
+def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Report) -> int:
+    """Run the trials of a bundle that are still to be run; its folder takes what they write."""
+    if options.sweep:
+        raise InvalidInput(f"--offline runs its bundle's sweep; leave {options.sweep} out")
+    slots = make_slots(
+        options.gpus, per_gpu=options.per_gpu, slots=options.slots, environ=os.environ
+    )
+    place = Workplace(
+        Server(bundle.server, ""),
+        bundle.sweep,
+        folder,
+        is_ours=False,
+        environ={**os.environ, "WANDB_DIR": str(bundle.folder)},
+        is_offline=True,
+    )
+    with bundle.lock():
+        source = BundleSource(bundle)
+        return _Agent(options, place, slots, connect=lambda: source, report=report).run()
 
 
 class _Agent:
     """One run of the agent, in the thread that called it."""
 
     def __init__(
-        self, options: Options, place: Workplace, slots: tuple[Slot, ...], *, report: Report
+        self,
+        options: Options,
+        place: Workplace,
+        slots: tuple[Slot, ...],
+        *,
+        connect: Callable[[], Source],
+        report: Report,
     ) -> None:
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._slots = slots[: options.count]  # no more slots than trials
@@ -75,7 +110,10 @@ class _Agent:
             nursery=_make_nursery(options, place, self._slots, notice=self._notice),
             run_on_main=self._tasks.put,
         )
-        self._workers = [self._make_worker(slot, place.server) for slot in self._slots]
+        self._workers = [
+            SlotWorker(slot, self._crew, connect(), on_end=self._on_worker_end)
+            for slot in self._slots
+        ]
 
     def run(self) -> int:
         """Work to the end and return the exit code."""
@@ -99,10 +137,6 @@ class _Agent:
                 raise worker.error
         crew.say(EventKind.AGENT_ENDED, self._closing_words(), {"exit_code": crew.exit_code})
         return crew.exit_code
-
-    def _make_worker(self, slot: Slot, server: Server) -> SlotWorker:
-        api = AgentApi(Client(server.url, server.api_key))
-        return SlotWorker(slot, self._crew, api, on_end=self._on_worker_end)
 
     def _do_next_task(self) -> None:
         """Do what a worker or a signal asks of this thread."""
@@ -153,10 +187,15 @@ class _Agent:
     def _opening_words(self) -> str:
         place = self._crew.place
         what = "sweepd" if place.is_ours else "a W&B server"
+        what = (
+            f"a bundle of {place.server.url}"
+            if place.is_offline
+            else f"{what} at {place.server.url}"
+        )
         devices = ", ".join(dict.fromkeys(slot.device for slot in self._slots))
         count = f"{len(self._slots)} slot{'s' if len(self._slots) > 1 else ''}"
         sweep = f"{place.sweep.entity}/{place.sweep.project}/{place.sweep.name}"
-        return f"using {what} at {place.server.url}: sweep {sweep}, {count} on {devices}"
+        return f"using {what}: sweep {sweep}, {count} on {devices}"
 
     def _closing_words(self) -> str:
         return "the agent leaves" if self._crew.exit_code == 0 else "the agent gives up"

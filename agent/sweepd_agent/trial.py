@@ -16,7 +16,7 @@ from sweepd_agent.api import Command, Sweep
 from sweepd_agent.devices import Slot
 from sweepd_agent.server import Server
 
-__all__ = ["Workplace", "is_function", "prepare", "program_file"]
+__all__ = ["Workplace", "is_function", "lease_headers", "prepare", "program_file"]
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LEASE_HEADER = "X-Sweepd-Lease"
@@ -32,6 +32,7 @@ class Workplace:
     folder: Path
     is_ours: bool
     environ: Mapping[str, str]
+    is_offline: bool = False  # its trials come from a bundle
 
     @property
     def wandb_folder(self) -> Path:
@@ -140,13 +141,16 @@ def _environment(
     environment.setdefault("WANDB_DIR", str(place.folder))
     environment.update(
         WANDB_BASE_URL=place.server.url,
-        WANDB_API_KEY=place.server.api_key,
         WANDB_ENTITY=place.sweep.entity,
         WANDB_PROJECT=place.sweep.project,
         WANDB_SWEEP_ID=place.sweep.name,
         WANDB_RUN_ID=command.run,
         WANDB_SWEEP_PARAM_PATH=str(config_file.resolve()),
     )
+    if command.offline is None:
+        environment["WANDB_API_KEY"] = place.server.api_key
+    else:
+        environment.update(WANDB_MODE="offline", WANDB_DIR=str(command.offline))
     path = environment.get("PATH", os.defpath)
     if shutil.which("python", path=path) is None:  # `${interpreter}` is python, as W&B has it
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
@@ -163,14 +167,20 @@ def _environment(
     return environment
 
 
+def lease_headers(command: Command) -> dict[str, str]:
+    """Return the headers that requests of a trial's run carry: none without a lease."""
+    if command.lease is None:
+        return {}
+    attempt, token = command.lease
+    return {_LEASE_HEADER: f"{command.run};{attempt};{token}"}
+
+
 def _add_lease(environment: dict[str, str], command: Command) -> None:
     """Give every request of the run its lease, beside the headers that the user asked for."""
-    if command.lease is None:
-        return
-    attempt, token = command.lease
+    own = lease_headers(command)
     try:
         headers = json.loads(environment.get("WANDB_X_EXTRA_HTTP_HEADERS") or "{}")
     except ValueError:
         return  # wandb.init will say what is wrong with it
-    headers[_LEASE_HEADER] = f"{command.run};{attempt};{token}"
-    environment["WANDB_X_EXTRA_HTTP_HEADERS"] = json.dumps(headers)
+    if own:
+        environment["WANDB_X_EXTRA_HTTP_HEADERS"] = json.dumps({**headers, **own})

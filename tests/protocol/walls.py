@@ -44,6 +44,14 @@ CASES = {
         'sweepdSweeps(entityName: "$entity") { edges { node { name } } }',
         'sweepdSweeps(entityName: "$entity", projectName: "$project") { totalCount }',
     ],
+    "Query.sweepdBundle": ['sweepdBundle(id: "$bundle_id") { until trials { runName } }'],
+    "Mutation.sweepdFillBundle": [
+        f'sweepdFillBundle(input: {{id: "$sweep_id", key: "{"b" * 16}", n: 1, seconds: 60}})'
+        " { commands }"
+    ],
+    "Mutation.sweepdGiveBackBundle": [
+        'sweepdGiveBackBundle(input: {id: "$bundle_id"}) { bundle { out } }'
+    ],
     "Mutation.upsertBucket": [
         'upsertBucket(input: {id: "$run_id", notes: "mine"}) { bucket { id config } }',
         'upsertBucket(input: {name: "$run", modelName: "$project", entityName: "$entity",'
@@ -379,6 +387,11 @@ class World:
         agent = write(join)["createAgent"]["agent"]["id"]
         beat = f'agentHeartbeat(input: {{id: "{agent}", runState: "{{}}"}}) {{ commands }}'
         (command,) = json.loads(write(beat)["agentHeartbeat"]["commands"])
+        fill = (
+            f'sweepdFillBundle(input: {{id: "{sweep["id"]}", key: "{"a" * 16}", n: 2,'
+            " seconds: 3600}) { bundle { id } }"
+        )
+        bundle = write(fill)["sweepdFillBundle"]["bundle"]["id"]
         named = f'run(name: "{command["run_id"]}") {{ id }}'
         found = self.ann.data(f'{{ project(name: "toy", entityName: "red") {{ {named} }} }}')
         return {
@@ -387,6 +400,7 @@ class World:
             "sweep_id": sweep["id"],
             "scheduled_id": held["id"],
             "agent_id": agent,
+            "bundle_id": bundle,
             "trial": command["run_id"],
             "token": command["sweepd"]["token"],
         }

@@ -21,6 +21,7 @@ _COMMANDS: Mapping[str, str] = {
     "lint": "define:lint",
     "preview": "define:preview",
     "agent": "agent:agent",
+    "bundle": "bundle:bundle",
     "launch": "launch:launch",
     "ls": "control:ls",
     "status": "control:status",

@@ -1,5 +1,6 @@
 """`sweep agent`: runs trials of a sweep on this machine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ __all__ = ["agent"]
 
 
 @click.command()
-@click.argument("sweep")
+@click.argument("sweep", required=False)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or their numbers: 0,1.")
 @click.option("--per-gpu", type=click.IntRange(1), help="Trials at once on one GPU, or on the CPU.")
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all.")
@@ -33,12 +34,18 @@ __all__ = ["agent"]
     type=Seconds(0.1),
     help="End a trial that runs for longer than so many seconds; it counts as timed out.",
 )
+@click.option(
+    "--offline",
+    metavar="BUNDLE",
+    type=click.Path(exists=True),
+    help="Run the trials of a bundle, with no service at all; in place of SWEEP.",
+)
 @server_choice
 @data_folder
 @as_json
 def agent(
     *,
-    sweep: str,
+    sweep: str | None,
     gpus: str,
     per_gpu: int | None,
     slots: int | None,
@@ -46,6 +53,7 @@ def agent(
     name: str | None,
     term_timeout: float,
     trial_timeout: float | None,
+    offline: str | None,
     server: str | None,
     data: Path,
     as_json: bool,
@@ -59,14 +67,10 @@ def agent(
     from sweepd.cli.server import find_server
     from sweepd_agent import Options, run_agent
 
-    check_mode()
-    target = parse_target(sweep)
-    found = find_server(server or target.base_url, data)
-    click.echo(f"using {found}", err=True)
+    if (sweep is None) == (offline is None):
+        raise click.UsageError("give SWEEP, or --offline BUNDLE")
     options = Options(
-        sweep=path_of(target),
-        base_url=found.url,
-        api_key=found.api_key,
+        offline=offline,
         gpus=gpus,
         per_gpu=per_gpu,
         slots=slots,
@@ -75,6 +79,12 @@ def agent(
         term_timeout_s=term_timeout,
         trial_timeout_s=trial_timeout,
     )
+    if sweep is not None:
+        check_mode()
+        target = parse_target(sweep)
+        found = find_server(server or target.base_url, data)
+        click.echo(f"using {found}", err=True)
+        options = replace(options, sweep=path_of(target), base_url=found.url, api_key=found.api_key)
 
     def show(event: "AgentEvent") -> None:
         if as_json:

@@ -16,7 +16,7 @@ __all__ = ["Api", "parse_target", "path_of"]
 #: What the address of a page holds before an id.
 _PAGES = frozenset({"sweeps", "runs"})
 _STATUS = """
-  sweepdStatus { issued running finished failed queued expected agents metric goal bestValue
+  sweepdStatus { issued running finished failed queued bundled expected agents metric goal bestValue
     bestRunName metrics { name } front { runName }
     stopReason notice createdAt endedAt secondsLeft url
     budget { name used limit } }

@@ -63,6 +63,7 @@ def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
         "finished": status.get("finished"),
         "failed": status.get("failed"),
         "queued": status.get("queued"),
+        "bundled": status.get("bundled"),
         "expected": status.get("expected"),
         "agents": status.get("agents"),
         "hosts_seen": len({a["host"] for a in agents}) if agents is not None else None,
@@ -92,6 +93,8 @@ def in_words(facts: Mapping[str, Any]) -> str:
         parts.append(f"{facts['failed']} failed")
     if facts["queued"]:
         parts.append(f"{facts['queued']} waiting for an agent")
+    if facts["bundled"]:
+        parts.append(f"{facts['bundled']} in bundles")
     if facts["best"] is not None:
         parts.append(f"best {facts['metric'] or 'value'} {format_number(facts['best'])}")
     if facts["front"]:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 from sweepd.dash import byhand, queries
 from sweepd.dash.addressed import sweep_of
 from sweepd.dash.plain import digest, dump
-from sweepd.dash.sweepshape import address, curve_runs, sweep_data
+from sweepd.dash.sweepshape import address, bundle_row, curve_runs, sweep_data
 from sweepd.dash.visit import Visit, json_text
-from sweepd.engine import agents, budgets, fronts, notices, sweeps, warm_start
+from sweepd.engine import agents, budgets, bundles, fronts, notices, sweeps, warm_start
 from sweepd.engine.access import Need
 from sweepd.engine.importance import MOST_WAIT_S
 from sweepd.engine.views import Account, SweepView
@@ -52,6 +52,10 @@ def gather(
     shown["notices"] = [
         {"text": one.text, "tone": "quiet" if one.topic == warm_start.TOPIC else "warn"}
         for one in notices.list_notices(tx, view.id)
+    ]
+    shown["bundles"] = [
+        bundle_row(one)
+        for one in bundles.list_bundles(tx, actor=actor, need=Need.READ, sweep_id=view.id)
     ]
     shown["fields"] = byhand.fields(definition)
     shown["stamp"] = digest(queries.sweep_stamp(tx, sweep_id=view.id))

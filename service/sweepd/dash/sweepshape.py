@@ -9,7 +9,8 @@ from urllib.parse import quote
 from sweepd.dash.axes import metric_axis, parameter_axes
 from sweepd.dash.plain import parse
 from sweepd.dash.queries import TrialRow
-from sweepd.dash.words import Pace, ends_in, run_badge, sweep_badge, sweep_sentence
+from sweepd.dash.words import Badge, Pace, ends_in, run_badge, sweep_badge, sweep_sentence
+from sweepd.engine.bundles import BundleView
 from sweepd.engine.fronts import as_logged
 from sweepd.engine.views import AgentView, SweepView, TrialView
 from sweepd.errors import Reason
@@ -20,6 +21,7 @@ from sweepd.states import SWEEP_MOVES, AgentState, RunState, SweepState, is_term
 
 __all__ = [
     "address",
+    "bundle_row",
     "can_retry",
     "controls",
     "curve_runs",
@@ -321,6 +323,25 @@ def _agent(agent: AgentView, view: SweepView) -> dict[str, Any]:
         "quarantined": agent.quarantined_at,
         "run": run,
         "run_url": address(view.entity, view.project, "runs", run) if run else None,
+    }
+
+
+def bundle_row(bundle: BundleView) -> dict[str, Any]:
+    """Return a bundle as the sweep's page lists it."""
+    if bundle.n_out:
+        badge = Badge("Away", "pending", "quiet")
+    elif bundle.ended_at is None:
+        badge = Badge("Back", "finished", "good")
+    else:
+        badge = Badge("Over", "killed", "quiet", "what it had not run by then went to others")
+    return {
+        "name": bundle.id,
+        "state": asdict(badge),
+        "n": bundle.n_given,
+        "n_out": bundle.n_out,
+        "user": bundle.user_name,
+        "created": bundle.created_at,
+        "until": bundle.until,
     }
 
 

@@ -125,21 +125,23 @@ def sweep_sentence(view: SweepView) -> str:
     again = f", {view.n_queued} waiting to be tried again" if view.n_queued else ""
     running = _count(view.n_running, "running", "running")
     agents = _count(view.n_agents, "agent", "agents")
+    away = f", {view.n_bundled} in bundles" if view.n_bundled else ""
     match view.state:
         case SweepState.PENDING:
             return "Waiting for its first agent."
         case SweepState.RUNNING if view.n_agents == 0 and view.n_running == 0:
-            return f"No agent is connected: {done}{failed}{again}. Start one and it goes on."
+            return f"No agent is connected: {done}{away}{failed}{again}. Start one and it goes on."
         case SweepState.RUNNING:
-            return f"{_sentence(done)}, {running} on {agents}{failed}{again}."
+            return f"{_sentence(done)}, {running} on {agents}{away}{failed}{again}."
         case SweepState.PAUSED:
             left = f"; {view.n_running} still at work" if view.n_running else ""
             return (
-                f"{_sentence(done)}{failed}{again}{left}. Nothing is handed out until you resume."
+                f"{_sentence(done)}{away}{failed}{again}{left}. Nothing is handed out until you"
+                " resume."
             )
         case _:
             left = f"; {view.n_running} still at work" if view.n_running else ""
-            return f"{_sentence(done)}{failed}{left}."
+            return f"{_sentence(done)}{away}{failed}{left}."
 
 
 def _done(view: SweepView) -> str:

@@ -7,9 +7,8 @@ from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from sweepd.engine import access, events, leases, outcomes, projects, slots, trials
 from sweepd.engine.access import Need
-from sweepd.engine.edits import definition_at
-from sweepd.engine.endings import finish_if_done, sweep_row
-from sweepd.engine.handouts import next_lease
+from sweepd.engine.endings import finish_if_done, start_if_pending, sweep_row
+from sweepd.engine.handouts import command_of, next_lease
 from sweepd.engine.services import Limits
 from sweepd.engine.sweepviews import sweep_for
 from sweepd.engine.trials import Ending, Lease
@@ -24,7 +23,6 @@ from sweepd.schedule import (
     silence_means,
     stopped_by,
 )
-from sweepd.spec import Config
 from sweepd.states import AgentState, RunState, SweepState, is_terminal
 from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
@@ -113,13 +111,7 @@ def register(
     }
     tx.conn.execute(t.agent.insert(), values)
     _record(tx, row, agent_id, "agent.registered", actor=actor.name)
-    if row.state == SweepState.PENDING:
-        tx.conn.execute(
-            update(t.sweep)
-            .where(t.sweep.c.id == row.id)
-            .values(state=SweepState.RUNNING, updated_at=tx.now, running_since=tx.now)
-        )
-        _record(tx, row, agent_id, "sweep.started", actor=agent_id)
+    start_if_pending(tx, row, actor=agent_id)
     return _view(tx, t.agent.c.id == agent_id)[0]
 
 
@@ -161,11 +153,11 @@ def heartbeat(
         case TurnKind.AGAIN:
             lease = next(lease for lease in held if lease.run == turn.run)
             trials.resend(tx, lease)
-            return [_command(tx, sweep, lease)]
+            return [command_of(tx, sweep, lease)]
         case TurnKind.NEXT:
             found = next_lease(tx, sweep, agent_id=agent_id, slot_id=agent.slot_id)
             if found is not None:
-                return [_command(tx, sweep, found)]
+                return [command_of(tx, sweep, found)]
             finish_if_done(tx, sweep.id)
             return []
         case TurnKind.WAIT:
@@ -294,21 +286,6 @@ def _held(tx: Tx, lease: Lease) -> Held:
         age_s=tx.now - lease.issued_at,
         n_sent=lease.n_sent,
         is_to_stop=lease.stop_requested is not None,
-    )
-
-
-def _command(tx: Tx, sweep: Any, lease: Lease) -> Command:
-    """Return the command that hands a trial out; `resume` if its run began before."""
-    config: Config = trials.config_of(lease)
-    definition = definition_at(tx, sweep, lease.version)
-    return Command(
-        "run" if lease.run_started_at is None else "resume",
-        run=lease.run,
-        run_name=f"trial-{lease.number}",
-        program=definition.program,
-        config=definition.space.nest(config),
-        attempt=lease.attempt,
-        token=lease.token,
     )
 
 

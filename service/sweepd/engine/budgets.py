@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from sweepd.engine.access import Need
 from sweepd.engine.endings import drain, goes_on, sweep_row
+from sweepd.engine.leases import BUNDLE
 from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.views import Account
 from sweepd.errors import Reason
@@ -55,8 +56,15 @@ def _spent(tx: Tx, sweep: Any) -> list[Spent]:
 
 
 def _lease_s(tx: Tx, sweep_id: int) -> float:
-    """Return the seconds that agents have held trials, those apart that are known to use a CPU."""
-    held = func.coalesce(t.attempt.c.ended_at, tx.now) - t.attempt.c.issued_at
+    """Return the seconds that agents have held trials, those apart that are known to use a CPU.
+
+    What a bundle holds counts once it has come back, for as long as it took there.
+    """
+    held = case(
+        (t.attempt.c.ran_s.is_not(None), t.attempt.c.ran_s),
+        (t.attempt.c.agent_id.like(f"{BUNDLE}%"), 0.0),
+        else_=func.coalesce(t.attempt.c.ended_at, tx.now) - t.attempt.c.issued_at,
+    )
     total = tx.conn.scalar(
         select(func.sum(func.max(held, 0.0)))
         .select_from(t.trial)
@@ -65,6 +73,7 @@ def _lease_s(tx: Tx, sweep_id: int) -> float:
         .where(
             t.trial.c.sweep_id == sweep_id,
             func.coalesce(s.slot.c.device, "").not_like(_ON_A_CPU),
+            func.coalesce(t.attempt.c.device, "") != "cpu",
         )
     )
     return float(total or 0.0)

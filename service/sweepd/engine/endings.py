@@ -23,6 +23,7 @@ __all__ = [
     "finish_if_done",
     "goes_on",
     "is_drained",
+    "start_if_pending",
     "sweep_row",
 ]
 
@@ -63,6 +64,25 @@ def clock_of(sweep: Any, state: SweepState, *, now: float) -> dict[str, Any]:
     is_running = state == SweepState.RUNNING
     ran_s = ran(sweep.ran_s, sweep.running_since, now)
     return {"ran_s": ran_s, "running_since": now if is_running else None}
+
+
+def start_if_pending(tx: Tx, sweep: Any, *, actor: str) -> None:
+    """Set a pending sweep running: somebody is here to take its trials."""
+    if sweep.state != SweepState.PENDING:
+        return
+    tx.conn.execute(
+        update(t.sweep)
+        .where(t.sweep.c.id == sweep.id)
+        .values(state=SweepState.RUNNING, updated_at=tx.now, running_since=tx.now)
+    )
+    events.record(
+        tx,
+        actor=actor,
+        kind="sweep.started",
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        data={"agent": actor},
+    )
 
 
 def end_sweep(tx: Tx, sweep: Any, state: SweepState, *, reason: str, actor: str) -> None:

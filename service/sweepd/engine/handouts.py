@@ -8,18 +8,19 @@ from sqlalchemy import bindparam, delete, select, update
 
 from sweepd.engine import enqueued, leases, promotions, slots, suggest, trials
 from sweepd.engine.computing import instant, is_instant
+from sweepd.engine.edits import definition_at
 from sweepd.engine.endings import is_drained
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.taken import TakenInStore, was_given
 from sweepd.engine.trials import Lease
+from sweepd.engine.views import Command
 from sweepd.schedule import TrialState
 from sweepd.search import filler
 from sweepd.spec import Config, Definition
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["next_lease"]
-
+__all__ = ["command_of", "next_in_bundle", "next_lease"]
 
 _QUEUED = leases.prepared(
     t.trial.c.sweep_id == bindparam("sweep"), t.trial.c.state == TrialState.QUEUED
@@ -86,7 +87,43 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None)
     return trials.issue_again(tx, first, agent_id=agent_id, slot_id=slot_id)
 
 
-def _new(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | None:
+def next_in_bundle(tx: Tx, sweep: Any, *, bundle_id: str, is_patient: bool) -> Lease | None:
+    """Hand out a running sweep's next trial to a bundle; None if there is none now.
+
+    It gets no trial that has begun before: its machine does not reach the state that was saved.
+
+    Args:
+        tx: the transaction.
+        sweep: the sweep's row.
+        bundle_id: the bundle.
+        is_patient: rather none now than a space-filling point.
+    """
+    if sweep.stop_reason is not None:
+        return None
+    for lease in leases.found(tx, _QUEUED, sweep=sweep.id):
+        if lease.run_started_at is None:
+            return trials.issue_again(tx, lease, agent_id=bundle_id)
+    return _new(tx, sweep, agent_id=bundle_id, slot_id=None, is_patient=is_patient)
+
+
+def command_of(tx: Tx, sweep: Any, lease: Lease) -> Command:
+    """Return the command that hands a trial out; `resume` if its run began before."""
+    config: Config = trials.config_of(lease)
+    definition = definition_at(tx, sweep, lease.version)
+    return Command(
+        "run" if lease.run_started_at is None else "resume",
+        run=lease.run,
+        run_name=f"trial-{lease.number}",
+        program=definition.program,
+        config=definition.space.nest(config),
+        attempt=lease.attempt,
+        token=lease.token,
+    )
+
+
+def _new(
+    tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None, is_patient: bool = False
+) -> Lease | None:
     """Hand out a trial that nobody has had; None if there is none."""
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         return None
@@ -96,7 +133,9 @@ def _new(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | N
             tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id, slot_id=slot_id
         )
     definition = definition_of(sweep.definition)
-    picked = _prepared(tx, sweep) or _computed(tx, sweep, definition)
+    picked = _prepared(tx, sweep)
+    if picked is None and not (is_patient and not is_instant(sweep.method)):
+        picked = _computed(tx, sweep, definition)
     if picked is None:
         return None
     _, run_id = trials.add(

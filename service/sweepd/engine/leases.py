@@ -14,6 +14,7 @@ from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
+    "BUNDLE",
     "BY_NUMBER",
     "BY_RULE",
     "BY_TIME",
@@ -30,6 +31,7 @@ __all__ = [
 BY_NUMBER = t.trial.c.number + 0
 BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
 BY_TIME = "timed out"  # the same when the sweep's `timeout` did
+BUNDLE = "bundle-"  # what the id of a bundle begins with, in the place of an agent's
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Lease:
     def may_come_back(self) -> bool:
         """Return whether it is queued only because nothing was heard of this attempt."""
         return self.state == TrialState.QUEUED and not self.was_told
+
+    @property
+    def is_bundled(self) -> bool:
+        """Return whether it was given to a machine that is cut off: it may be silent."""
+        return self.agent_id.startswith(BUNDLE)
 
     @property
     def is_awaited(self) -> bool:

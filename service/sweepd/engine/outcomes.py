@@ -108,7 +108,8 @@ def row_logged(
         notices.withdraw(tx, lease.sweep_id, topic=metric_watch.TOPIC)
     if not definition.own.outcome_constraints:
         _check_target(tx, lease, sweep, definition, curve.best)
-    if lease.stop_requested is None and lease.state == TrialState.LEASED:
+    is_live = lease.state == TrialState.LEASED and not lease.is_bundled
+    if lease.stop_requested is None and is_live:
         return stopping.stop_if_told(tx, lease, curve, definition=definition)
     return lease.stop_requested is not None
 
@@ -169,6 +170,7 @@ def report(
     message: str | None = None,
     host: str | None = None,
     device: str | None = None,
+    ran_s: float | None = None,
     limits: Limits = _DEFAULT,
 ) -> None:
     """Take our agent's word on how an attempt ended; harmless when repeated.
@@ -185,6 +187,7 @@ def report(
         message: the first line of the error, in words.
         host: where it ran.
         device: on which GPU.
+        ran_s: how long its process took, where it was offline; None: for as long as it was held.
         limits: how often a trial is tried.
 
     Raises:
@@ -202,7 +205,7 @@ def report(
         raise NotFound(f"run {entity}/{project}/{name} is not a trial of a sweep")
     if not lease.is_written_by(attempt, token):
         raise LeaseLost(f"run {name}: attempt {attempt} has been followed by {lease.attempt}")
-    trials.note_place(tx, lease, host=host, device=device)
+    trials.note_place(tx, lease, host=host, device=device, ran_s=ran_s)
     old = Reason(lease.reason) if lease.state == TrialState.ENDED and lease.reason else None
     if old is not None and old not in RETRIED | {Reason.ERROR, Reason.NEVER_INIT}:
         return

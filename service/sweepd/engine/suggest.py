@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
-from sweepd.engine import events, notices
+from sweepd.engine import away, events, notices
 from sweepd.engine.computing import Answer, Kept, SuggestJob, is_instant
 from sweepd.engine.observed import Told, latest_news, learn, looks_at_running, trials_told
 from sweepd.engine.prior_runs import observed_of
@@ -151,7 +151,7 @@ def _wanted(tx: Tx, sweep: Any, limits: Limits) -> int:
             t.agent.c.sweep_id == sweep.id, t.agent.c.state == AgentState.RUNNING
         )
     )
-    n = min(max(alive or 0, 1), limits.max_prepared)
+    n = min(max(alive or 0, 1) + away.n_awaited(tx, sweep.id), limits.max_prepared)
     if sweep.run_cap is None:
         return n
     is_initial = (t.suggestion.c.sweep_id == sweep.id) & (t.suggestion.c.origin == "initial")

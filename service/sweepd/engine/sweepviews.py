@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from sweepd.engine import access
+from sweepd.engine import access, away
 from sweepd.engine.access import Need
 from sweepd.engine.views import Account, SweepView, TrialView
 from sweepd.errors import NotFound, Reason
@@ -75,6 +75,9 @@ def sweep_views(
     rows = tx.conn.execute(query).all()
     ids = [row.id for row in rows]
     counts, agents, best = _counts(tx, ids), _agents(tx, ids), _best(tx, ids)
+    for sweep_id, n_bundled in away.n_held(tx, ids).items():
+        counts[sweep_id]["running"] -= n_bundled
+        counts[sweep_id]["bundled"] = n_bundled
     return [
         _view(row, counts.get(row.id, {}), agents.get(row.id), best.get(row.id)) for row in rows
     ]
@@ -138,6 +141,7 @@ def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepV
         n_finished=counts.get("finished", 0),
         n_failed=counts.get("failed", 0),
         n_queued=counts.get("queued", 0),
+        n_bundled=counts.get("bundled", 0),
         n_agents=0 if agents is None else agents.alive,
         metric=definition.metric_name,
         goal=definition.goal,

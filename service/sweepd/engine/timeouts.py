@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import literal_column, select, update
 
 from sweepd.engine import events, trials
-from sweepd.engine.leases import BY_TIME, Lease
+from sweepd.engine.leases import BUNDLE, BY_TIME, Lease
 from sweepd.engine.stream_bodies import CONSOLE
 from sweepd.engine.sweepviews import definition_of
 from sweepd.schedule import TrialState
@@ -44,6 +44,7 @@ def stop_overdue(tx: Tx, *, is_after_gap: bool) -> None:
         t.trial.c.sweep_id.in_(limits),
         t.attempt.c.ended_at.is_(None),
         t.run.c.stop_requested.is_(None),
+        t.attempt.c.agent_id.not_like(f"{BUNDLE}%"),
     )
     said = _said(tx, [lease.run_id for lease in live])
     for lease in live:

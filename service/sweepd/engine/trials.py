@@ -193,9 +193,11 @@ def note_exit(tx: Tx, lease: Lease, exit_code: int) -> None:
     _set_attempt(tx, lease, exit_code=exit_code)
 
 
-def note_place(tx: Tx, lease: Lease, *, host: str | None, device: str | None) -> None:
-    """Note where an attempt ran; None leaves a thing as it is."""
-    values = {"host": host, "device": device}
+def note_place(
+    tx: Tx, lease: Lease, *, host: str | None, device: str | None, ran_s: float | None = None
+) -> None:
+    """Note where an attempt ran, and for how long (s); None leaves a thing as it is."""
+    values = {"host": host, "device": device, "ran_s": ran_s}
     known = {name: value for name, value in values.items() if value is not None}
     if known:
         _set_attempt(tx, lease, **known)

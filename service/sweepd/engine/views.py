@@ -225,6 +225,7 @@ class SweepView:
     heartbeat_at: float | None
     ended_at: float | None
     version: int = 1  # of the definition
+    n_bundled: int = 0  # trials given to machines that are cut off
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import budgets, comebacks, events, outcomes, timeouts, trials
+from sweepd.engine import away, budgets, bundles, comebacks, events, outcomes, timeouts, trials
 from sweepd.engine.beats import Beat, write_beats
 from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
@@ -50,8 +50,9 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     write_beats(tx, beats)
     # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
     is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
-    for lease in trials.leases(tx, _IS_LEASED, is_old):
+    for lease in trials.leases(tx, _IS_LEASED, is_old, away.IS_OUTSIDE):
         _check_lease(tx, lease, limits)
+    bundles.take_back_lapsed(tx, limits=limits)
     timeouts.stop_overdue(tx, is_after_gap=is_after_gap)
     _crash_silent_runs(tx, limits)
     _lose_silent_agents(tx, limits)

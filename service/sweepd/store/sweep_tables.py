@@ -1,10 +1,10 @@
-"""Tables that only sweeps need: earlier definitions, prior runs, places of work, notices."""
+"""Tables that only sweeps need: old definitions, prior runs, places of work, bundles, notices."""
 
 from sqlalchemy import Column, Float, ForeignKey, Integer, Table, Text, UniqueConstraint
 
 from sweepd.store.tables import metadata
 
-__all__ = ["notice", "old_definition", "old_prior_run", "prior_run", "slot"]
+__all__ = ["bundle", "notice", "old_definition", "old_prior_run", "prior_run", "slot"]
 
 old_definition = Table(  # what a sweep's definition was before an edit; trials name its version
     "old_definition",
@@ -71,6 +71,21 @@ slot = Table(  # where a sweep's trials run: one GPU of one host, or one agent o
     Column("canary_at", Float),  # when it may have the next one
     Column("trial_id", Integer),  # the one that is kept for its canary
     UniqueConstraint("sweep_id", "host", "device"),
+)
+
+bundle = Table(  # trials given away in advance, to a machine that is cut off
+    "bundle",
+    metadata,
+    Column("id", Text, primary_key=True),  # in the place of an agent's in `attempt`
+    Column(
+        "sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("user_id", Integer, ForeignKey("user.id", ondelete="SET NULL")),
+    Column("n_asked", Integer, nullable=False),  # trials; of a full one, those that it was given
+    Column("n_given", Integer, nullable=False, server_default="0"),
+    Column("created_at", Float, nullable=False),
+    Column("until", Float, nullable=False),  # others may have what has not come back by then
+    Column("ended_at", Float),  # it has lapsed, or was given back
 )
 
 notice = Table(  # what a person should know now; sweep.notice is all of them

@@ -331,7 +331,7 @@ attempt = Table(  # a lease: one agent's time-limited claim on a trial
     Column("trial_id", Integer, ForeignKey("trial.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("token", Text, nullable=False),
-    Column("agent_id", Text, nullable=False),
+    Column("agent_id", Text, nullable=False),  # or a bundle's
     Column("host", Text),
     Column("device", Text),
     Column("issued_at", Float, nullable=False),
@@ -347,6 +347,7 @@ attempt = Table(  # a lease: one agent's time-limited claim on a trial
     Column("slot_id", Integer),  # where it was given to
     Column("was_told", Integer, nullable=False, server_default="0"),  # its end; else: silence
     Column("is_excused", Integer, nullable=False, server_default="0"),  # no try of the trial's
+    Column("ran_s", Float),  # how long its process took, where nobody watched it
 )
 Index("ix_attempt_slot_id", attempt.c.slot_id)
 Index("ix_attempt_agent_id", attempt.c.agent_id)

@@ -171,6 +171,7 @@ def status(**values):
         "finished": 1,
         "failed": 0,
         "queued": 0,
+        "bundled": 0,
         "expected": 3,
         "agents": 1,
         "metric": "loss",

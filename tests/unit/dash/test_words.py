@@ -74,6 +74,11 @@ SWEEP = SweepView(
             id="retried",
         ),
         pytest.param(
+            {"n_bundled": 20, "n_failed": 0, "n_finished": 14},
+            "14 of 60 trials done, 3 running on 4 agents, 20 in bundles.",
+            id="bundled",
+        ),
+        pytest.param(
             {"n_agents": 0, "n_running": 0},
             "No agent is connected: 14 of 60 trials done, 2 failed. Start one and it goes on.",
             id="no agent",

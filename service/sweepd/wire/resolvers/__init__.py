@@ -8,6 +8,7 @@ from sweepd.wire.resolvers import (
     agents,
     artifact_changes,
     artifacts,
+    bundles,
     chart_presets,
     entities,
     files,
@@ -32,4 +33,5 @@ TABLES: Sequence[Resolvers] = (
     artifact_changes.FIELDS,
     chart_presets.FIELDS,
     own.FIELDS,
+    bundles.FIELDS,
 )

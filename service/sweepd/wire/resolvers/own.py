@@ -130,6 +130,7 @@ async def _report_outcome(root: None, info: Info, input: Mapping[str, Any]) -> M
         message=input.get("message"),
         host=input.get("host"),
         device=input.get("device"),
+        ran_s=input.get("seconds"),
         limits=context.services.limits,
     )
     return {"success": True}
@@ -328,6 +329,7 @@ FIELDS: Resolvers = {
         "running": attribute("n_running"),
         "finished": attribute("n_finished"),
         "failed": attribute("n_failed"),
+        "bundled": attribute("n_bundled"),
         "queued": attribute("n_queued"),
         "agents": attribute("n_agents"),
         "bestValue": attribute("best_value"),

@@ -263,6 +263,16 @@ function agents({ agents: list }) {
       h("td", {}, one.n_runs), h("td", {}, when(one.seen)), h("td", {}, when(one.created))), quarantineRow(one, heads.length)])))));
 }
 
+/** List what was given away in advance, to machines that are cut off; nothing without any. */
+function bundles({ bundles: list }) {
+  $("bundles-card").hidden = list.length === 0;
+  put($("bundles"), h("div", { class: "scroll flush" }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, ["Bundle", "State", "Made by", "Trials", "Still out", "Until", "Made"].map((text) => h("th", { scope: "col" }, text)))),
+    h("tbody", {}, list.map((one) => h("tr", {},
+      h("td", {}, one.name), h("td", {}, stateBadge(one.state)), h("td", {}, one.user ?? h("span", { class: "faint" }, "–")),
+      h("td", {}, one.n), h("td", {}, one.n_out), h("td", {}, when(one.until)), h("td", {}, when(one.created))))))));
+}
+
 put($("agent-kind"), data.commands.map((one, i) => h("button", { type: "button", data: { name: one.name }, "aria-pressed": String(i === 0) }, `${one.name} agent`)));
 const showCommand = (name) => { $("command").textContent = data.commands.find((one) => one.name === name).text; };
 choose($("agent-kind"), "name", showCommand);
@@ -306,6 +316,7 @@ function draw(fresh, first = null) {
   table.set({ runs: data.runs, columns: columns(data), bestId: data.sweep.best?.run });
   $("rule").textContent = isSeveral() ? `each metric by its ${data.sweep.rule} value` : data.sweep.metric ? `ranked by the ${data.sweep.rule} value of ${data.sweep.metric}` : "";
   agents(data);
+  bundles(data);
   definition.set(data.sweep);
 }
 

@@ -1,0 +1,199 @@
+"""A bundle on the disk: trials that a sweep gave away in advance, and what became of them.
+
+Its folder holds `bundle.json`, which is never changed; `journal.jsonl`, a line for each thing that
+happened, on the disk before anything goes on; `runs/RUN/TRY/`, where `wandb` writes a try of a run;
+and the output of the trials.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepd.errors import AlreadyExists, Conflict, InvalidInput, Reason
+from sweepd_agent.api import Command, Outcome, Sweep, read_command
+
+__all__ = ["Bundle", "Ended", "Journal"]
+
+_FORMAT = 1
+_FILE, _JOURNAL, _LOCK = "bundle.json", "journal.jsonl", "lock"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was given away; `commands` are as the server wrote them, `until` is a Unix time."""
+
+    folder: Path
+    id: str
+    server: str
+    sweep: Sweep
+    retries: int
+    until: float
+    commands: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Bundle":
+        """Return the bundle of a folder, or of the `bundle.json` in it.
+
+        Raises:
+            InvalidInput: if there is none, or one of another format.
+        """
+        folder = path.parent if path.name == _FILE else path
+        try:
+            found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            if found["format"] != _FORMAT:
+                raise InvalidInput(
+                    f"{folder} is a bundle of format {found['format']}; this sweepd reads {_FORMAT}"
+                )
+            sweep = Sweep(**{**found["sweep"], "command": _tuple(found["sweep"]["command"])})
+            return cls(
+                folder.absolute(),
+                id=found["id"],
+                server=found["server"],
+                sweep=sweep,
+                retries=found["retries"],
+                until=found["until"],
+                commands=tuple(found["commands"]),
+            )
+        except OSError as error:
+            raise InvalidInput(f"{path} is no bundle: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput(f"{folder / _FILE} cannot be read: {error!r}") from error
+
+    def write(self) -> None:
+        """Make the folder. The leases in it are for the one who merges it: nobody else reads it.
+
+        Raises:
+            AlreadyExists: if there is a bundle.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = {**asdict(self), "format": _FORMAT}
+        del values["folder"]
+        try:
+            fd = os.open(self.folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise AlreadyExists(f"there is a bundle in {self.folder}") from None
+        with open(fd, "w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def trials(self) -> list[Command]:
+        """Return the trials in the order in which they were given away."""
+        return [read_command(row) for row in self.commands]
+
+    def run_folder(self, run: str, number: int) -> Path:
+        """Return where `wandb` writes a try of a run."""
+        return self.folder / "runs" / run / str(number)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep others from working on the bundle.
+
+        Raises:
+            Conflict: if somebody does.
+        """
+        with (self.folder / _LOCK).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"something else works on {self.folder} now") from None
+            yield
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a try of a run ended, where, and how long it took."""
+
+    number: int
+    outcome: Outcome
+    host: str
+    device: str
+    seconds: float
+
+
+class Journal:
+    """What became of a bundle's trials; one process and one thread at a time."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._path = bundle.folder / _JOURNAL
+        self._retries = bundle.retries
+        self._begun: dict[str, int] = {}
+        self._ended: dict[str, list[Ended]] = {}
+        #: What merging has done with a run, in a word.
+        self.merged: dict[str, str] = {}
+        for row in self._read():
+            self._take(row)
+
+    def begin(self, run: str) -> int:
+        """Note that a run is tried, for the first time or again; return the number of the try."""
+        number = self._begun.get(run, 0) + 1
+        self._append({"event": "begun", "run": run, "try": number})
+        return number
+
+    def end(self, run: str, ended: Ended) -> None:
+        """Note how a try ended."""
+        values = {key: value for key, value in asdict(ended).items() if key != "outcome"}
+        self._append({"event": "ended", "run": run, **values, **asdict(ended.outcome)})
+
+    def merge(self, run: str, how: str) -> None:
+        """Note what merging has done with a run."""
+        self._append({"event": "merged", "run": run, "how": how})
+
+    def result(self, run: str) -> Ended | None:
+        """Return how a run ended; None if it is still to be run.
+
+        One that the agent took down with itself runs again; one that crashed does as often as it
+        would have with the service.
+        """
+        tries = self._ended.get(run, [])
+        if not tries or tries[-1].outcome.reason == Reason.PREEMPTED:
+            return None
+        n_crashed = sum(one.outcome.reason == Reason.CRASHED for one in tries)
+        is_final = tries[-1].outcome.reason != Reason.CRASHED or n_crashed > self._retries
+        return tries[-1] if is_final else None
+
+    def _read(self) -> Sequence[Mapping[str, Any]]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        rows = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # written while the power went
+                rows.append(json.loads(line))
+        return rows
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        with self._path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            is_torn = end > 0 and file.read(1) != b"\n"
+            line = json.dumps({**row, "at": time.time()}).encode() + b"\n"
+            file.write(b"\n" + line if is_torn else line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._take(row)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        run = row["run"]
+        if row["event"] == "begun":
+            self._begun[run] = row["try"]
+        elif row["event"] == "merged":
+            self.merged[run] = row["how"]
+        else:
+            reason = Reason(row["reason"])
+            outcome = Outcome(reason, row["exit_code"], row["signal"], row["message"])
+            ended = Ended(row["number"], outcome, row["host"], row["device"], row["seconds"])
+            self._ended.setdefault(run, []).append(ended)
+
+
+def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
