@@ -79,15 +79,15 @@ def test_sweep_on_slurm_ends_complete_and_exact_though_a_node_dies(
     options = ("--on=slurm", "--agents=2", "--gpus=none", "--slots=1", "--set", "cpus=2")
     service.sweep("launch", sweep, *options, cwd=folder)
     wait_for("two agents", lambda: [a["state"] for a in agents()] == ["running"] * 2, seconds=60)
-    wait_for("a finished trial", lambda: service.status(sweep, folder)["finished"], seconds=60)
+    wait_for("a finished trial", lambda: service.status(sweep)["finished"], seconds=60)
     cluster.kill_node("n2")
     wait_for(
         "the sweep's end",
-        lambda: service.status(sweep, folder)["state"] == "FINISHED",
+        lambda: service.status(sweep)["state"] == "FINISHED",
         seconds=200,
     )
 
-    status = service.status(sweep, folder)
+    status = service.status(sweep)
     assert (status["finished"], status["failed"]) == (12, 0)
     said = service.sweep("launch", sweep, "--logs", cwd=folder)
     assert "the agent leaves" in said

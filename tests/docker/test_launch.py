@@ -47,13 +47,13 @@ def test_containers_finish_a_sweep_though_one_is_killed(
     try:
         wait_for(
             "the first finished trial",
-            lambda: service.status(sweep, TOY)["finished"],
+            lambda: service.status(sweep)["finished"],
             seconds=120,
         )
         images.docker("kill", str(agents()[0]["agent"]))
         wait_for(
             "the sweep's end",
-            lambda: service.status(sweep, TOY)["state"] == "FINISHED",
+            lambda: service.status(sweep)["state"] == "FINISHED",
             seconds=180,
         )
         wait_for("the other's exit", lambda: agents()[1]["state"] == "ended", seconds=60)
@@ -62,6 +62,6 @@ def test_containers_finish_a_sweep_though_one_is_killed(
     finally:
         images.docker("rm", "--force", *(str(one["agent"]) for one in agents()))
 
-    status = service.status(sweep, TOY)
+    status = service.status(sweep)
     assert (status["finished"], status["failed"]) == (12, 0)
     assert "the agent leaves" in said

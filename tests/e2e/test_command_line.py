@@ -187,7 +187,7 @@ def test_create_agent_best_and_delete_against_a_service(service: Service, folder
     ended = ask("resume", sweep, env=service.environment(), cwd=folder)
     asked = ask("rm", sweep, env=service.environment(), cwd=folder)
     service.sweep("rm", best["best"]["run"], "--yes", cwd=folder)
-    left = service.status(sweep, folder)
+    left = service.status(sweep)
     service.sweep("rm", created["url"], "--yes", cwd=folder)
 
     assert json.loads(lines[-1])["state"] == "FINISHED"

@@ -152,7 +152,7 @@ def test_pause_resume_stop_and_cancel_from_the_clients_command_line(
         run([client / "wandb", "agent", "--count=1", sweep], env=env, cwd=folder)
         for verb in verbs:
             run([client / "wandb", "sweep", verb, sweep], env=env, cwd=folder)
-            seen.append(service.status(sweep, folder)["state"])
+            seen.append(service.status(sweep)["state"])
 
     assert seen == ["PAUSED", "RUNNING", "FINISHED", "CANCELED"]
 
@@ -174,7 +174,7 @@ def test_cancel_stops_a_running_trial_of_the_clients_agent(
         start_new_session=True,
     )
     try:
-        wait_for("a running trial", lambda: service.status(sweep, folder)["running"], seconds=60)
+        wait_for("a running trial", lambda: service.status(sweep)["running"], seconds=60)
         run([client / "wandb", "sweep", "--cancel", sweep], env=env, cwd=folder)
         wait_for("the agent's end", lambda: agent.poll() is not None, seconds=90)
     finally:
@@ -182,7 +182,7 @@ def test_cancel_stops_a_running_trial_of_the_clients_agent(
             agent.kill()
             agent.wait()
 
-    status = service.status(sweep, folder)
+    status = service.status(sweep)
     assert status["issued"] == 1
     assert status["running"] == 0
 

@@ -95,7 +95,7 @@ def test_agent_keeps_the_ends_of_a_flood_and_runs_the_next_trial(
         wait_for("the agent's exit", lambda: process.poll() is not None, seconds=120)
 
     assert process.returncode == 0
-    status = service.status(sweep, folder)
+    status = service.status(sweep)
     assert (status["state"], status["finished"]) == ("FINISHED", 2)
     logs = [path.read_text() for path in folder.rglob("wandb/sweep-*/*.log")]
     loud = max(logs, key=len)

@@ -33,7 +33,7 @@ def test_killed_service_and_killed_agent_neither_lose_nor_double_a_trial(
     shutil.copy(ROOT / "tests" / "programs" / "toy.py", folder)
     (folder / "sweep.yaml").write_text(DEFINITION)
     sweep = json.loads(service.sweep("create", "sweep.yaml", "--json", cwd=folder))["sweep"]
-    finished = lambda: service.status(sweep, folder)["finished"]  # noqa: E731
+    finished = lambda: service.status(sweep)["finished"]  # noqa: E731
 
     with ExitStack() as stack:
         agents = [stack.enter_context(agent(service, sweep, folder)) for _ in range(3)]
@@ -45,7 +45,7 @@ def test_killed_service_and_killed_agent_neither_lose_nor_double_a_trial(
         stack.enter_context(agent(service, sweep, folder))
         wait_for(
             "the sweep's end",
-            lambda: service.status(sweep, folder)["state"] == "FINISHED",
+            lambda: service.status(sweep)["state"] == "FINISHED",
             seconds=240,
         )
         for process in agents[1:]:

@@ -61,5 +61,5 @@ def test_trial_that_is_killed_at_the_memory_limit_ends_as_such_and_its_agent_goe
         assert "the memory limit was reached" in message
         assert (attempt, state) == (1, "failed"), f"{kind} was tried again"
     assert process.returncode == 0
-    assert service.status(sweep, folder)["state"] == "FINISHED"
+    assert service.status(sweep)["state"] == "FINISHED"
     check_folder(service.data)

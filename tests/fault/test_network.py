@@ -43,7 +43,7 @@ def test_sweep_is_exact_over_a_network_of_errors_and_lost_answers(
         between(service.url) as network,
         agent(service, sweep, folder, slots=2, url=network.url) as process,
     ):
-        wait_for("the first trial", lambda: service.status(sweep, folder)["running"] > 0)
+        wait_for("the first trial", lambda: service.status(sweep)["running"] > 0)
         network.refuse = network.lose = now_and_then
         wait_for("the agent's exit", lambda: process.poll() is not None, seconds=240)
         bad = [one for one in network.passed if one.status >= 429]
@@ -67,11 +67,11 @@ def test_partition_of_any_length_heals_and_the_sweep_is_exact(
         silent_network(service.port) as network,
         agent(service, sweep, folder, slots=2, url=network.url) as process,
     ):
-        wait_for("finished trials", lambda: service.status(sweep, folder)["finished"] >= n_before)
-        wait_for("running trials", lambda: service.status(sweep, folder)["running"] > 0)
+        wait_for("finished trials", lambda: service.status(sweep)["finished"] >= n_before)
+        wait_for("running trials", lambda: service.status(sweep)["running"] > 0)
         network.fall_silent()
         if is_longer_than_a_lease:
-            is_lapsed = lambda: service.status(sweep, folder)["running"] == 0  # noqa: E731
+            is_lapsed = lambda: service.status(sweep)["running"] == 0  # noqa: E731
             wait_for("the end of the leases", is_lapsed, seconds=60)
         else:
             threading.Event().wait(rng.uniform(0.5, 5))
@@ -97,8 +97,8 @@ def test_trials_of_a_host_that_vanishes_go_to_another_one(
         vanishing_host(service.port, tmp_path) as host,
         agent(service, sweep, elsewhere, slots=3, url=host.url, before=host.before) as gone,
     ):
-        wait_for("finished trials", lambda: service.status(sweep, folder)["finished"] >= n_before)
-        wait_for("running trials", lambda: service.status(sweep, folder)["running"] > 0)
+        wait_for("finished trials", lambda: service.status(sweep)["finished"] >= n_before)
+        wait_for("running trials", lambda: service.status(sweep)["running"] > 0)
         host.vanish()
         with agent(service, sweep, folder, slots=2) as process:
             wait_for("the agent's exit", lambda: process.poll() is not None, seconds=200)

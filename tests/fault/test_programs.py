@@ -46,7 +46,7 @@ def test_each_way_to_go_wrong_has_its_outcome_and_ends_no_sweep(
         assert (words or "") in found[kind][1], f"{kind}: {found[kind][1]}"
         assert found[kind][2] == 1, f"{kind} was tried {found[kind][2]} times"
     assert found["flood"][3] >= 100_000
-    assert service.status(sweep, folder)["state"] == "FINISHED"
+    assert service.status(sweep)["state"] == "FINISHED"
     assert process.returncode == 0
     check_folder(service.data)
 
@@ -70,5 +70,5 @@ def test_program_that_hangs_is_timed_out_and_holds_up_no_sweep(
     assert {kind: row[0] for kind, row in found.items()} == HANGS
     for kind in ("hangs", "hangs before init"):
         assert found[kind][1:3] == ("timed out: it logged nothing for 0.4 minutes", 1)
-    assert service.status(sweep, folder)["state"] == "FINISHED"
+    assert service.status(sweep)["state"] == "FINISHED"
     check_folder(service.data)
