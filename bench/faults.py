@@ -1,28 +1,40 @@
 """The faults of RELIABILITY.md at full length: many seeds of each, ten minutes of kills.
 
     python bench/faults.py                  200 seeds of each, and the kill loop on 200 points
-    python bench/faults.py --seeds 20 --only errors
+    python bench/faults.py --seeds 20 --only errors --workers 4
+    python bench/faults.py --minutes 30     begin nothing after half an hour
     python bench/faults.py --report         what has been run so far
 
-Each fault is a test of `tests/fault` (or the state machine of the sweeps), run in a process of its
-own with one seed, so that a failure is run again by its seed alone. Results are appended to a JSONL
-file, one line a run; what is there is not run again.
+Each fault is a test of `tests/fault` (or the state machine of the sweeps), which makes everything
+anew for each seed, so that a failure is run again by its seed alone. Several seeds share a process,
+and several processes, `--workers`, run at once: they mostly wait. All faults get on alike. Results
+are appended to a JSONL file, one line a seed; what is there is not run again. What a failure left
+on the disk stays there, and is named.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "faults.jsonl"
 N_SEEDS = 200
+#: Seeds that share a process.
+N_TOGETHER = 5
+#: A deadline of a test is for a quiet machine; here it is so many times as long.
+PATIENCE = "8"
+IN_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -31,15 +43,17 @@ class Fault:
 
     Args:
         test: its address, from the root of the repository.
-        seed: the variable that carries the seed.
+        seeds: the variable that carries the seeds.
         settings: further variables.
         once: it is long, and one seed will do.
+        kills: it kills processes; where it does not, the disk need not be a real one.
     """
 
     test: str
-    seed: str = "SWEEPD_SEEDS"
+    seeds: str = "SWEEPD_SEEDS"
     settings: Mapping[str, str] | None = None
     once: bool = False
+    kills: bool = True
 
 
 #: By the name that the results call them.
@@ -68,33 +82,70 @@ FAULTS = {
         "::test_project_that_is_deleted_under_load_leaves_nothing_and_its_name_is_free"
     ),
     "state machine": Fault(
-        "tests/unit/engine/sweeps/test_machine.py", "SWEEPD_MACHINE_SEED", {"SWEEPD_MACHINE": "8"}
+        "tests/unit/engine/sweeps/test_machine.py",
+        "SWEEPD_MACHINE_SEEDS",
+        {"SWEEPD_MACHINE": "8"},
+        kills=False,
     ),
 }
 
 
-def run(name: str, seed: int) -> dict[str, object]:
-    """Run a fault with one seed; return the line of the results."""
+def run(name: str, seeds: Sequence[int], scratch: Path) -> list[dict[str, object]]:
+    """Run a fault with some seeds in one process; return the lines of the results.
+
+    A seed whose test was skipped has no line. `scratch` keeps the compiled modules, which every
+    process that a test starts would compile again otherwise.
+    """
     fault = FAULTS[name]
-    environment = {**os.environ, **(fault.settings or {}), fault.seed: str(seed)}
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-x", "--timeout", "3600", fault.test],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    is_light = not fault.kills and IN_MEMORY.is_dir()
+    folder = Path(tempfile.mkdtemp(prefix="sweepd-faults-", dir=IN_MEMORY if is_light else None))
+    environment = {
+        **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+        "PYTHONPYCACHEPREFIX": str(scratch),
+        "TMPDIR": str(folder),
+        "SWEEPD_PATIENCE": PATIENCE,
+        **(fault.settings or {}),
+        fault.seeds: ",".join(map(str, seeds)),
+    }
+    options = ["-q", "-n", "0", "--timeout", "3600"]
+    places = [f"--basetemp={folder / 'tests'}", f"--junitxml={folder / 'results.xml'}"]
+    with (folder / "output.txt").open("w") as output:
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *places, fault.test],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    rows = [row for seed in seeds if (row := _row(name, seed, folder)) is not None]
+    if all(row["passed"] for row in rows):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"{name}: what failed left {folder}", flush=True)
+    return rows
+
+
+def _row(name: str, seed: int, folder: Path) -> dict[str, object] | None:
+    """Return what became of a seed, from the report of its process; None if it was skipped."""
+    report = folder / "results.xml"
+    cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+    own = [case for case in cases if FAULTS[name].once or f"[{seed}]" in case.get("name", "")]
+    failures = [found for case in own for kind in ("failure", "error") for found in case.iter(kind)]
+    if skips := [found for case in own for found in case.iter("skipped")]:
+        print(f"{name}, seed {seed}: skipped: {skips[0].get('message')}", flush=True)
+        return None
     row: dict[str, object] = {
         "fault": name,
         "seed": seed,
-        "passed": done.returncode == 0,
-        "seconds": round(time.monotonic() - started, 1),
+        "passed": bool(own) and not failures,
+        "seconds": round(sum(float(case.get("time", "0")) for case in own), 1),
     }
-    if done.returncode:
-        row["why"] = [line for line in done.stdout.splitlines() if line.startswith("E ")][:5]
+    if failures:
+        row["why"] = [found.get("message", "")[:500] for found in failures]
+    elif not own:
+        row["why"] = (folder / "output.txt").read_text().splitlines()[-5:]
     return row
 
 
@@ -117,6 +168,17 @@ def report(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def batches(
+    names: Sequence[str], n_seeds: int, done: set[tuple[object, object]]
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield a fault and some of its seeds that were not run yet, every fault in turn."""
+    for start in range(0, n_seeds, N_TOGETHER):
+        for name in names:
+            stop = 1 if FAULTS[name].once else min(start + N_TOGETHER, n_seeds)
+            if left := [seed for seed in range(start, stop) if (name, seed) not in done]:
+                yield name, left
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the results do not hold yet; return 1 if any run in them has failed."""
     parser = argparse.ArgumentParser(
@@ -125,25 +187,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
     parser.add_argument("--only", help="faults whose name contains this")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once (2)")
+    parser.add_argument("--minutes", type=float, help="begin nothing after so many minutes")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args(arguments)
     rows = read(options.results)
-    done = {(row["fault"], row["seed"]) for row in rows}
     names = [name for name in FAULTS if (options.only or "") in name]
     if not names:
         parser.error(f"--only: no fault has {options.only!r} in its name: {', '.join(FAULTS)}")
-    for seed in () if options.report else range(options.seeds):
-        for name in names:
-            if (name, seed) in done or (FAULTS[name].once and seed):
-                continue
-            row = run(name, seed)
-            rows.append(row)
-            options.results.parent.mkdir(parents=True, exist_ok=True)
-            with options.results.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
+    if not options.report:
+        left = list(batches(names, options.seeds, {(row["fault"], row["seed"]) for row in rows}))
+        rows += _run_all(left, options)
     print(report(rows))
     return 0 if all(row["passed"] for row in rows) else 1
+
+
+def _run_all(
+    left: Sequence[tuple[str, list[int]]], options: argparse.Namespace
+) -> list[dict[str, object]]:
+    """Run batches, several at once; append to the results, and tell, what comes of each."""
+    until = time.monotonic() + 60 * (options.minutes or float("inf"))
+    n_left, n_failed, rows = sum(len(seeds) for _, seeds in left), 0, list[dict[str, object]]()
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+
+    def run_in_time(name: str, seeds: list[int]) -> list[dict[str, object]]:
+        return run(name, seeds, Path(scratch)) if time.monotonic() < until else []
+
+    with (
+        tempfile.TemporaryDirectory(prefix="sweepd-compiled-") as scratch,
+        ThreadPoolExecutor(options.workers) as pool,
+        options.results.open("a") as file,
+    ):
+        for future in as_completed([pool.submit(run_in_time, *batch) for batch in left]):
+            for row in future.result():
+                rows.append(row)
+                n_failed += not row["passed"]
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                print(f"{len(rows)} of {n_left}, {n_failed} failed: {json.dumps(row)}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

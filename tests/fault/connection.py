@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from live import Service
+from live import PATIENCE, Service
 
 __all__ = ["Connection"]
 
@@ -16,7 +16,7 @@ class Connection:
     """Sends one request after the other; not from two threads at once."""
 
     def __init__(self, service: Service) -> None:
-        self._http = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+        self._http = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60 * PATIENCE)
         self._url, self._key = service.url, service.key
         token = base64.b64encode(f"api:{self._key}".encode()).decode()
         self._key_header = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}

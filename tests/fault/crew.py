@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from live import Service
+from live import PATIENCE, Service
 
 __all__ = ["agent", "family"]
 
@@ -45,7 +45,7 @@ def agent(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(30 * PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

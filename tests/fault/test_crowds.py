@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 from invariants import check_folder
-from live import Service
+from live import PATIENCE, Service
 from protocol_agent import ProtocolAgent
 from seeds import SEEDS
 
@@ -53,7 +53,7 @@ def test_crowd_that_asks_at_once_gets_each_trial_once_and_ends_each_sweep_once(
         for one in crowd:
             one.start()
         for one in crowd:
-            one.join(120)
+            one.join(120 * PATIENCE)
             assert not one.is_alive(), "an agent is not told to exit"
     finally:
         ends.set()

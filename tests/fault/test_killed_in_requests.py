@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from invariants import check_folder
-from live import Service
+from live import PATIENCE, Service
 from protocol_agent import ProtocolAgent
 from seeds import SEEDS
 
@@ -49,7 +49,7 @@ def test_nothing_that_was_answered_is_lost_and_no_trial_is_doubled(
             service.start()
             n_kills += 1
         for one in crowd:
-            one.join(120)
+            one.join(120 * PATIENCE)
     finally:
         ends.set()
 

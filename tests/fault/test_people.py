@@ -8,7 +8,6 @@ import json
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from connection import Connection
 from invariants import check_folder
-from live import Service, wait_for
+from live import PATIENCE, Service, wait_for
 from protocol_agent import ProtocolAgent
 from seeds import SEEDS
 
@@ -43,11 +42,11 @@ PROJECT = '{ project(name: "p") { id } }'
 DELETE_PROJECT = "mutation($id: String!) { deleteModel(input: {id: $id}) { success } }"
 RUNS = """query($s: String!) { sweepdSweep(name: $s) { runs(first: 100) { edges { node { id } } } }
   }"""
-SECONDS = 5.0
+N_ACTS = 25
 
 
 class Person(threading.Thread):
-    """Does one thing after the other until the time is up, each of them twice.
+    """Does one thing after the other, `N_ACTS` of them.
 
     Attributes:
         answers: status of each request, with the start of its text.
@@ -61,10 +60,9 @@ class Person(threading.Thread):
         self._connection, self._act = Connection(service), act
 
     def run(self) -> None:
-        """Go on for some seconds; a failure is for the test to see."""
-        until = time.monotonic() + SECONDS
+        """Act, with short pauses; a failure is for the test to see."""
         try:
-            while time.monotonic() < until:
+            for _ in range(N_ACTS):
                 self._act(self)
                 threading.Event().wait(self.rng.uniform(0.0, 0.2))
         except BaseException as error:
@@ -110,7 +108,7 @@ def at_work(
     finally:
         ends.set()
         for one in crowd:
-            one.join(60)
+            one.join(60 * PATIENCE)
 
 
 def let_act(service: Service, act: Callable[[Person], None], *, seed: int) -> list[Person]:
@@ -119,7 +117,7 @@ def let_act(service: Service, act: Callable[[Person], None], *, seed: int) -> li
     for person in people:
         person.start()
     for person in people:
-        person.join(90)
+        person.join(90 * PATIENCE)
     assert [person.error for person in people if person.error is not None] == []
     answers = [answer for person in people for answer in person.answers]
     assert [answer for answer in answers if answer[0] >= 500] == []
@@ -174,7 +172,7 @@ def test_no_trial_starts_while_a_sweep_is_paused_or_after_its_end(
         ended = twice(service, SET, id=sweep["id"], state=last)
         too_late = twice(service, SET, id=sweep["id"], state="RUNNING")
         for one in crowd:
-            one.join(60)
+            one.join(60 * PATIENCE)
     service.stop()
 
     assert [one.error for one in crowd if one.error is not None] == []
@@ -210,7 +208,7 @@ def test_runs_and_sweep_that_are_deleted_leave_nothing_and_end_their_agents(
         check_folder(service.data)
         deleted = twice(service, DELETE_SWEEP, id=sweep["id"])
         for one in crowd:
-            one.join(60)
+            one.join(60 * PATIENCE)
             assert not one.is_alive(), "the agent does not notice that its sweep is gone"
     service.stop()
 
@@ -239,12 +237,12 @@ def test_project_that_is_deleted_under_load_leaves_nothing_and_its_name_is_free(
         deleted = twice(service, DELETE_PROJECT, id=project)
         again = service.graphql(CREATE, config=RANDOM)["upsertSweep"]["sweep"]
         for one in crowd + others:
-            one.join(60)
+            one.join(60 * PATIENCE)
             assert not one.is_alive(), "the agent does not notice that its project is gone"
 
         with at_work(service, CAPPED, seed=seed + 9000) as (last, workers):
             for one in workers:
-                one.join(60)
+                one.join(60 * PATIENCE)
     service.stop()
 
     assert [one.error for one in crowd + others + workers if one.error is not None] == []
@@ -275,7 +273,7 @@ def test_edit_during_a_suggestion_gives_no_trial_of_another_version(
         wait_for("a suggestion of the last version", lambda: is_searching(service.data), seconds=60)
         twice(service, SET, id=sweep["id"], state="FINISHED")
         for one in crowd:
-            one.join(60)
+            one.join(60 * PATIENCE)
     service.stop()
 
     assert [one.error for one in crowd if one.error is not None] == []

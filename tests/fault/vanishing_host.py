@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from live import wait_for
+from live import PATIENCE, wait_for
 
 __all__ = ["VanishingHost", "vanishing_host"]
 
@@ -122,4 +122,6 @@ def _copy(one: socket.socket, other: socket.socket) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=20)
+    subprocess.run(
+        ["ip", *arguments], check=True, capture_output=True, text=True, timeout=20 * PATIENCE
+    )
