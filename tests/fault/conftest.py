@@ -1,7 +1,8 @@
 """The real service as a subprocess that a test may kill and start again."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from live import PATIENCE, Service
+from live import PATIENCE, Process, Service, execute
+from nursery import nursery
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +19,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (mark := item.get_closest_marker("timeout")) is not None:
             item.add_marker(pytest.mark.timeout(mark.args[0] * PATIENCE), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_starts() -> Iterator[None]:
+    """Fork services, but for those that set something for the interpreter itself."""
+    with nursery() as forks:
+
+        def begin(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> Process:
+            is_own = env.get("PYTHONPATH") != os.environ.get("PYTHONPATH")
+            return (execute if is_own else forks.start)(arguments, env, log)
+
+        Service.begin = staticmethod(begin)
+        yield
+        Service.begin = staticmethod(execute)
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def check_folder(
     place = f"file:{folder / 'sweepd.db'}?mode=ro"
     with closing(sqlite3.connect(place, uri=True)) as database:
         database.row_factory = sqlite3.Row
+        database.execute("BEGIN")  # all of one moment
         assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         for sweep in database.execute("SELECT * FROM sweep").fetchall():

@@ -17,6 +17,8 @@ parameters:
   x: {values: %s}
   pause: {value: %s}
 """
+_CREATE = """mutation($config: String) { upsertSweep(input: {projectName: "p", config: $config})
+  { sweep { name } } }"""
 _RUNS = """query($s: String!) { sweepdSweep(name: $s) { state
   sweepdStatus { issued finished failed } runs(first: 1000) { edges { node { name state
   history(samples: 100) } } } } }"""
@@ -30,9 +32,9 @@ def begin(service: Service, folder: Path, *, n_points: int, pause: float, more: 
     folder.mkdir()
     shutil.copy(ROOT / "tests" / "programs" / "toy.py", folder)
     points = [round(n / n_points, 4) for n in range(n_points)]
-    (folder / "sweep.yaml").write_text(_DEFINITION % (points, pause) + more)
-    sweep: str = json.loads(service.sweep("create", "sweep.yaml", "--json", cwd=folder))["sweep"]
-    return sweep
+    definition = _DEFINITION % (points, pause) + more
+    made = service.graphql(_CREATE, config=definition)["upsertSweep"]["sweep"]
+    return f"{service.user}/p/{made['name']}"
 
 
 def check(service: Service, sweep: str, *, n_points: int) -> None:
