@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,8 @@ def nursery() -> Iterator[Nursery]:
 
 def serve_forks(link_fd: int) -> None:
     """Fork what is asked for until nobody is there to ask; kill what is left then."""
-    import sweepd.app
-    import sweepd.cli.serve
-
+    for name in ("sweepd.app", "sweepd.cli.serve"):
+        import_module(name)
     running = set()
     with socket.socket(fileno=link_fd) as link:
         while text := link.recv(_LARGEST):
