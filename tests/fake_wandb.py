@@ -36,6 +36,7 @@ class FakeServer:
     issued: list[str] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)  # trials that were fetched ahead in vain
     agents: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self):
@@ -105,7 +106,10 @@ class FakeServer:
             return None
         running = json.loads(variables["runState"])
         commands = [{"type": "stop", "run_id": run} for run in running if run in self.stop]
-        if not running and not self.hold:
+        self.returned += variables.get("returned") or []
+        is_left = len(self.issued) < self.n_trials
+        is_ahead = variables.get("ahead") and is_left and not commands
+        if is_ahead or not (running or self.hold):
             commands = [self.next_command()]
         return {"agentHeartbeat": {"agent": {"id": "x"}, "commands": json.dumps(commands)}}
 

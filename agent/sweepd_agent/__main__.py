@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end a trial that runs for longer (default: never)",
     )
+    add("--prefetch", action="store_true", help="fetch the next trial while one runs")
     add("--offline", metavar="BUNDLE", help="run the trials of a bundle, with no server at all")
     add("--json", action="store_true", help="print each event as a JSON object")
     return parser

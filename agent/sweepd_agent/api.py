@@ -11,7 +11,7 @@ from sweepd.states import SweepState, is_terminal
 from sweepd_agent.client import Client
 from sweepd_agent.options import SweepPath
 
-__all__ = ["OURS", "AgentApi", "Command", "Outcome", "Sweep", "read_command", "read_sweep"]
+__all__ = ["OURS", "AgentApi", "Ahead", "Command", "Outcome", "Sweep", "read_command", "read_sweep"]
 
 #: The server feature that tells our service from W&B's.
 OURS = "SWEEPD_V1"
@@ -52,6 +52,19 @@ mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
     commands
   }
 }"""
+_HEARTBEAT_AHEAD = """
+mutation Heartbeat(
+  $id: ID!, $metrics: JSONString, $runState: JSONString,
+  $ahead: Boolean, $waiting: [String!], $returned: [String!]
+) {
+  agentHeartbeat(input: {
+    id: $id, metrics: $metrics, runState: $runState,
+    sweepdAhead: $ahead, sweepdWaiting: $waiting, sweepdReturned: $returned
+  }) {
+    agent { id }
+    commands
+  }
+}"""
 _REPORT = """
 mutation SweepdReportOutcome($input: SweepdReportOutcomeInput!) {
   sweepdReportOutcome(input: $input) { success }
@@ -86,6 +99,15 @@ class Command:
     args: Mapping[str, Any] = field(default_factory=dict)
     lease: tuple[int, str] | None = None
     offline: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a slot says of trials that it fetches while another one runs; runs by their ids."""
+
+    wants: bool = False  # one more, to get it ready
+    waiting: tuple[str, ...] = ()  # named as running, and not begun
+    returned: tuple[str, ...] = ()  # given back, not begun
 
 
 @dataclass(frozen=True)
@@ -175,18 +197,28 @@ class AgentApi:
             document, variables = _REGISTER_SLOT, {**variables, "device": device}
         return str(self.client.execute(document, variables)["createAgent"]["agent"]["id"])
 
-    def heartbeat(self, agent: str, *, running: Iterable[str]) -> list[Command]:
-        """Say what runs now, and return what the server wants.
+    def heartbeat(
+        self, agent: str, *, running: Iterable[str], ahead: Ahead | None = None
+    ) -> list[Command]:
+        """Say what runs now, and return what the server wants; only ours is told of `ahead`.
 
         Raises:
             NotFound: if the sweep, or the agent, has been deleted.
         """
-        variables = {
+        variables: dict[str, Any] = {
             "id": agent,
             "metrics": "{}",
             "runState": json.dumps(dict.fromkeys(running, True)),
         }
-        answer = self.client.execute(_HEARTBEAT, variables)["agentHeartbeat"]
+        document = _HEARTBEAT
+        if ahead is not None:
+            document = _HEARTBEAT_AHEAD
+            variables |= {
+                "ahead": ahead.wants,
+                "waiting": list(ahead.waiting),
+                "returned": list(ahead.returned),
+            }
+        answer = self.client.execute(document, variables)["agentHeartbeat"]
         try:
             rows = json.loads(answer["commands"] or "[]")
             return [read_command(row) for row in rows]

@@ -158,7 +158,11 @@ class Nursery:
         self._serving = [self._attach(ours, generation=1, modules=self._modules)]
 
     def start(self, job: Mapping[str, Any], log: int, listener: Listener) -> int | None:
-        """Start a trial and return its number here; None if there is no warm parent to start it."""
+        """Start a trial and return its number here; None if there is no warm parent to start it.
+
+        One whose job says that it `waits` gets ready, and begins when `go` says so. Where it cannot
+        be made to wait, it ends at once.
+        """
         warm = self._current
         if warm is None:
             return None
@@ -168,6 +172,12 @@ class Nursery:
         if not warm.send({"op": "start", "id": number, **job}, [log]) and warm.release(number):
             return None
         return number
+
+    def go(self, trial: int) -> None:
+        """Let a trial begin that was started to wait."""
+        for warm in self._all:
+            if trial in warm.trials:
+                warm.send({"op": "go", "id": trial})
 
     def signal(self, trial: int, number: int) -> None:
         """Send a signal to a trial's process group."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sweepd.errors import Reason
-from sweepd_agent.api import Command, Outcome, Sweep
+from sweepd_agent.api import Ahead, Command, Outcome, Sweep
 from sweepd_agent.bundle import Bundle, Ended, Journal
 
 __all__ = ["BundleSource"]
@@ -40,7 +40,9 @@ class BundleSource:
         """Return False: nobody says so."""
         return False
 
-    def heartbeat(self, agent: str, *, running: Iterable[str]) -> list[Command]:
+    def heartbeat(
+        self, agent: str, *, running: Iterable[str], ahead: Ahead | None = None
+    ) -> list[Command]:
         """Return the next trial for a slot that is idle; `exit` once there will be none."""
         if list(running):
             return []

@@ -30,6 +30,7 @@ class Options:
     term_timeout_s: float = 30.0  # from SIGTERM to SIGKILL when the agent itself is ended
     kill_delay_s: float = 30.0  # from SIGTERM to SIGKILL when the server stops a trial
     trial_timeout_s: float | None = None  # a trial that runs for longer is ended
+    prefetch: bool = False  # the next trial is fetched and got ready while one runs
     offline: str | None = None  # the folder of a bundle, whose trials are run without a server
     handshake_s: float = 20.0  # a forked trial that has not reported by then is started anew
 
@@ -96,4 +97,5 @@ def to_arguments(options: Options) -> list[str]:
     return [
         *([options.sweep] if options.sweep else []),
         *(f"{flag}={value}" for flag, value in flags.items() if value is not None),
+        *(["--prefetch"] if options.prefetch else []),
     ]

@@ -75,6 +75,8 @@ def run_trial(assignment: Assignment) -> NoReturn:
     os.register_at_fork(after_in_child=link.close)
     try:
         os.chdir(job["cwd"])
+        if job["waits"]:
+            _wait_for_go(link)
         send(link, {"ok": True})
         run = _run_function if job["function"] else _run_script
         run(job)
@@ -87,6 +89,13 @@ def run_trial(assignment: Assignment) -> NoReturn:
         sys.excepthook(type(error), error, error.__traceback__)
         code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     finish.finish(code, link=link, notes=notes)
+
+
+def _wait_for_go(link: socket.socket) -> None:
+    """Say that all is ready, and wait until the trial may begin."""
+    send(link, {"ready": True})
+    if receive(link) is None:
+        os._exit(0)
 
 
 def _run_script(job: Mapping[str, Any]) -> None:

@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sweepd.errors import (
@@ -19,7 +19,7 @@ from sweepd.errors import (
     ServerUnreachable,
     SweepdError,
 )
-from sweepd_agent.api import Command, Outcome
+from sweepd_agent.api import Ahead, Command, Outcome
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
 from sweepd_agent.events import EventKind
@@ -43,15 +43,15 @@ _STARTS = 3
 _LAST_TRIES, _LAST_TIMEOUT_S = 3, 3.0  # of an agent that leaves: somebody waits for it
 
 
-@dataclass
+@dataclass(eq=False)
 class _Running:
-    """A trial whose process lives."""
+    """A trial whose process lives: it runs the program, or is ready to."""
 
     command: Command
-    number: int
     log: TrialLog
-    began: float
-    memory: KillWatch
+    number: int = 0
+    began: float = 0.0
+    memory: KillWatch = field(default_factory=KillWatch)
     pid: int | None = None
     asked: Reason | None = None
     kill_at: float = float("inf")
@@ -88,8 +88,12 @@ class SlotWorker(threading.Thread):
         self._agent: str | None = None
         self._clock = _Clock()
         self._backlog: deque[Command] = deque()
+        self._ready: _Running | None = None  # the first of the backlog, if it was got ready
+        self._returned: list[str] = []
+        self._prefetches = crew.options.prefetch and crew.place.is_ours
         self._refusal = ""
-        self._events: queue.SimpleQueue[Started | Ended | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[_Running, Started | Ended] | None]
+        self._events = queue.SimpleQueue()
         self._idle_s, self._busy_s = (
             _OURS_S if crew.place.is_ours or crew.place.is_offline else _OTHERS_S
         )
@@ -107,7 +111,7 @@ class SlotWorker(threading.Thread):
                 if command is None:
                     self._crew.return_turn()
                     break
-                self._run_trial(command)
+                self._run_trials(command)
             self._say_goodbye()
         except BaseException as error:
             self.error = error
@@ -158,6 +162,8 @@ class SlotWorker(threading.Thread):
                 self._crew.leave()
             elif command.type == "stop" and running and command.run == running.command.run:
                 self._stop(running)
+            elif command.type == "stop":
+                self._drop([one for one in self._backlog if one.run == command.run])
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         """Return the server's answer, asking until it is there; None if the agent leaves first."""
@@ -192,59 +198,83 @@ class SlotWorker(threading.Thread):
         with contextlib.suppress(queue.Empty):
             self._events.get(timeout=max(0.0, seconds))
 
-    # Running one trial
+    # Running trials
 
-    def _run_trial(self, command: Command) -> None:
-        """Run a trial to its end and tell the server how it ended."""
-        crew = self._crew
-        if crew.is_ending:
-            return  # the server gets it back with the goodbye
+    def _run_trials(self, command: Command) -> None:
+        """Run a trial, and those that are fetched ahead meanwhile, to their ends."""
+        running = self._begin(command)
+        while running is not None:
+            ended = self._watch(running)
+            following = self._begin_next()
+            self._conclude(running.command, self._judge(running, ended), began=running.began)
+            running = following
+
+    def _begin(self, command: Command) -> _Running | None:
+        """Start a trial; tell why it cannot be, and return None then."""
+        if self._crew.is_ending:
+            return None  # the server gets it back with the goodbye
         began = time.monotonic()
         try:
-            running = self._start(command)
+            return self._start(command)
         except SweepdError as error:
-            reason = Reason.PREEMPTED if crew.is_ending else Reason.ERROR
-            outcome = Outcome(reason, message=str(error))
-        else:
-            ended = self._watch(running)
-            outcome = self._judge(running, ended)
+            reason = Reason.PREEMPTED if self._crew.is_ending else Reason.ERROR
+            self._conclude(command, Outcome(reason, message=str(error)), began=began)
+            return None
+
+    def _begin_next(self) -> _Running | None:
+        """Start the trial that was fetched ahead, if there is one."""
+        while self._backlog and self._prefetches and not self._crew.leaving.is_set():
+            following = self._begin(self._backlog.popleft())
+            if following is not None:
+                return following
+        return None
+
+    def _conclude(self, command: Command, outcome: Outcome, *, began: float) -> None:
+        """Tell the server how a trial ended, and whoever started the agent."""
+        crew, seconds = self._crew, time.monotonic() - began
         if command.lease is not None:
             self._report(command, outcome)
+        log = crew.place.log_path(command.run)
         crew.report_event(
-            trial_ended(
-                command.run,
-                outcome,
-                slot=self._slot,
-                seconds=time.monotonic() - began,
-                log=crew.place.log_path(command.run),
-            )
+            trial_ended(command.run, outcome, slot=self._slot, seconds=seconds, log=log)
         )
         if is_failure(outcome):
             crew.note_failure()
 
     def _start(self, command: Command) -> _Running:
-        """Start a trial's process.
+        """Start a trial's process, or let the one begin that is ready.
 
         Raises:
             SweepdError: if it cannot be started, in a sentence for the trial's page.
         """
+        running, self._ready = self._ready, None
+        if running is not None and running.command is command:
+            self._crew.nursery.go(running.number)
+        else:
+            running = self._make_process(command)
+        running.began, running.memory = time.monotonic(), KillWatch()
+        if (timeout_s := self._crew.options.trial_timeout_s) is not None:
+            running.late_at = running.began + timeout_s
+        return running
+
+    def _make_process(self, command: Command, *, waits: bool = False) -> _Running:
         place = self._crew.place
-        job = prepare(place, command, self._slot)
-        log = TrialLog(place.log_path(command.run))
-        memory = KillWatch()
+        job = {**prepare(place, command, self._slot), "waits": waits}
+        made = _Running(command, TrialLog(place.log_path(command.run)))
         number = None
         for _ in range(_STARTS):
-            number = self._crew.nursery.start(job, log.write_fd, self._events.put)
+            number = self._crew.nursery.start(
+                job, made.log.write_fd, lambda event: self._events.put((made, event))
+            )
             if number is not None:
                 break
             self._crew.open_nursery()
-        log.release()
+        made.log.release()
         if number is None:
-            log.finish()
+            made.log.finish()
             raise ProcessDied("the process that starts trials dies again and again")
-        began, timeout_s = time.monotonic(), self._crew.options.trial_timeout_s
-        late_at = float("inf") if timeout_s is None else began + timeout_s
-        return _Running(command, number, log, began, memory, late_at=late_at)
+        made.number = number
+        return made
 
     def _watch(self, running: _Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
@@ -252,24 +282,23 @@ class SlotWorker(threading.Thread):
         while True:
             soonest = min(self._clock.next, running.kill_at, running.late_at) - time.monotonic()
             try:
-                event = self._events.get(timeout=max(0.0, soonest))
+                said = self._events.get(timeout=max(0.0, soonest))
             except queue.Empty:
-                event = None
-            if isinstance(event, Ended):
+                said = None
+            about, event = said or (running, None)
+            if about is not running:
+                self._note_ready(about, event)
+            elif isinstance(event, Ended):
                 if event.status is None:
                     self._kill_rest(running)
                 running.log.finish()
                 return event
-            if isinstance(event, Started):
-                running.pid = event.pid
-                running.memory.follow(event.pid)
-                facts = {"pid": event.pid, "mode": event.mode}
-                command = running.command
-                self._crew.report_event(
-                    trial_started(command.run, command.args, slot=self._slot, facts=facts)
-                )
+            elif isinstance(event, Started):
+                self._note_started(running, event)
             if self._crew.is_ending:
                 running.asked = running.asked or Reason.PREEMPTED
+            if self._crew.leaving.is_set() and self._prefetches and self._backlog:
+                self._give_back()
             now = time.monotonic()
             if now >= running.kill_at:
                 running.kill_at = float("inf")
@@ -279,6 +308,57 @@ class SlotWorker(threading.Thread):
                 self._stop(running, Reason.TIMED_OUT)
             if now >= self._clock.next:
                 self._beat_while(running)
+
+    def _note_started(self, running: _Running, event: Started) -> None:
+        running.pid = event.pid
+        running.memory.follow(event.pid)
+        facts = {"pid": event.pid, "mode": event.mode}
+        command = running.command
+        self._crew.report_event(
+            trial_started(command.run, command.args, slot=self._slot, facts=facts)
+        )
+        if self._prefetches:
+            self._clock.set(0.0)
+
+    # Fetching ahead
+
+    def _ahead(self, running: _Running) -> Ahead | None:
+        """Return what to say of the trial after this one; None where nothing is fetched ahead."""
+        if not self._prefetches:
+            return None
+        wants = running.pid is not None and running.asked is None and not self._backlog
+        wants = wants and self._crew.take_turn()
+        waiting = tuple(command.run for command in self._backlog)
+        return Ahead(wants=wants, waiting=waiting, returned=tuple(self._returned))
+
+    def _get_ready(self) -> None:
+        """Make the process of the trial that comes next, up to where its program begins."""
+        command = self._backlog[0]
+        if self._ready is None and self._crew.place.sweep.command is None:
+            with contextlib.suppress(SweepdError):  # it is met again, and told, at its turn
+                self._ready = self._make_process(command, waits=True)
+
+    def _note_ready(self, about: _Running, event: Started | Ended | None) -> None:
+        """Note the end of a process that was to wait: at its turn another one is made."""
+        if isinstance(event, Ended) and about is self._ready:
+            about.log.finish()
+            self._ready = None
+
+    def _drop(self, commands: Sequence[Command]) -> None:
+        """Forget trials that were fetched ahead and have not begun."""
+        for command in commands:
+            self._backlog.remove(command)
+            self._crew.return_turn()
+            if self._ready is not None and self._ready.command is command:
+                self._crew.nursery.signal(self._ready.number, signal.SIGKILL)
+                self._ready.log.finish()
+                self._ready = None
+
+    def _give_back(self) -> None:
+        """Let others have what was fetched ahead, at once."""
+        self._returned += [command.run for command in self._backlog]
+        self._drop(list(self._backlog))
+        self._clock.set(0.0)
 
     def _kill_rest(self, running: _Running) -> None:
         """Kill what is left of a trial whose warm parent has died."""
@@ -293,10 +373,11 @@ class SlotWorker(threading.Thread):
         if running.pid is not None:
             running.memory.follow(running.pid)  # its command may have moved it
         held = [running.command.run, *(command.run for command in self._backlog)]
-        problem = None
+        ahead, problem = self._ahead(running), None
         try:
-            self._take(self._api.heartbeat(self._agent, running=held), running)
+            self._take(self._api.heartbeat(self._agent, running=held, ahead=ahead), running)
             self._clock.set(self._busy_s)
+            self._returned.clear()
         except ServerUnreachable as error:
             problem = str(error)
             self._clock.put_off(self._api.retry_after_s)
@@ -307,6 +388,11 @@ class SlotWorker(threading.Thread):
             self._clock.set(_OTHERS_S[1])
             self._note_refusal(error)
         self._crew.note_server(self._slot.number, problem)
+        if ahead is not None and ahead.wants:
+            if self._backlog:
+                self._get_ready()
+            else:
+                self._crew.return_turn()
 
     def _stop(self, running: _Running, reason: Reason = Reason.KILLED) -> None:
         """End a trial, since the server wants it or it takes too long: SIGTERM, then SIGKILL."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from sweepd_agent.api import Command, Outcome, Sweep
+from sweepd_agent.api import Ahead, Command, Outcome, Sweep
 
 __all__ = ["Source"]
 
@@ -21,7 +21,9 @@ class Source(Protocol):
     def has_ended(self, sweep: Sweep) -> bool:
         """Return whether a sweep is over."""
 
-    def heartbeat(self, agent: str, *, running: Iterable[str]) -> list[Command]:
+    def heartbeat(
+        self, agent: str, *, running: Iterable[str], ahead: Ahead | None = None
+    ) -> list[Command]:
         """Say what runs now, and return what is wanted."""
 
     def report(

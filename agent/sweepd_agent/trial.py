@@ -89,6 +89,7 @@ def prepare(place: Workplace, command: Command, slot: Slot) -> dict[str, Any]:
         raise LaunchError("the definition's command is empty once its macros are expanded")
     return {
         "mode": "fork" if own is None else "exec",
+        "waits": False,
         "program": program,
         "function": program is not None and is_function(program, place.folder),
         "argv": arguments,

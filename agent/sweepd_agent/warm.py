@@ -44,6 +44,8 @@ class _Child:
     log: int | None = None
     deadline: float = float("inf")
     is_started: bool = False
+    is_ready: bool = False  # it waits for the word to begin
+    may_begin: bool = True
     is_hung: bool = False
 
 
@@ -113,6 +115,8 @@ class WarmParent:
             return self._start(message, fds[0])
         if message["op"] == "signal":
             self._signal(message["id"], message["number"])
+        elif message["op"] == "go":
+            self._let_begin(message["id"])
         elif message["op"] == "retire":
             self._drop_spare()
             self._has_spare = False
@@ -139,7 +143,11 @@ class WarmParent:
     def _start(self, job: dict[str, Any], log: int) -> Assignment | None:
         """Give a trial to a child: the spare one, or one forked now."""
         if not self._is_fit or job["mode"] == "exec":
-            self._execute(job, log)
+            if job["waits"]:  # what is executed begins at once
+                os.close(log)
+                self._say(ev="ended", id=job["id"], status=None, error=None)
+            else:
+                self._execute(job, log)
             return None
         child, self._spare = self._spare, None
         if child is None or not self._assign(child, job, log):
@@ -165,8 +173,22 @@ class WarmParent:
         except OSError:
             return False
         child.job, child.log, child.is_started = job, log, False
+        child.may_begin = not job["waits"]
         child.deadline = time.monotonic() + self._handshake_s
         return True
+
+    def _let_begin(self, trial: int) -> None:
+        """Let a child begin that waits, or will when it is ready."""
+        for child in self._children.values():
+            if child.job.get("id") == trial:
+                child.may_begin = True
+                self._begin_if_ready(child)
+
+    def _begin_if_ready(self, child: _Child) -> None:
+        if child.is_ready and child.may_begin and child.link is not None:
+            child.is_ready, child.deadline = False, time.monotonic() + self._handshake_s
+            with contextlib.suppress(OSError):  # its end is seen on its own
+                send(child.link, {"go": True})
 
     def _signal(self, trial: int, number: int) -> None:
         for child in self._children.values():
@@ -195,6 +217,9 @@ class WarmParent:
                 self._note_started(child)
         elif "error" in received[0]:
             child.job["error"] = received[0]["error"]
+        elif "ready" in received[0]:
+            child.is_ready, child.deadline = True, float("inf")
+            self._begin_if_ready(child)
         elif "modules" in received[0]:
             self._say(ev="modules", modules=received[0]["modules"])
         else:
@@ -238,9 +263,9 @@ class WarmParent:
             self._spare = None
         if not child.job:
             return None
-        if child.is_hung and child.job["mode"] == "fork":
+        if child.is_hung and child.job["mode"] == "fork" and child.may_begin:
             assert child.log is not None
-            job, log, child.log = {**child.job, "mode": "exec"}, child.log, None
+            job, log, child.log = {**child.job, "mode": "exec", "waits": False}, child.log, None
             return self._start(job, log)
         processes.kill_strays(
             child.job["env"].get("WANDB_RUN_ID", ""), self._children.keys() | self._successors

@@ -137,6 +137,21 @@ def test_sweep_runs_to_its_end_over_two_slots(sweep, start, trials_of):
     assert {event["slot"] for event in started} == {0, 1}
 
 
+def test_trials_that_are_fetched_ahead_run_once_each(sweep, start, trials_of):
+    values = {"x": {"values": [n / 10 for n in range(8)]}}
+    name = sweep(TOY, method="grid", parameters=values)
+
+    events = events_of(start(name, "--slots=2", "--prefetch"))
+
+    trials = trials_of(name)
+    assert [(trial.reason, trial.attempt, trial.rows) for trial in trials] == [
+        ("finished", 1, 3)
+    ] * 8
+    assert trials[0].sweep_state == "FINISHED"
+    ended = [event["run"] for event in events if event["event"] == "trial_ended"]
+    assert len(set(ended)) == len(ended) == 8
+
+
 def test_plain_command_and_module_function_run_as_well(sweep, start, trials_of, tmp_path):
     (tmp_path / "work.py").write_text(
         "import wandb\ndef go(config):\n    with wandb.init() as run:\n"

@@ -51,6 +51,7 @@ def run(tmp_path, monkeypatch):
         nursery.open()
         job = {
             "mode": "fork",
+            "waits": False,
             "program": "train.py",
             "function": False,
             "argv": [],

@@ -35,6 +35,11 @@ __all__ = ["agent"]
     help="End a trial that runs for longer than so many seconds; it counts as timed out.",
 )
 @click.option(
+    "--prefetch",
+    is_flag=True,
+    help="Fetch the next trial and get it ready while one runs; the search knows a result less.",
+)
+@click.option(
     "--offline",
     metavar="BUNDLE",
     type=click.Path(exists=True),
@@ -53,6 +58,7 @@ def agent(
     name: str | None,
     term_timeout: float,
     trial_timeout: float | None,
+    prefetch: bool,
     offline: str | None,
     server: str | None,
     data: Path,
@@ -71,6 +77,7 @@ def agent(
         raise click.UsageError("give SWEEP, or --offline BUNDLE")
     options = Options(
         offline=offline,
+        prefetch=prefetch,
         gpus=gpus,
         per_gpu=per_gpu,
         slots=slots,

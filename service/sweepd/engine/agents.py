@@ -1,6 +1,7 @@
 """Agents: registration, and the heartbeat that renews leases and hands trials out."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, select, update
@@ -28,9 +29,26 @@ from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["get_agent", "heartbeat", "leave", "list_agents", "register", "release_slot"]
+__all__ = ["Ahead", "get_agent", "heartbeat", "leave", "list_agents", "register", "release_slot"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """What an agent says in a heartbeat of trials that it fetches while another one runs.
+
+    Attributes:
+        wants: it may be given one, to get it ready.
+        waiting: runs that it holds and has not begun.
+        returned: runs that it gives back, not begun.
+    """
+
+    wants: bool = False
+    waiting: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
+
 
 _DEFAULT = Limits()
+_NOTHING_AHEAD = Ahead()
 _FIND = Prepared(
     select(
         t.agent.c.sweep_id,
@@ -116,7 +134,13 @@ def register(
 
 
 def heartbeat(
-    tx: Tx, *, actor: Account, agent_id: str, running: Collection[str], limits: Limits = _DEFAULT
+    tx: Tx,
+    *,
+    actor: Account,
+    agent_id: str,
+    running: Collection[str],
+    ahead: Ahead = _NOTHING_AHEAD,
+    limits: Limits = _DEFAULT,
 ) -> list[Command]:
     """Renew an agent and the leases of its runs; return what it is told: one command, or none.
 
@@ -125,6 +149,7 @@ def heartbeat(
         actor: whose key the agent uses.
         agent_id: as registered.
         running: ids of the runs that the agent has queued or running.
+        ahead: what it fetches, and has fetched, ahead.
         limits: timings.
 
     Raises:
@@ -135,14 +160,16 @@ def heartbeat(
     _RENEW.run(tx, agent=agent_id, now=tx.now)
     sweep = sweep_row(tx, agent.sweep_id)
     held, fenced_out = _renew(tx, sweep.id, agent_id, running)
-    still_held = _drop_missing(tx, sweep, held, running, agent_id, limits)
+    still_held, taken_back = _take_back(tx, sweep, held, ahead, agent_id, limits)
+    still_held = _drop_missing(tx, sweep, still_held, running, agent_id, limits)
     if len(still_held) < len(held):  # which may have ended the sweep
         held, sweep = still_held, sweep_row(tx, agent.sweep_id)
     turn = next_turn(
         [_held(tx, lease) for lease in held],
         running,
         sweep=SweepState(sweep.state),
-        fenced_out=fenced_out,
+        fenced_out=fenced_out | taken_back,
+        wants_ahead=ahead.wants,
     )
     match turn.kind:
         case TurnKind.STOP:
@@ -243,6 +270,27 @@ def _renew(
             .values(seen_at=tx.now)
         )
     return list(held.values()), fenced_out
+
+
+def _take_back(
+    tx: Tx, sweep: Any, held: list[Lease], ahead: Ahead, agent_id: str, limits: Limits
+) -> tuple[list[Lease], set[str]]:
+    """Take trials back that were fetched ahead: returned, or of a sweep that starts nothing now.
+
+    Returns:
+        The leases that are left, and the runs that the agent does not know of yet.
+    """
+    starts = sweep.state == SweepState.RUNNING and sweep.stop_reason is None
+    unwanted = ahead.returned if starts else ahead.returned | ahead.waiting
+    back = [lease for lease in held if lease.run in unwanted and not lease.has_started]
+    for lease in back:
+        is_over = is_terminal(SweepState(sweep.state)) or sweep.stop_reason is not None
+        reason = Reason.KILLED if is_over else Reason.NEVER_STARTED
+        words = _LOST_WORDS[reason] if is_over else "its agent gave it back before it began"
+        ending = Ending(reason=reason, message=words, is_excused=True)
+        outcomes.settle(tx, lease, ending, actor=agent_id, limits=limits)
+    gone = {lease.run for lease in back}
+    return [lease for lease in held if lease.run not in gone], gone - ahead.returned
 
 
 def _drop_missing(

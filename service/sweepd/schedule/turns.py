@@ -92,6 +92,7 @@ def next_turn(
     *,
     sweep: SweepState,
     fenced_out: Collection[str],
+    wants_ahead: bool = False,
 ) -> Turn:
     """Return what an agent is told. One command at a time: W&B's function agent reads no second.
 
@@ -100,16 +101,17 @@ def next_turn(
         running: the runs that its heartbeat names.
         sweep: the sweep's state.
         fenced_out: those of `running` that another attempt holds by now.
+        wants_ahead: it may be given a trial beside the one that it runs.
     """
     to_stop = {one.run for one in held if one.is_to_stop}.union(fenced_out)
     for run in sorted(to_stop.intersection(running)):
         return Turn(TurnKind.STOP, run)
-    if running:
+    if running and not (wants_ahead and sweep == SweepState.RUNNING):
         return Turn(TurnKind.WAIT)
     if is_terminal(sweep):
         return Turn(TurnKind.EXIT)
     for one in held:
-        if not one.has_started:
+        if not one.has_started and one.run not in running:
             return Turn(TurnKind.AGAIN, one.run)
     return Turn(TurnKind.NEXT if sweep == SweepState.RUNNING else TurnKind.WAIT)
 

@@ -42,6 +42,7 @@ def run(tmp_path):
         program.write_text(text)
         job = {
             "mode": "fork",
+            "waits": False,
             "program": "program.py",
             "function": False,
             "argv": [],

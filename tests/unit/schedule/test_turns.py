@@ -86,3 +86,21 @@ def test_is_lapsed(silent_s, started, fenced, lapsed):
         )
         is lapsed
     )
+
+
+@pytest.mark.parametrize(
+    ("hold", "running", "sweep", "turn"),
+    [
+        pytest.param([held()], {"r"}, S.RUNNING, Turn(TurnKind.NEXT), id="one more"),
+        pytest.param(
+            [held(started=True), held("s")], {"r"}, S.RUNNING, Turn(TurnKind.AGAIN, "s"), id="again"
+        ),
+        pytest.param([held()], {"r"}, S.PAUSED, Turn(TurnKind.WAIT), id="none in a pause"),
+        pytest.param([held()], {"r"}, S.FINISHED, Turn(TurnKind.WAIT), id="none after the end"),
+        pytest.param(
+            [held(stop=True)], {"r"}, S.RUNNING, Turn(TurnKind.STOP, "r"), id="stop comes first"
+        ),
+    ],
+)
+def test_next_turn_of_an_agent_that_fetches_ahead(hold, running, sweep, turn):
+    assert next_turn(hold, running, sweep=sweep, fenced_out=set(), wants_ahead=True) == turn

@@ -50,7 +50,16 @@ async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mappin
     agent_id = read_id("Agent", input["id"])
     state = read_object(input.get("runState"), "runState")
     running = set(at_most([run for run, is_there in state.items() if is_there], "runs"))
-    beat = context.peek(beats.quiet_beat, actor=context.account, agent_id=agent_id, running=running)
+    ahead = agents.Ahead(
+        wants=bool(input.get("sweepdAhead")),
+        waiting=frozenset(at_most(input.get("sweepdWaiting") or (), "runs")),
+        returned=frozenset(at_most(input.get("sweepdReturned") or (), "runs")),
+    )
+    beat = (
+        context.peek(beats.quiet_beat, actor=context.account, agent_id=agent_id, running=running)
+        if ahead == agents.Ahead()
+        else None
+    )
     if beat is not None:
         context.services.beats.note(agent_id, beat)
         return {"agent_id": agent_id, "commands": "[]"}
@@ -59,6 +68,7 @@ async def _heartbeat(root: None, info: Info, input: Mapping[str, Any]) -> Mappin
         actor=context.account,
         agent_id=agent_id,
         running=running,
+        ahead=ahead,
         limits=context.services.limits,
     )
     return {

@@ -7,6 +7,7 @@ import pytest
 
 from sweepd.engine import (
     agents,
+    bundles,
     computing,
     outcomes,
     retry,
@@ -72,6 +73,36 @@ class Lab:
         )
         assert len(commands) <= 1
         return commands[0] if commands else None
+
+    def beat_ahead(self, agent, *running, **ahead):
+        """Send a heartbeat of an agent that fetches ahead; return the command, None without one."""
+        commands = self.write(
+            agents.heartbeat,
+            actor=self.actor,
+            agent_id=agent,
+            running=set(running),
+            ahead=agents.Ahead(
+                **{
+                    key: frozenset(value) if key != "wants" else value
+                    for key, value in ahead.items()
+                }
+            ),
+            limits=self.limits,
+        )
+        assert len(commands) <= 1
+        return commands[0] if commands else None
+
+    def fill(self, sweep, n=2, *, key="0123456789abcdef", for_s=86_400.0, is_patient=False):
+        """Give trials to a bundle; return it and the commands of what it holds, not begun."""
+        return self.write(
+            bundles.fill,
+            actor=self.actor,
+            sweep_id=sweep.id,
+            key=key,
+            n=n,
+            for_s=for_s,
+            is_patient=is_patient,
+        )
 
     def ask(self, agent):
         """Send an idle heartbeat that must be answered with a trial."""

@@ -20,24 +20,6 @@ metric: {name: loss, goal: minimize}
 parameters: {a: {values: [1, 2, 3]}}
 """
 BAYES = CAPPED.replace("random", "bayes").replace("run_cap: 4", "run_cap: 40")
-KEY = "0123456789abcdef"
-DAY_S = 86_400.0
-
-
-@pytest.fixture
-def fill(lab):
-    def fill(sweep, n=2, *, key=KEY, for_s=DAY_S, is_patient=False):
-        return lab.write(
-            bundles.fill,
-            actor=lab.actor,
-            sweep_id=sweep.id,
-            key=key,
-            n=n,
-            for_s=for_s,
-            is_patient=is_patient,
-        )
-
-    return fill
 
 
 def bring_back(lab, command, value=1.0):
@@ -52,10 +34,10 @@ def states(lab, sweep):
     return [(trial.state, trial.attempt, trial.reason) for trial in lab.trials(sweep)]
 
 
-def test_bundle_starts_a_pending_sweep_and_holds_its_trials_in_silence(lab, fill):
+def test_bundle_starts_a_pending_sweep_and_holds_its_trials_in_silence(lab):
     sweep = lab.create(CAPPED)
 
-    bundle, commands = fill(sweep)
+    bundle, commands = lab.fill(sweep)
     lab.tick(400)
 
     assert (bundle.n_asked, bundle.n_given, bundle.n_out) == (2, 2, 2)
@@ -65,40 +47,40 @@ def test_bundle_starts_a_pending_sweep_and_holds_its_trials_in_silence(lab, fill
     assert states(lab, sweep) == [("leased", 1, None)] * 2
 
 
-def test_repeated_request_gives_the_same_bundle_with_the_same_trials(lab, fill):
+def test_repeated_request_gives_the_same_bundle_with_the_same_trials(lab):
     sweep = lab.create(CAPPED)
 
-    first, again = fill(sweep), fill(sweep)
+    first, again = lab.fill(sweep), lab.fill(sweep)
 
     assert first == again
     assert lab.sweep(sweep).n_issued == 2
 
 
-def test_run_cap_is_exact_over_bundles_and_agents(lab, fill):
+def test_run_cap_is_exact_over_bundles_and_agents(lab):
     sweep = lab.create(CAPPED)
     agent = lab.register(sweep)
     lab.ask(agent)
 
-    bundle, commands = fill(sweep, 10)
+    bundle, commands = lab.fill(sweep, 10)
 
     assert (bundle.n_asked, len(commands)) == (3, 3)
     assert lab.beat(lab.register(sweep)) is None
     assert lab.sweep(sweep).n_issued == 4
 
 
-def test_bundle_of_a_sweep_that_has_nothing_left_ends_at_once(lab, fill):
+def test_bundle_of_a_sweep_that_has_nothing_left_ends_at_once(lab):
     sweep = lab.create(GRID)
-    fill(sweep, 3)
+    lab.fill(sweep, 3)
 
-    bundle, commands = fill(sweep, 3, key="f" * 16)
+    bundle, commands = lab.fill(sweep, 3, key="f" * 16)
 
     assert (bundle.n_asked, commands) == (0, [])
     assert bundle.ended_at is not None
 
 
-def test_sweep_ends_when_its_bundle_has_come_back(lab, fill):
+def test_sweep_ends_when_its_bundle_has_come_back(lab):
     sweep = lab.create(GRID)
-    _, commands = fill(sweep, 3)
+    _, commands = lab.fill(sweep, 3)
 
     for command in commands:
         assert lab.sweep(sweep).state == "RUNNING"
@@ -113,9 +95,9 @@ def test_sweep_ends_when_its_bundle_has_come_back(lab, fill):
     assert [trial.reason for trial in bundle.trials] == ["finished"] * 3
 
 
-def test_trial_that_comes_back_twice_counts_once(lab, fill):
+def test_trial_that_comes_back_twice_counts_once(lab):
     sweep = lab.create(GRID)
-    _, (command, *_) = fill(sweep, 3)
+    _, (command, *_) = lab.fill(sweep, 3)
 
     bring_back(lab, command)
     before = states(lab, sweep)
@@ -125,9 +107,9 @@ def test_trial_that_comes_back_twice_counts_once(lab, fill):
     assert lab.trial(sweep, command).n_values == 1
 
 
-def test_lapsed_bundle_gives_its_trials_to_others_without_a_try_less(lab, fill):
+def test_lapsed_bundle_gives_its_trials_to_others_without_a_try_less(lab):
     sweep = lab.create(GRID)
-    fill(sweep, 3, for_s=600)
+    lab.fill(sweep, 3, for_s=600)
 
     lab.tick(601)
 
@@ -136,9 +118,9 @@ def test_lapsed_bundle_gives_its_trials_to_others_without_a_try_less(lab, fill):
     assert lab.ask(agent).attempt == 2
 
 
-def test_what_comes_late_counts_if_nobody_has_taken_the_trial_since(lab, fill):
+def test_what_comes_late_counts_if_nobody_has_taken_the_trial_since(lab):
     sweep = lab.create(GRID)
-    _, (command, *_) = fill(sweep, 3, for_s=600)
+    _, (command, *_) = lab.fill(sweep, 3, for_s=600)
     lab.tick(601)
 
     bring_back(lab, command)
@@ -146,9 +128,9 @@ def test_what_comes_late_counts_if_nobody_has_taken_the_trial_since(lab, fill):
     assert states(lab, sweep)[0] == ("ended", 1, "finished")
 
 
-def test_what_comes_after_another_attempt_began_is_kept_without_effect(lab, fill):
+def test_what_comes_after_another_attempt_began_is_kept_without_effect(lab):
     sweep = lab.create(GRID)
-    _, (command, *_) = fill(sweep, 3, for_s=600)
+    _, (command, *_) = lab.fill(sweep, 3, for_s=600)
     lab.tick(601)
     again = lab.ask(lab.register(sweep))
     assert again.run == command.run
@@ -164,9 +146,9 @@ def test_what_comes_after_another_attempt_began_is_kept_without_effect(lab, fill
     assert states(lab, sweep)[0] == ("ended", 2, "finished")
 
 
-def test_bundle_given_back_hands_over_what_it_did_not_run(lab, fill):
+def test_bundle_given_back_hands_over_what_it_did_not_run(lab):
     sweep = lab.create(GRID)
-    bundle, (command, *_) = fill(sweep, 3)
+    bundle, (command, *_) = lab.fill(sweep, 3)
     bring_back(lab, command)
 
     for _ in range(2):
@@ -176,9 +158,9 @@ def test_bundle_given_back_hands_over_what_it_did_not_run(lab, fill):
     assert [state for state, _, _ in states(lab, sweep)] == ["ended", "queued", "queued"]
 
 
-def test_cancelled_sweep_takes_its_bundles_back(lab, fill):
+def test_cancelled_sweep_takes_its_bundles_back(lab):
     sweep = lab.create(GRID)
-    fill(sweep, 3)
+    lab.fill(sweep, 3)
 
     lab.set_state(sweep, "CANCELED")
     lab.tick(1)
@@ -186,9 +168,9 @@ def test_cancelled_sweep_takes_its_bundles_back(lab, fill):
     assert states(lab, sweep) == [("ended", 1, "killed")] * 3
 
 
-def test_stopped_sweep_still_takes_what_its_bundle_brings(lab, fill):
+def test_stopped_sweep_still_takes_what_its_bundle_brings(lab):
     sweep = lab.create(GRID)
-    _, (command, *_) = fill(sweep, 2)
+    _, (command, *_) = lab.fill(sweep, 2)
     lab.set_state(sweep, "FINISHED")
     lab.tick(1)
 
@@ -198,23 +180,23 @@ def test_stopped_sweep_still_takes_what_its_bundle_brings(lab, fill):
 
 
 @pytest.mark.parametrize("state", ["PAUSED", "FINISHED", "CANCELED"])
-def test_sweep_that_hands_nothing_out_makes_no_bundle(lab, fill, state):
+def test_sweep_that_hands_nothing_out_makes_no_bundle(lab, state):
     sweep = lab.create(CAPPED)
     lab.register(sweep)
     lab.set_state(sweep, state)
 
     with pytest.raises(Conflict, match=sweep.name):
-        fill(sweep)
+        lab.fill(sweep)
 
 
-def test_patient_bundle_waits_for_the_search_and_gets_what_it_suggests(lab, fill):
+def test_patient_bundle_waits_for_the_search_and_gets_what_it_suggests(lab):
     sweep = lab.create(BAYES)
     asked = 6
 
-    bundle, commands = fill(sweep, asked, is_patient=True)
+    bundle, commands = lab.fill(sweep, asked, is_patient=True)
     for _ in range(asked):
         lab.think()
-        bundle, commands = fill(sweep, asked, is_patient=True)
+        bundle, commands = lab.fill(sweep, asked, is_patient=True)
         if bundle.n_given == asked:
             break
 
@@ -222,21 +204,21 @@ def test_patient_bundle_waits_for_the_search_and_gets_what_it_suggests(lab, fill
     assert (len(commands), origins) == (asked, {"search"})
 
 
-def test_impatient_bundle_is_full_at_once(lab, fill):
+def test_impatient_bundle_is_full_at_once(lab):
     sweep = lab.create(BAYES)
 
-    bundle, commands = fill(sweep, 6)
+    bundle, commands = lab.fill(sweep, 6)
 
     assert (bundle.n_given, len(commands)) == (6, 6)
     assert {trial.origin for trial in lab.trials(sweep)} == {"filler"}
 
 
-def test_rules_and_time_limits_stop_nothing_that_a_bundle_runs(lab, fill):
+def test_rules_and_time_limits_stop_nothing_that_a_bundle_runs(lab):
     rules = "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n"
     sweep = lab.create(CAPPED + rules + "sweepd: {timeout: {minutes: 1}}\n")
     for value in (1.0, 2.0):
         lab.run(lab.register(sweep), value, value)
-    _, (command, *_) = fill(sweep, 1)
+    _, (command, *_) = lab.fill(sweep, 1)
 
     lab.tick(300)
     lab.start(command)
@@ -247,10 +229,10 @@ def test_rules_and_time_limits_stop_nothing_that_a_bundle_runs(lab, fill):
     assert lab.trial(sweep, command).reason == "finished"
 
 
-def test_time_that_a_bundle_is_away_is_no_time_of_a_gpu(lab, fill):
+def test_time_that_a_bundle_is_away_is_no_time_of_a_gpu(lab):
     budget = "sweepd: {budget: {gpu_hours: 0.01}}\n"
     sweep = lab.create(CAPPED + budget)
-    _, (command, *_) = fill(sweep, 2)
+    _, (command, *_) = lab.fill(sweep, 2)
 
     lab.tick(300)
     assert lab.sweep(sweep).stop_reason is None
@@ -263,14 +245,14 @@ def test_time_that_a_bundle_is_away_is_no_time_of_a_gpu(lab, fill):
     assert "GPU hours" in lab.sweep(sweep).stop_reason
 
 
-def test_trial_that_has_begun_elsewhere_is_no_trial_for_a_bundle(lab, fill):
+def test_trial_that_has_begun_elsewhere_is_no_trial_for_a_bundle(lab):
     sweep = lab.create(GRID)
     command = lab.ask(agent := lab.register(sweep))
     lab.start(command)
     lab.report(command, "preempted")
     lab.leave(agent)
 
-    _, commands = fill(sweep, 3)
+    _, commands = lab.fill(sweep, 3)
 
     assert command.run not in {one.run for one in commands}
     assert len(commands) == 2
@@ -284,14 +266,14 @@ def test_trial_that_has_begun_elsewhere_is_no_trial_for_a_bundle(lab, fill):
         pytest.param({"for_s": 1.0}, "a minute to a year", id="too short"),
     ],
 )
-def test_bundle_out_of_bounds_is_refused_in_words(lab, fill, arguments, words):
+def test_bundle_out_of_bounds_is_refused_in_words(lab, arguments, words):
     with pytest.raises(InvalidInput, match=words):
-        fill(lab.create(CAPPED), **arguments)
+        lab.fill(lab.create(CAPPED), **arguments)
 
 
-def test_events_tell_what_became_of_a_bundle(lab, fill):
+def test_events_tell_what_became_of_a_bundle(lab):
     sweep = lab.create(GRID)
-    fill(sweep, 3, for_s=600)
+    lab.fill(sweep, 3, for_s=600)
     lab.tick(601)
 
     def kinds(tx):

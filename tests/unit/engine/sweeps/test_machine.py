@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 )
 from stored import Tables
 
-from sweepd.engine import accounts, files, runs, sweeps
+from sweepd.engine import accounts, bundles, files, runs, sweeps
 from sweepd.engine.row_reads import read_rows
 from sweepd.errors import Conflict, LeaseLost, NotFound
 from sweepd.schedule import TRIAL_MOVES
@@ -177,6 +177,63 @@ class World(RuleBasedStateMachine):
             return None
         agent.running[command.run] = process = Process(agent, command)
         return process
+
+    @rule(target=processes, agent=agents, luck=st.sampled_from(["lost", "ok", "ok"]))
+    def fetch_ahead(self, agent, luck):
+        """It asks for one more trial than it runs; those that have not begun may be taken back."""
+        if not (agent.is_ours and agent.running):
+            return multiple()
+        waiting = [run for run, one in agent.running.items() if not one.has_begun]
+        command = self.lab.beat_ahead(
+            agent.id, *agent.running, wants=len(agent.running) < 2, waiting=waiting
+        )
+        if command is None or (luck == "lost" and command.type != "stop"):
+            return multiple()
+        if command.type == "stop":
+            agent.running.pop(command.run).has_ended = True
+            return multiple()
+        agent.model.give(command)
+        agent.running[command.run] = process = Process(agent, command)
+        return process
+
+    @rule(agent=agents)
+    def return_trials(self, agent):
+        """It gives back what it has not begun."""
+        if not agent.is_ours:
+            return
+        returned = [run for run, one in agent.running.items() if not one.has_begun]
+        for run in returned:
+            agent.running.pop(run).has_ended = True
+        if agent.running:
+            self.lab.beat_ahead(agent.id, *agent.running, returned=returned)
+
+    @rule(
+        target=processes,
+        number=st.integers(0, 9),
+        n=st.integers(1, 3),
+        luck=st.sampled_from(["lost", "twice", "ok", "ok"]),
+        for_s=st.sampled_from([60.0, 300.0, 3_000.0]),
+    )
+    def fill_bundle(self, number, n, luck, for_s):
+        """Trials are given to a machine that is cut off; what it runs comes back at any time."""
+        model, key = self._any(number), f"{len(self.models):08}{self.n_rows:08}"
+        before = model.n_at_end
+        for _ in range(2 if luck == "twice" else 1):
+            try:
+                bundle, commands = self.lab.fill(model.view, n, key=key, for_s=for_s)
+            except Conflict:  # it has ended, is paused, or that key is another's
+                return multiple()
+        assert before is None or bundle.n_given == 0 or luck == "twice"
+        away = Agent(bundle.id, model, is_ours=True)
+        for command in commands:
+            if model.attempts.get(command.run) != command.attempt:
+                model.give(command)
+        return multiple(*([] if luck == "lost" else [Process(away, one) for one in commands]))
+
+    @rule(process=processes)
+    def give_bundle_back(self, process):
+        if process.agent.id.startswith("bundle-"):
+            self.lab.write(bundles.give_back, actor=self.lab.actor, bundle_id=process.agent.id)
 
     @rule(agent=agents, values=st.lists(_VALUES, min_size=1, max_size=5), luck=_LUCK)
     def work(self, agent, values, luck):
