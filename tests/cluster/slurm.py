@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-__all__ = ["Cluster", "missing_tools"]
+__all__ = ["TOOLS", "Cluster"]
 
+TOOLS = ("slurmctld", "slurmd", "sbatch", "munged")
 CONFIG = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -40,13 +41,6 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=2 RealMemor
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
-
-
-def missing_tools() -> list[str]:
-    """Return what a cluster needs and this machine lacks."""
-    needed = ["slurmctld", "slurmd", "sbatch", "munged"]
-    missing = [tool for tool in needed if shutil.which(tool) is None]
-    return missing if os.geteuid() == 0 else [*missing, "root"]
 
 
 def free_ports(count: int) -> list[int]:

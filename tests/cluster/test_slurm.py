@@ -1,7 +1,6 @@
 """`sweep launch --on slurm` on a real Slurm of two nodes, one of which dies."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from live import Service, wait_for
-from slurm import Cluster, missing_tools
+from needs import need
+from slurm import TOOLS, Cluster
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -35,12 +35,7 @@ parameters: {x: {values: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    missing = missing_tools()
-    if missing:
-        reason = f"a Slurm cluster cannot be started here; missing: {', '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(*TOOLS, what="a Slurm cluster cannot be started")
     cluster = Cluster()
     try:
         cluster.start()

@@ -1,6 +1,5 @@
 """The engine, the two images and a compose project, made once for the session."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +8,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine import Engine, missing_tools
+from engine import TOOLS, Engine
+from needs import need
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    missing = missing_tools()
-    if missing:
-        reason = f"a docker engine cannot be started here; missing: {', '.join(missing)}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    need(*TOOLS, what="a docker engine cannot be started")
     engine = Engine()
     try:
         engine.start()

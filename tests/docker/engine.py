@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 BASE = "python:3.11-slim"
+TOOLS = ("dockerd", "docker", "docker-compose", "debootstrap", "iptables")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -30,12 +31,6 @@ def run(*command: str, env: dict[str, str] | None = None, timeout: float = 600) 
     )
     assert done.returncode == 0, f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}"
     return done.stdout
-
-
-def missing_tools() -> list[str]:
-    needed = ["dockerd", "docker", "docker-compose", "debootstrap", "iptables"]
-    missing = [tool for tool in needed if shutil.which(tool) is None]
-    return missing if os.geteuid() == 0 else [*missing, "root"]
 
 
 class Engine:
