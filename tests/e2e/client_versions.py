@@ -11,8 +11,6 @@ service.
 """
 
 import argparse
-import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -21,6 +19,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from environments import environment
 
 #: The newest of each of the two minor versions before the one that we develop with.
 VERSIONS = ("0.30.0", "0.29.0")
@@ -31,28 +33,11 @@ BESIDE = (
 )
 
 ROOT = Path(__file__).parents[2]
-CACHE = Path(tempfile.gettempdir()) / "sweepd-clients"
 
 
-def environment(version: str, base: str) -> Path:
-    """Return the interpreter of an environment with this version of the client; make it once."""
-    packages = (f"wandb=={version}", *BESIDE)
-    digest = hashlib.sha256(" ".join((base, *packages)).encode()).hexdigest()[:8]
-    folder = CACHE / f"wandb-{version}-{digest}"
-    python = folder / "bin" / "python"
-    uv = shutil.which("uv")
-    if uv is None:
-        raise SystemExit("uv is needed to make the clients' environments")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _call(uv, "venv", "--quiet", "--python", base, str(folder))
-            install = (uv, "pip", "install", "--quiet", "--compile-bytecode")
-            _call(*install, "--python", str(python), *packages)
-            (folder / "complete").touch()
-    return python
+def client(version: str, base: str) -> Path:
+    """Return the interpreter of an environment with this version of the client."""
+    return environment(f"wandb-{version}", f"wandb=={version}", *BESIDE, base=base)
 
 
 def speaks(version: str, client: Path) -> bool:
@@ -96,7 +81,7 @@ def main(arguments: list[str]) -> int:
     tests = rest or ["tests/e2e/client"]
     began = time.monotonic()
     logs = Path(tempfile.mkdtemp(prefix="sweepd-clients-"))
-    clients = {version: environment(version, given.python) for version in given.versions}
+    clients = {one: client(one, given.python) for one in given.versions}
     started = {one: run(client, tests, logs / f"{one}.log") for one, client in clients.items()}
     failed = [one for one, client in clients.items() if not speaks(one, client)]
     results = []
@@ -117,12 +102,6 @@ def main(arguments: list[str]) -> int:
         sep="\n",
     )
     return 1 if failed else 0
-
-
-def _call(*command: str) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}:\n{done.stdout.decode(errors='replace')}")
 
 
 if __name__ == "__main__":
