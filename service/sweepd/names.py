@@ -49,6 +49,7 @@ LAUNCHERS: Mapping[str, str] = {
     "local": "sweepd_agent.launchers.local:Local",
     "docker": "sweepd_agent.launchers.docker:Docker",
     "slurm": "sweepd_agent.launchers.slurm:Slurm",
+    "ray": "sweepd_agent.launchers.ray:Ray",
     "k8s": "sweepd_agent.launchers.k8s:Kubernetes",
 }
 

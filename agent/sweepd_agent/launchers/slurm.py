@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import is_loopback, run_tool
+from sweepd_agent.launchers.tools import run_tool, warn_of_loopback
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Slurm"]
@@ -56,12 +56,7 @@ class Slurm:
         script = plan.folder / "job.sh"
         script.write_text(_script(plan))
         environ = dict(plan.environ)
-        if is_loopback(environ.get("WANDB_BASE_URL")):
-            print(
-                f"warning: {environ['WANDB_BASE_URL']} is this machine's own address; agents on "
-                "other nodes cannot reach it",
-                file=sys.stderr,
-            )
+        warn_of_loopback(environ)
         job = run_tool(["sbatch", "--parsable", str(script)], environ=environ)
         return {"job": job.strip().partition(";")[0], "n_agents": plan.n_agents}
 

@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from sweepd.errors import LaunchError
 
-__all__ = ["is_loopback", "run_tool"]
+__all__ = ["is_loopback", "run_tool", "warn_of_loopback"]
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -38,3 +39,13 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None
 def is_loopback(url: str | None) -> bool:
     """Return whether an address is this machine's own, which others cannot reach by it."""
     return url is not None and urlsplit(url).hostname in _LOOPBACK
+
+
+def warn_of_loopback(environ: Mapping[str, str]) -> None:
+    """Say so on stderr where the server has an address that only this machine reaches it by."""
+    url = environ.get("WANDB_BASE_URL")
+    if is_loopback(url):
+        print(
+            f"warning: {url} is this machine's own address; agents on other nodes cannot reach it",
+            file=sys.stderr,
+        )

@@ -6,6 +6,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -100,7 +101,7 @@ def test_a_local_agent_whose_number_is_anothers_now_is_lost_and_left_alone(
 
 def test_an_engine_and_a_setting_that_are_not_there_are_named(options, tmp_path):
     plain = {"n_agents": 1, "environ": {}, "folder": tmp_path}
-    with pytest.raises(UnknownName, match="docker, k8s, local, slurm"):
+    with pytest.raises(UnknownName, match="docker, k8s, local, ray, slurm"):
         launch(options, on="moon", settings={}, **plain)
     with pytest.raises(InvalidInput, match="local has no setting image; it has: none"):
         launch(options, on="local", settings={"image": "x"}, **plain)
@@ -275,6 +276,56 @@ def test_an_agent_without_gpus_asks_slurm_for_none(options, tmp_path, slurm):
 
     assert "#SBATCH --gpus" not in script
     assert "--cpus-per-task=4" in script
+
+
+def on_ray(options, tmp_path, **settings):
+    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
+    folder = tmp_path / "launches"
+    return launch(options, on="ray", n_agents=2, environ=environ, settings=settings, folder=folder)
+
+
+def test_where_ray_is_not_installed_the_sentence_says_how_it_is(options, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    with pytest.raises(
+        LaunchError, match=r"ray is not installed here; pip install 'sweepd\[ray\]'"
+    ):
+        on_ray(options, tmp_path, address="127.0.0.1:6379")
+
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        pytest.param("http://head:8265", "is no address of a Ray cluster's", id="of jobs"),
+        pytest.param("local", "is no address of a Ray cluster's", id="a cluster of its own"),
+        pytest.param("head:six", "is no address of a Ray cluster's", id="no port"),
+        pytest.param("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1", id="nobody"),
+        pytest.param("ray://127.0.0.1:1", "no Ray cluster answers at ray://", id="no client"),
+    ],
+)
+def test_an_address_where_no_ray_cluster_is_is_named_at_once(
+    options, tmp_path, monkeypatch, address, said
+):
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+
+    with pytest.raises(LaunchError, match=said):
+        on_ray(options, tmp_path, address=address)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param({"gpus": "all"}, "gpus must be a number of at least 0, not 'all'", id="gpus"),
+        pytest.param({"cpus": "-1"}, "cpus must be a number of at least 0, not '-1'", id="cpus"),
+        pytest.param({"gpus": "1.5"}, "gpus must be whole above 1, as Ray has it", id="parts"),
+        pytest.param({"upload": "no"}, "upload must be true or false, not 'no'", id="upload"),
+    ],
+)
+def test_a_wrong_setting_of_ray_is_named(options, tmp_path, settings, said):
+    with pytest.raises(InvalidInput, match=said):
+        on_ray(options, tmp_path, **settings)
 
 
 def plan(options, tmp_path, **settings):

@@ -55,7 +55,7 @@ def test_a_sweep_without_a_launch_is_told_so(launch, what):
     [
         pytest.param(["--set", "image"], "NAME=VALUE, not 'image'", id="no value"),
         pytest.param(["--set", "colour=red"], "local has no setting colour", id="no such"),
-        pytest.param(["--on", "moon"], "'docker', 'k8s', 'local', 'slurm'", id="no engine"),
+        pytest.param(["--on", "moon"], "'docker', 'k8s', 'local', 'ray', 'slurm'", id="no engine"),
         pytest.param(["--agents", "0"], "0 is not in the range", id="no agents"),
     ],
 )
