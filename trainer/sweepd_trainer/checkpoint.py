@@ -3,6 +3,7 @@
 import os
 import platform
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,7 +122,8 @@ def load_plain(path: Path, *, device: torch.device | None = None) -> dict[str, A
         DataError: in words: it is missing, damaged, or holds something else.
     """
     try:
-        content = torch.load(path, map_location=device or "cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what torch wonders at in a damaged file
+            content = torch.load(path, map_location=device or "cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except UnpicklingError as error:
