@@ -4,7 +4,7 @@ import os
 import platform
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -55,15 +55,22 @@ class Best:
     Args:
         path: of the file.
         header: what the file says besides the weights, as plain data.
+        rank: what is larger for a better score, in place of that.
     """
 
-    def __init__(self, path: Path, *, header: Mapping[str, Any]) -> None:
-        self.path, self._header = path, dict(header)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        header: Mapping[str, Any],
+        rank: Callable[[Score], tuple[float, ...]] = lambda score: score.rank,
+    ) -> None:
+        self.path, self._header, self._rank = path, dict(header), rank
         self.epoch, self.score = 0, Score(float("inf"), -1.0)
 
     def offer(self, model: nn.Module, *, epoch: int, score: Score) -> bool:
         """Save the model if it scores better than all before; return whether it did."""
-        if self.epoch and score.rank <= self.score.rank:
+        if self.epoch and self._rank(score) <= self._rank(self.score):
             return False
         self.epoch, self.score = epoch, score
         weights = {name: w.detach().cpu().clone() for name, w in model.state_dict().items()}

@@ -1,7 +1,7 @@
 """`fit`: trains any model on any data, with all that a trial of a sweep needs."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +55,8 @@ class Learner:
     Args:
         build: makes the model, with fresh weights.
         loss: a mean over a batch; None is the usual one for the targets.
+        measures: what else is reported of held-out rows, each a mean over a batch, by name.
+        metric: decides which epoch is the best: `name` and `goal`; None is the usual way.
         prepare: inputs as they are stored -> what the model takes.
         augment: changes training inputs, another way each epoch.
         header: what a checkpoint says besides the weights.
@@ -62,6 +64,8 @@ class Learner:
 
     build: Callable[[], nn.Module]
     loss: Loss | None = None
+    measures: Mapping[str, Loss] | None = None
+    metric: Mapping[str, str] | None = None
     prepare: nn.Module | None = None
     augment: Augmentation | None = None
     header: Mapping[str, Any] | None = None
@@ -73,6 +77,8 @@ def fit(
     model: nn.Module | Callable[[Values], nn.Module] | None = None,
     *,
     loss: Loss | None = None,
+    measures: Mapping[str, Loss] | None = None,
+    metric: Mapping[str, str] | None = None,
 ) -> Fitted:
     """Train a model as a trial of a sweep, or by itself, and return its best epoch.
 
@@ -88,6 +94,11 @@ def fit(
             shape of the model's outputs.
         model: a function of the values that returns the model, with fresh weights; or a module.
         loss: of outputs and targets, a mean; cross entropy or squared error if not given.
+        measures: what else to report of validation and test rows: each, by name, a mean of outputs
+            and targets over a batch. `{"bits": …}` is logged as `val_bits` and `test_bits`.
+        metric: the definition's, such as `{"name": "val_bits", "goal": "minimize"}`: the best
+            epoch, which is kept, is the best by it. The usual is the highest `val_accuracy`, of
+            equals the lowest `val_loss`; without classes the lowest `val_loss`.
 
     Raises:
         InvalidInput: a value of the config is wrong, in words.
@@ -100,7 +111,13 @@ def fit(
     with start(dict(config or {})) as run, Stop().on_sigterm() as stop:
         values = dict(run.config.items())
         rows = _rows(data, values)
-        learner = Learner(lambda: _build(model, values), loss=loss, header={"config": values})
+        learner = Learner(
+            lambda: _build(model, values),
+            loss=loss,
+            measures=measures,
+            metric=metric,
+            header={"config": values},
+        )
         return train(run, read_training(values), rows, learner, stop=stop, values=values)
 
 
@@ -134,7 +151,13 @@ def train(
     if any(weight.ndim == 4 for weight in model.parameters()):
         model = model.to(memory_format=torch.channels_last)
     prepare = as_floats if learner.prepare is None else learner.prepare.to(device)
-    task = task_for(data.train.targets, loss=learner.loss, label_smoothing=config.label_smoothing)
+    task = task_for(
+        data.train.targets,
+        loss=learner.loss,
+        measures=learner.measures,
+        label_smoothing=config.label_smoothing,
+    )
+    rank = _rank_by(learner.metric, task.names)
     trainer = Trainer(
         model,
         build_optimizer(model, config),
@@ -143,7 +166,8 @@ def train(
         order=order,
         should_stop=stop,
     )
-    log, best = Log(run), Best(Path(run.dir) / CHECKPOINT, header=learner.header or {})
+    log = Log(run)
+    best = Best(Path(run.dir) / CHECKPOINT, header=learner.header or {}, rank=rank)
     saved = Resumable(run, trainer=trainer, best=best, log=log, config=config, values=values)
     if saved.take_up():
         print(f"resumed after {trainer.examples:,} examples")
@@ -175,8 +199,8 @@ def _train(
             epoch = trainer.step // trainer.steps_per_epoch
             score = trainer.evaluate(data.validation)
         except Diverged:
-            accuracy = {"val_accuracy": math.nan} if trainer.has_classes else {}
-            log({"examples": trainer.examples, "val_loss": math.nan, **accuracy})
+            lost = {f"val_{name}": math.nan for name in trainer.measured}
+            log({"examples": trainer.examples, **lost})
             raise
         except Stopped:
             saved.save()
@@ -187,7 +211,7 @@ def _train(
                 "epoch": epoch,
                 "examples": trainer.examples,
                 "train_loss": trainer.epoch_loss,
-                **_named("val", score),
+                **score.named("val"),
                 **as_wandb(watcher.histograms()),
             }
         )
@@ -209,11 +233,11 @@ def _finish(
     best.restore(trainer.best_model)
     test = trainer.evaluate(data.test) if data.test is not None else None
     if test is not None:
-        log({"examples": trainer.examples, **_named("test", test)})
+        log({"examples": trainer.examples, **test.named("test")})
     run.summary.update(
         {
             "best_epoch": best.epoch,
-            **_named("val", best.score),  # the best epoch's, as the checkpoint is
+            **best.score.named("val"),  # the best epoch's, as the checkpoint is
             "device": device_name(pick_device()),
             "mode": trainer.mode,
         }
@@ -234,15 +258,28 @@ def _kept(run: wandb.Run, best: Best) -> Iterator[None]:
             run.save(str(best.path), base_path=run.dir, policy="now")
 
 
-def _named(part: str, score: Score) -> dict[str, float]:
-    named = {f"{part}_loss": score.loss}
-    if score.accuracy is not None:
-        named[f"{part}_accuracy"] = score.accuracy
-    return named
-
-
 def _in_words(part: str, score: Score) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in _named(part, score).items())
+    return ", ".join(f"{name} {value:.4f}" for name, value in score.named(part).items())
+
+
+def _rank_by(
+    metric: Mapping[str, str] | None, measured: Sequence[str]
+) -> Callable[[Score], tuple[float, ...]]:
+    """Return what is larger for a better score, by a metric as a definition has it.
+
+    Raises:
+        InvalidInput: no score has a number of that name, or the goal is no goal.
+    """
+    if metric is None:
+        return lambda score: score.rank
+    known = [f"val_{name}" for name in measured]
+    name, goal = metric.get("name"), metric.get("goal", "minimize")
+    if name not in known:
+        raise InvalidInput(f"metric: name must be one of {', '.join(known)}, not {name!r}")
+    if goal not in ("minimize", "maximize"):
+        raise InvalidInput(f"metric: goal must be minimize or maximize, not {goal!r}")
+    sign = 1.0 if goal == "maximize" else -1.0
+    return lambda score: (sign * score.named("val").get(str(name), math.nan),)
 
 
 def _rows(data: Any, values: Values) -> Data:

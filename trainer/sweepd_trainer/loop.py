@@ -90,9 +90,9 @@ class Trainer:
         return self._step.mode + (f" in {parts} parts" if parts > 1 else "")
 
     @property
-    def has_classes(self) -> bool:
-        """Return whether targets are classes, so that there is an accuracy."""
-        return self._problem.task.hits is not None
+    def measured(self) -> tuple[str, ...]:
+        """Return what a score names: the loss, the accuracy of classes, measures of your own."""
+        return self._problem.task.names
 
     @property
     def best_model(self) -> nn.Module:
@@ -173,11 +173,14 @@ class Trainer:
         """Evaluate `size` rows at a time."""
         model, task = self.best_model.eval(), self._problem.task
         totals = torch.zeros(3, device=self._device)  # loss, hits, targets
+        sums = torch.zeros(len(task.measures), device=self._device)
         with torch.no_grad():
             for first in range(0, len(rows), size):
                 targets = rows.targets[first : first + size]
                 outputs = model(self._problem.prepare(rows.inputs[first : first + size]))
                 totals[0] += task.plain_loss(outputs, targets) * len(targets)
+                for place, measure in enumerate(task.measures.values()):
+                    sums[place] += measure(outputs, targets) * len(targets)
                 found = None if task.hits is None else task.hits(outputs, targets)
                 if found is not None:
                     totals[1] += found
@@ -185,7 +188,12 @@ class Trainer:
         loss, hits, n_targets = totals.tolist()
         if not math.isfinite(loss):
             raise Diverged(f"the loss is {loss} on held-out rows")
-        return Score(loss / len(rows), hits / n_targets if n_targets else None)
+        means = (sums / len(rows)).tolist()
+        return Score(
+            loss / len(rows),
+            hits / n_targets if n_targets else None,
+            dict(zip(task.measures, means, strict=True)),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that another process needs to go on from here, as plain data and tensors."""

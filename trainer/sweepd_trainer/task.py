@@ -3,8 +3,8 @@
 b   rows of a batch;  t   further axes of the targets, such as the places of a text;  k   classes
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -29,11 +29,18 @@ class Task:
         plain_loss: what evaluation reports, such as the loss without label smoothing.
         hits: how many targets the outputs meet, or None if they name no classes; None where
             targets are no classes.
+        measures: what else evaluation reports, each a mean over a batch, by name.
     """
 
     loss: Loss
     plain_loss: Loss
     hits: Callable[[Tensor, Tensor], Tensor | None] | None = None
+    measures: Mapping[str, Loss] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return what a score of this task may name."""
+        return ("loss", *(() if self.hits is None else ("accuracy",)), *self.measures)
 
 
 @dataclass(frozen=True)
@@ -42,24 +49,41 @@ class Score:
 
     loss: float  # mean, in nats for a classification, without label smoothing
     accuracy: float | None = None  # None: the targets are no classes
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rank(self) -> tuple[float, float]:
         """Return what makes one score better than another: more accuracy, then less loss."""
         return (0.0 if self.accuracy is None else self.accuracy, -self.loss)
 
+    def named(self, part: str) -> dict[str, float]:
+        """Return its numbers as they are logged for a part of the data, such as `val_loss`."""
+        accuracy = {} if self.accuracy is None else {"accuracy": self.accuracy}
+        own = {"loss": self.loss, **accuracy, **self.measures}
+        return {f"{part}_{name}": value for name, value in own.items()}
 
-def task_for(targets: Tensor, *, loss: Loss | None = None, label_smoothing: float = 0.0) -> Task:
+
+def task_for(
+    targets: Tensor,
+    *,
+    loss: Loss | None = None,
+    measures: Mapping[str, Loss] | None = None,
+    label_smoothing: float = 0.0,
+) -> Task:
     """Return the task that targets suggest: classes if they are whole numbers, else values.
 
     Args:
         targets: of the training rows.
         loss: a mean over a batch, in place of the usual one.
+        measures: what else to report, by name.
         label_smoothing: of a classification with the usual loss.
 
     Raises:
-        InvalidInput: a class is below zero.
+        InvalidInput: a class is below zero, or a measure has the name of another number.
     """
+    taken = sorted({"accuracy", "loss"} & set(measures or {}))
+    if taken:
+        raise InvalidInput(f"{taken[0]} is reported anyway: name the measure otherwise")
     is_classes = not (targets.is_floating_point() or targets.is_complex())
     n_classes = int(targets.max()) + 1 if is_classes else 0
     if is_classes and loss is None:
@@ -67,7 +91,8 @@ def task_for(targets: Tensor, *, loss: Loss | None = None, label_smoothing: floa
         if len(wrong):
             raise InvalidInput(f"classes are whole numbers from 0 on, not {int(wrong[0])}")
     usual = classification(label_smoothing, n_classes=n_classes) if is_classes else regression()
-    return usual if loss is None else Task(loss, loss, usual.hits)
+    task = usual if loss is None else Task(loss, loss, usual.hits)
+    return replace(task, measures=dict(measures or {}))
 
 
 def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:

@@ -86,6 +86,34 @@ def test_the_weights_follow_the_seed(line):
     assert not torch.equal(weights(1), weights(2))
 
 
+class Count:
+    """A measure that is one more each time."""
+
+    def __init__(self):
+        self.value = 0
+
+    def __call__(self, outputs, targets):
+        self.value += 1
+        return torch.tensor(float(self.value))
+
+
+@pytest.mark.parametrize(("goal", "best"), [("maximize", 3), ("minimize", 1)])
+def test_a_measure_of_your_own_is_reported_and_decides_which_epoch_is_best(
+    line, goal, best, capsys
+):
+    fitted = fit(
+        {"epochs": 3},
+        line,
+        lambda values: nn.Linear(2, 1),
+        measures={"count": Count()},
+        metric={"name": "val_count", "goal": goal},
+    )
+
+    assert (fitted.epoch, fitted.validation.measures) == (best, {"count": best})
+    assert fitted.test.measures == {"count": 4}
+    assert f"val_count {best}.0000, test_loss" in capsys.readouterr().out
+
+
 def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):
     values = {"epochs": 50, "learning_rate": 1e-12, "patience": 2}
 
@@ -152,6 +180,27 @@ def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):
 def test_what_cannot_be_trained_is_said_in_words(line, give, error, said):
     with pytest.raises(error, match=said):
         fit(*give(line))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(
+            {"metric": {"name": "val_accuracy"}},
+            "name must be one of val_loss, val_far, not 'val_accuracy'",
+            id="no such number",
+        ),
+        pytest.param(
+            {"metric": {"name": "val_loss", "goal": "max"}},
+            "goal must be minimize or maximize, not 'max'",
+            id="no goal",
+        ),
+        pytest.param({"measures": {"loss": Count()}}, "loss is reported anyway", id="a taken name"),
+    ],
+)
+def test_a_metric_that_cannot_be_chosen_by_is_named(line, options, said):
+    with pytest.raises(InvalidInput, match=said):
+        fit({}, line, nn.Linear(2, 1), **{"measures": {"far": Count()}, **options})
 
 
 def test_a_run_that_is_recorded_nowhere_asks_no_server(line, capsys):
