@@ -224,8 +224,8 @@ def _run(row: TrialRow, value: float | None, view: SweepView) -> dict[str, Any]:
 
 
 def _counts(row: TrialRow) -> bool:
-    """Return whether a trial can be the best."""
-    return row.state not in (RunState.FAILED, RunState.CRASHED) and row.trial.outcome is None
+    """Return whether a trial can be the best: it has finished, or runs and may yet."""
+    return row.state in (RunState.FINISHED, RunState.RUNNING) and row.trial.outcome is None
 
 
 def _compute_s(rows: Sequence[TrialRow], now: float) -> float:
@@ -277,7 +277,7 @@ def _best(
         for other, value in zip(rows, values, strict=True)
         if value is not None
         and other is not row
-        and other.trial.outcome is None
+        and _counts(other)
         and (other.trial.ended_at or float("inf")) <= (row.trial.ended_at or 0.0)
     ]
     sign = signed(1.0, definition.goal)

@@ -19,6 +19,7 @@ __all__ = [
     "clock_of",
     "drain",
     "end_sweep",
+    "ended_by_itself",
     "fail_if_alike",
     "finish_if_done",
     "goes_on",
@@ -143,6 +144,19 @@ def drain(tx: Tx, sweep: Any, *, reason: str) -> None:
     _drop_waiting(tx, sweep)
 
 
+def ended_by_itself(tx: Tx, sweep: Any) -> bool:
+    """Return whether a sweep had nothing left to hand out, or failed: nobody wanted an end."""
+    kinds = ("sweep.draining", "sweep.finished", "sweep.failed", "sweep.resumed", "sweep.started")
+    latest = tx.conn.execute(
+        select(t.event.c.kind, t.event.c.actor)
+        .where(t.event.c.sweep_id == sweep.id, t.event.c.kind.in_(kinds))
+        .order_by(t.event.c.id.desc())
+        .limit(2)
+    ).all()
+    was_drained = len(latest) > 1 and latest[1].kind == "sweep.draining"
+    return bool(latest) and latest[0].actor == events.SERVICE and not was_drained
+
+
 def finish_if_done(tx: Tx, sweep_id: int) -> None:
     """End a running sweep that has nothing left to hand out and no trial that has not ended."""
     sweep = sweep_row(tx, sweep_id)
@@ -157,7 +171,7 @@ def finish_if_done(tx: Tx, sweep_id: int) -> None:
         .where(of_sweep)
         .group_by(t.trial.c.reason)
     ).all()
-    if len(ends) == 1 and ends[0][0] in FAILURES:
+    if sweep.stop_reason is None and len(ends) == 1 and ends[0][0] in FAILURES:
         state, reason = SweepState.FAILED, _alike(Reason(ends[0][0]), ends[0][1])
     else:
         state = SweepState.FINISHED
@@ -237,7 +251,7 @@ def _why_done(tx: Tx, sweep: Any) -> str | None:
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         if definition_of(sweep.definition).run_cap != sweep.run_cap:
             return in_words(Spent("runs", sweep.n_issued, sweep.run_cap))
-        return f"run_cap reached: all {sweep.run_cap} trials have ended"
+        return f"run_cap reached: all {sweep.n_issued} trials have ended"
     prepared = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep.id).limit(1)
     has_more = tx.conn.scalar(prepared) is not None or enqueued.first(tx, sweep.id) is not None
     if sweep.is_exhausted and not has_more:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sweepd.engine import blobs, events, fronts, paging
 from sweepd.engine.texts import clean
 from sweepd.engine.views import FileView, Page
-from sweepd.errors import NotFound, ProtocolError
+from sweepd.errors import NotFound, ProtocolError, Reason
 from sweepd.schedule import TrialState
 from sweepd.store import Tx, Written
 from sweepd.store import tables as t
@@ -183,7 +183,8 @@ def delete_files(tx: Tx, *, file_ids: Sequence[int]) -> list[str]:
 def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
     """Delete the checkpoints of a sweep's ended trials but the best `keep`; return freed blobs.
 
-    With several metrics the best are the whole front, however many they are.
+    With several metrics the best are the whole front, however many they are. One that failed is
+    none of the best while others have finished.
     A checkpoint is a file at a run's root named `checkpoint*.pt` or `*.safetensors`. Trials that
     run, or wait for another attempt, keep theirs. Each removal is an event of its run.
     """
@@ -193,7 +194,7 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
     best = (
         select(t.trial.c.run_id)
         .where(*ended, t.trial.c.objective.is_not(None))
-        .order_by(t.trial.c.objective, t.trial.c.number)
+        .order_by(t.trial.c.reason != Reason.FINISHED, t.trial.c.objective, t.trial.c.number)
         .limit(keep)
     )
     front = fronts.front_runs(tx, sweep_id)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from sweepd.engine import events, slots, trials
 from sweepd.engine.access import Need
-from sweepd.engine.endings import clock_of, sweep_row
+from sweepd.engine.endings import clock_of, ended_by_itself, sweep_row
 from sweepd.engine.runs import run_by_id
 from sweepd.engine.sweepviews import sweep_for, sweep_views
 from sweepd.engine.trials import Lease
@@ -97,7 +97,7 @@ def _reopen(tx: Tx, sweep: Any, actor: Account) -> None:
         if sweep.stop_reason is not None:
             raise Conflict(f"sweep {sweep.name} is ending: {sweep.stop_reason}")
         return
-    if state == SweepState.CANCELED or not _ended_by_itself(tx, sweep):
+    if state == SweepState.CANCELED or not ended_by_itself(tx, sweep):
         raise Conflict(
             f"sweep {sweep.name} has ended ({sweep.stop_reason}) and is not taken up again; "
             "create another one, with these runs as prior runs"
@@ -123,16 +123,3 @@ def _reopen(tx: Tx, sweep: Any, actor: Account) -> None:
         data={"from": state, "why": "retry"},
     )
     slots.release_all(tx, sweep.id, actor=actor.name)
-
-
-def _ended_by_itself(tx: Tx, sweep: Any) -> bool:
-    """Return whether a sweep had nothing left to hand out, or failed: nobody wanted an end."""
-    kinds = ("sweep.draining", "sweep.finished", "sweep.failed", "sweep.resumed", "sweep.started")
-    latest = tx.conn.execute(
-        select(t.event.c.kind, t.event.c.actor)
-        .where(t.event.c.sweep_id == sweep.id, t.event.c.kind.in_(kinds))
-        .order_by(t.event.c.id.desc())
-        .limit(2)
-    ).all()
-    was_drained = len(latest) > 1 and latest[1].kind == "sweep.draining"
-    return bool(latest) and latest[0].actor == events.SERVICE and not was_drained

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from sweepd.engine import access, away
 from sweepd.engine.access import Need
@@ -20,6 +20,7 @@ __all__ = [
     "SCHEDULER_RUN",
     "definition_of",
     "expected_trials",
+    "may_be_best",
     "scheduler_run",
     "sweep_for",
     "sweep_views",
@@ -49,6 +50,15 @@ def expected_trials(definition: Definition, run_cap: int | None) -> int | None:
     size = grid_size(definition.space) if definition.method == "grid" else None
     known = [n for n in (size, run_cap) if n is not None]
     return min(known) if known else None
+
+
+def may_be_best() -> ColumnElement[bool]:
+    """Return which trials may be a sweep's best: those that have finished, or run and may yet.
+
+    One that failed, was killed or was stopped early has a value, and is none to go on with.
+    """
+    counts = or_(t.trial.c.reason == Reason.FINISHED, t.trial.c.state == TrialState.LEASED)
+    return and_(t.trial.c.objective.is_not(None), counts)
 
 
 def sweep_views(
@@ -120,6 +130,9 @@ def trial_views(tx: Tx, *where: ColumnElement[bool]) -> list[TrialView]:
 def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepView:
     definition = definition_of(row.definition)
     value = None if best is None else signed(best.objective, definition.goal)
+    expected = expected_trials(definition, row.run_cap)
+    if expected is not None:  # an edit may leave fewer than were handed out before it
+        expected = max(expected, row.n_issued)
     return SweepView(
         id=row.id,
         name=row.name,
@@ -133,7 +146,7 @@ def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepV
         definition=row.definition,
         method=row.method,
         run_cap=row.run_cap,
-        expected=expected_trials(definition, row.run_cap),
+        expected=expected,
         controller=row.controller,
         scheduler=row.scheduler,
         n_issued=row.n_issued,
@@ -160,11 +173,12 @@ def _view(row: Any, counts: Mapping[str, int], agents: Any, best: Any) -> SweepV
 def _counts(tx: Tx, ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """Return how many trials of each sweep run, have finished, failed, or wait for an agent again.
 
-    Stopped early counts as finished; killed by a person, and given up by us, as failed.
+    Stopped early counts as finished; killed by a person, and given up by us, as failed; enqueued
+    and never taken as nothing.
     """
     rows = tx.conn.execute(
         select(t.trial.c.sweep_id, t.trial.c.state, t.trial.c.reason, func.count())
-        .where(t.trial.c.sweep_id.in_(ids))
+        .where(t.trial.c.sweep_id.in_(ids), or_(t.trial.c.reason.is_(None), t.trial.c.attempt > 0))
         .group_by(t.trial.c.sweep_id, t.trial.c.state, t.trial.c.reason)
     )
     counts: dict[int, dict[str, int]] = {}
@@ -199,7 +213,7 @@ def _best(tx: Tx, ids: Sequence[int]) -> dict[int, Any]:
     )
     ranked = (
         select(t.trial.c.sweep_id, t.trial.c.run_id, t.trial.c.objective, rank.label("rank"))
-        .where(t.trial.c.sweep_id.in_(ids), t.trial.c.objective.is_not(None))
+        .where(t.trial.c.sweep_id.in_(ids), may_be_best())
         .subquery()
     )
     rows = tx.conn.execute(

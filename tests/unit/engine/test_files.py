@@ -4,7 +4,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
 
 from sweepd.engine import blobs, files, runs
@@ -280,6 +280,7 @@ def sweep(store, upsert, save):
                 config_key=str(number),
                 origin="search",
                 state="leased" if number == 9 else "ended",
+                reason=None if number == 9 else "finished",
                 objective=objective,
                 created_at=tx.now,
             )
@@ -300,6 +301,17 @@ def names(store, run_id):
     """Return a run's files."""
     page = store.read_sync(files.list_files, run_id=run_id)
     return [file.name for file in page.items]
+
+
+def test_checkpoint_of_a_trial_that_failed_displaces_none_of_the_best(store, sweep):
+    sweep_id, run_ids = sweep
+    failed = update(t.trial).where(t.trial.c.run_id == run_ids[0]).values(reason="error")
+    store.write_sync(lambda tx: tx.conn.execute(failed).rowcount)
+
+    store.write_sync(files.prune_checkpoints, sweep_id=sweep_id, keep=4)
+
+    kept = [number for number, run in enumerate(run_ids, 1) if "checkpoint.pt" in names(store, run)]
+    assert kept == [2, 3, 4, 5, 9]
 
 
 def test_checkpoints_of_the_best_trials_are_kept(store, sweep):

@@ -502,3 +502,30 @@ def test_trial_that_is_rewound_has_the_objective_of_then(lab):
     assert (rewound.n_values, rewound.best, rewound.objective) == (2, 2.0, 2.0)
     after = lab.trial(sweep, command)
     assert (after.n_values, after.best, after.last) == (3, 2.0, 5.0)
+
+
+def test_best_of_a_sweep_is_a_trial_that_finished_or_runs_and_none_that_failed(lab, texts):
+    sweep = lab.create(texts["random"])
+    agent = lab.register(sweep)
+    lab.run(agent, 0.01, exit_code=1)
+    assert lab.sweep(sweep).best_run is None
+
+    finished = lab.run(agent, 0.5)
+    running = lab.ask(agent)
+    lab.start(running, lease=False)
+    lab.log(running, 0.2, lease=False)
+
+    assert lab.sweep(sweep).best_run == running.run
+    lab.end(running, 1, lease=False)
+    view = lab.sweep(sweep)
+    assert (view.best_run, view.best_value) == (finished.run, 0.5)
+
+
+def test_sweep_whose_target_a_failing_run_has_reached_is_finished_by_that(lab, texts):
+    sweep = lab.create(texts["random"].replace("goal: minimize", "goal: minimize, target: 0.05"))
+
+    command = lab.run(lab.register(sweep), 0.01, exit_code=1)
+
+    view = lab.sweep(sweep)
+    assert view.state == SweepState.FINISHED
+    assert view.stop_reason == f"target reached: run {command.run} logged loss = 0.01 (target 0.05)"
