@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 from sweepd.engine import enqueued
 from sweepd.engine.access import Need
 from sweepd.engine.enqueued import Entry, Queue
-from sweepd.engine.sweepviews import definition_of, sweep_for
+from sweepd.engine.sweepviews import definition_of, may_be_best, sweep_for
 from sweepd.engine.texts import clean, clean_all
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, NotFound
@@ -124,6 +124,9 @@ def enqueue(
         warnings += [f"{_label(number, n)}{twin[0]} has had this configuration"] if twin else []
         name = f"{display_name} {number}" if display_name and n > 1 else display_name
         made.append(queue.add(entry, display_name=name)[1])
+    if (n_left := queue.n_beyond_cap) > 0:
+        cap = f"run_cap is {sweep.run_cap}, of which {sweep.n_issued} are taken"
+        warnings.insert(0, f"{cap}: no agent will get {n_left} of the {queue.n_waiting} that wait")
     more = len(warnings) - _MOST_WORDS
     if more > 0:
         warnings[_MOST_WORDS:] = [f"and {more} more warnings"]
@@ -141,7 +144,7 @@ def _label(number: int, n: int) -> str:
 
 def _check(tx: Tx, sweep: Any, configs: Sequence[Mapping[str, Any]], like: str | None) -> Checked:
     if not 0 < len(configs) <= _MOST_AT_ONCE:
-        raise InvalidInput(f"{len(configs)} configs: must be 1 to {_MOST_AT_ONCE} at once")
+        raise InvalidInput(f"{len(configs)} configs: must be 1 to {_MOST_AT_ONCE:,} at a time")
     definition = definition_of(sweep.definition)
     space = definition.space
     if like == _BEST and definition.metrics:
@@ -173,7 +176,7 @@ def base_config(tx: Tx, *, sweep_id: int, space: Space, like: str) -> Config:
     query = select(t.trial.c.config).join(t.run, t.run.c.id == t.trial.c.run_id)
     of_sweep = query.where(t.trial.c.sweep_id == sweep_id)
     if like == _BEST:
-        known = of_sweep.where(t.trial.c.objective.is_not(None))
+        known = of_sweep.where(may_be_best())
         found = tx.conn.scalar(known.order_by(t.trial.c.objective, t.trial.c.number).limit(1))
         missing = "no trial of the sweep has a value yet, so that none is the best"
     else:

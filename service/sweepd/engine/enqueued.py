@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, literal, select, update
 
 from sweepd.engine import events, trials
 from sweepd.engine.leases import BY_NUMBER
@@ -102,6 +102,9 @@ class Queue:
         n: how many runs are to be added.
         actor: whose they are.
 
+    Attributes:
+        n_waiting: how many will wait then.
+
     Raises:
         Conflict: if the sweep has ended or takes no more, or ten thousand runs would wait.
     """
@@ -113,10 +116,19 @@ class Queue:
             why = sweep.stop_reason or sweep.state.lower()
             raise Conflict(f"sweep {sweep.name} takes no more runs: {why}")
         waiting = select(func.count()).where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
-        n_waiting = tx.conn.scalar(waiting) or 0
-        if n_waiting + n > _MAX_WAITING:
-            more = f" and takes no {n} more" if n_waiting < _MAX_WAITING else ""
-            raise Conflict(f"sweep {sweep.name} has {n_waiting} runs that wait for agents{more}")
+        n_before = tx.conn.scalar(waiting) or 0
+        if n_before + n > _MAX_WAITING:
+            more = f" and takes no {n} more" if n_before < _MAX_WAITING else ""
+            raise Conflict(f"sweep {sweep.name} has {n_before} runs that wait for agents{more}")
+        self.n_waiting = n_before + n
+
+    @property
+    def n_beyond_cap(self) -> int:
+        """Return how many of the runs that will wait `run_cap` leaves out; 0 if none."""
+        sweep = self._sweep
+        if sweep.run_cap is None:
+            return 0
+        return max(0, int(sweep.n_issued + self.n_waiting - sweep.run_cap))
 
     @property
     def definition(self) -> Definition:
@@ -185,34 +197,51 @@ def begin(tx: Tx, run_id: int) -> Lease | None:
 
 def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
     """End a run that nobody has taken as killed; return whether it was one."""
-    found = _waiting(tx, t.trial.c.run_id == run_id)
-    if found is None:
-        return False
-    _end(tx, found, why=why, actor=actor)
-    return True
+    return _drop(tx, t.trial.c.run_id == run_id, why=why, actor=actor) > 0
 
 
 def drop_all(tx: Tx, sweep_id: int, *, why: str) -> None:
     """End every run of a sweep that nobody has taken."""
-    query = _query().where(t.trial.c.sweep_id == sweep_id, _IS_WAITING)
-    for found in tx.conn.execute(query).all():
-        _end(tx, found, why=why, actor=events.SERVICE)
+    _drop(tx, t.trial.c.sweep_id == sweep_id, why=why, actor=events.SERVICE)
 
 
-def _end(tx: Tx, found: Row[Any], *, why: str, actor: str) -> None:
-    tx.conn.execute(
-        update(t.trial)
-        .where(t.trial.c.id == found.id)
-        .values(state=TrialState.ENDED, reason=Reason.KILLED, message=why, ended_at=tx.now)
+def _drop(tx: Tx, where: ColumnElement[bool], *, why: str, actor: str) -> int:
+    """End the runs that nobody has taken, of those that pass; return how many they were.
+
+    They may be thousands, and everybody else waits: a statement for all of them, not one for each.
+    """
+    waiting = (where, _IS_WAITING)
+    data = {"reason": Reason.KILLED, "message": why, "n_values": 0}
+    told = select(
+        literal(tx.now),
+        literal(actor),
+        literal("trial.ended"),
+        t.sweep.c.project_id,
+        t.trial.c.sweep_id,
+        t.trial.c.run_id,
+        literal(json.dumps(data, ensure_ascii=False)),
     )
+    told = told.join(t.sweep, t.sweep.c.id == t.trial.c.sweep_id).where(*waiting)
+    columns = ("at", "actor", "kind", "project_id", "sweep_id", "run_id", "data")
+    tx.conn.execute(insert(t.event).from_select(columns, told.order_by(BY_NUMBER)))
     tx.conn.execute(
         update(t.run)
-        .where(t.run.c.id == found.run_id)
+        .where(t.run.c.id.in_(select(t.trial.c.run_id).where(*waiting)))
         .values(state=RunState.KILLED, stop_requested=why, ended_at=tx.now)
     )
-    data = {"reason": Reason.KILLED, "message": why, "n_values": 0}
-    event = _record(tx, _sweep(tx, found.sweep_id), found.run_id, "trial.ended", actor, **data)
-    tx.conn.execute(update(t.trial).where(t.trial.c.id == found.id).values(ended_event=event))
+    newest = select(func.max(t.event.c.id)).where(t.event.c.run_id == t.trial.c.run_id)
+    dropped = tx.conn.execute(
+        update(t.trial)
+        .where(*waiting)
+        .values(
+            state=TrialState.ENDED,
+            reason=Reason.KILLED,
+            message=why,
+            ended_at=tx.now,
+            ended_event=newest.scalar_subquery(),
+        )
+    )
+    return dropped.rowcount
 
 
 def _sweep(tx: Tx, sweep_id: int) -> Row[Any]:

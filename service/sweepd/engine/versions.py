@@ -1,7 +1,7 @@
 """The versions of a sweep's definition, and what an edit would do before it is made."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from sweepd.engine.edits import cannot_change
 from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.views import Account
 from sweepd.errors import DefinitionError
-from sweepd.spec import changes_of, read_definition
+from sweepd.spec import Definition, changes_of, read_definition
 from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
@@ -105,11 +105,20 @@ def preview_edit(
     fits = [new.space.contains(new.space.existing(json.loads(text))) for text in configs]
     return EditPreview(
         problems=(why,) if why else (),
-        warnings=tuple(str(warning) for warning in parsed.warnings),
+        warnings=(*_of_the_end(sweep, new), *map(str, parsed.warnings)),
         changes=tuple(changes_of(old, new)),
         n_kept=sum(fits),
         n_lost=len(fits) - sum(fits),
     )
+
+
+def _of_the_end(sweep: Any, new: Definition) -> Iterator[str]:
+    """Yield what is to be said when an edit leaves nothing to hand out."""
+    if new.cap is not None and new.cap <= sweep.n_issued:
+        yield (
+            f"{sweep.n_issued} trials have been handed out, so that run_cap {new.cap} ends the "
+            "sweep once they have ended; it is not taken up again"
+        )
 
 
 def _old(tx: Tx, sweep_id: int) -> Sequence[Any]:

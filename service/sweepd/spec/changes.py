@@ -1,5 +1,6 @@
 """What an edit of a definition changes, in words: for the person who is about to make it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -77,4 +78,7 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _show(value: Any) -> str:
-    return "nothing" if value is None else canonical(value)[:_LONGEST]
+    if value is None:
+        return "nothing"
+    whole = json.loads(canonical(value))  # 1.0 as 1
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))[:_LONGEST]

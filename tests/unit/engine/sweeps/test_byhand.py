@@ -227,3 +227,40 @@ def test_every_version_is_listed_with_its_author_and_trials(lab, texts):
     assert (second.version, second.actor, second.n_trials) == (2, "alice", 2)
     assert second.definition.endswith("run_cap: 9\n")
     assert second.created_at == first.created_at + 60
+
+
+def test_config_of_a_failed_run_is_not_the_best(lab, enqueue, texts):
+    sweep = lab.create(texts["grid"])
+    agent = lab.register(sweep)
+    lab.run(agent, 0.1, exit_code=1)
+    finished = lab.run(agent, 2.0)
+
+    enqueue(sweep, {"a": 7}, like="best")
+
+    assert lab.ask(agent).config == {**finished.config, "a": 7}
+
+
+def test_configs_that_the_cap_leaves_out_are_told(lab, enqueue, texts):
+    sweep = lab.create(texts["grid"] + "run_cap: 3\n")
+    lab.run(lab.register(sweep), 1.0)
+
+    fits = enqueue(sweep, {"a": 7, "b": "x"}, {"a": 8, "b": "x"})
+    made = enqueue(sweep, {"a": 9, "b": "x"}, {"a": 10, "b": "x"})
+
+    assert not any("run_cap" in words for words in fits.warnings)
+    assert (
+        "run_cap is 3, of which 1 are taken: no agent will get 2 of the 4 that wait"
+        in made.warnings
+    )
+
+
+def test_an_edit_that_ends_the_sweep_says_so(lab, preview, texts):
+    sweep = lab.create(texts["random"])
+    agent = lab.register(sweep)
+    for value in (1.0, 2.0, 3.0):
+        lab.run(agent, value)
+
+    ends, goes_on = (preview(sweep, texts["random"] + f"run_cap: {n}\n") for n in (2, 9))
+
+    assert ends.warnings[0].startswith("3 trials have been handed out, so that run_cap 2 ends")
+    assert goes_on.warnings == ()

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from effort import at_most_calls
+from sqlalchemy import select
 
-from sweepd.engine import runs, sweeps
+from sweepd.engine import enqueued, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.observed import observe
 from sweepd.errors import Conflict, InvalidInput, NotFound
@@ -100,6 +102,27 @@ def test_cap_counts_those_that_were_taken_and_the_rest_ends_with_the_sweep(lab, 
     view = lab.sweep(sweep)
     assert (view.state, view.n_issued) == (SweepState.FINISHED, 2)
     assert [state_of(run) for run in made] == ["finished", "finished", "killed", "killed"]
+    assert (view.n_finished, view.n_failed) == (2, 0)
+
+
+def test_what_waits_when_a_sweep_ends_is_dropped_at_once_however_much_it_is(lab, enqueue):
+    few, many = lab.create(SCHEDULED), lab.create(SCHEDULED)
+    enqueue(few, {"x": 1})
+    for x in range(40):
+        enqueue(many, {"x": x})
+
+    def drop(tx):
+        enqueued.drop_all(tx, few.id, why="it ended")  # the statements are made once
+        with at_most_calls(2_000):
+            enqueued.drop_all(tx, many.id, why="it ended")
+
+    lab.store.write_sync(drop)
+
+    query = select(t.trial.c.reason, t.trial.c.message, t.event.c.kind, t.event.c.run_id)
+    query = query.join(t.event, t.event.c.id == t.trial.c.ended_event)
+    rows = lab.store.read_sync(lambda tx: tx.conn.execute(query).all())
+    assert {row[:3] for row in rows} == {("killed", "it ended", "trial.ended")}
+    assert len({row.run_id for row in rows}) == 41
 
 
 def test_process_may_begin_an_enqueued_run_without_an_agent(lab, enqueue, state_of):
