@@ -46,7 +46,7 @@ def test_forms_do_what_they_say(send):
     assert (edited, now["version"]) == (200, 2)
     assert (again, words["error"]) == (
         409,
-        "somebody made version 2 meanwhile: reload the page to edit that one",
+        "somebody made version 2 of the sweep meanwhile: edit that one",
     )
 
 

@@ -22,6 +22,8 @@ _STATUS = """
     budget { name used limit } }
   sweepdAgents { id host state totalRuns }
 """
+#: What a service says of a field that it does not know, since it is older than we are.
+_UNKNOWN = "Cannot query field 'sweepd"
 _SWEEP = "id name displayName state method createdAt project { name entityName }"
 
 
@@ -97,7 +99,13 @@ class Api:
             Unauthorized, NotFound, ProtocolError: in the server's words.
             ServerUnreachable: if nothing answers.
         """
-        return self._client.execute(document, variables)
+        try:
+            return self._client.execute(document, variables)
+        except ProtocolError as error:
+            if _UNKNOWN not in str(error):
+                raise
+            words = f"{self.server.url} is of another version than this command"
+            raise ProtocolError(f"{words}: upgrade both to the same ({error})") from None
 
     def check(self) -> None:
         """Check that the server answers and knows the key, before anything is made there.

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ __all__ = ["edit", "enqueue"]
     "--file",
     "file",
     type=click.Path(path_type=Path),
-    help="YAML or JSON: one config, or a list of several.",
+    help="YAML or JSON: one config, or a list of up to 1,000.",
 )
 @click.option(
     "--like", metavar="RUN|best", help="Take what is left out from this run of the sweep."
@@ -59,16 +60,7 @@ def enqueue(
     with open_target(sweep, server, data) as (api, reference):
         _check_ours(api, "enqueues only what `wandb.Api().sweep(…).enqueue_run` sends")
         found = api.find_sweep(reference)
-        answer = api.execute(
-            "mutation($input: SweepdEnqueueInput!) { sweepdEnqueue(input: $input)"
-            " { runs warnings } }",
-            input={
-                "id": found["id"],
-                "configs": json.dumps(configs, ensure_ascii=False),
-                "like": like,
-                "displayName": name,
-            },
-        )["sweepdEnqueue"]
+        answer = _enqueue(api, found["id"], configs, like=like, name=name)
     home = f"{found['project']['entityName']}/{found['project']['name']}"
     runs = [f"{home}/{run}" for run in answer["runs"]]
     for warning in answer["warnings"]:
@@ -78,6 +70,21 @@ def enqueue(
         return
     for run in runs:
         say(f"enqueued {run}: the next free agent takes it")
+
+
+def _enqueue(
+    api: "Api", sweep: str, configs: Sequence[Any], *, like: str | None, name: str | None
+) -> dict[str, Any]:
+    answer: dict[str, Any] = api.execute(
+        "mutation($input: SweepdEnqueueInput!) { sweepdEnqueue(input: $input) { runs warnings } }",
+        input={
+            "id": sweep,
+            "configs": json.dumps(configs, ensure_ascii=False),
+            "like": like,
+            "displayName": name,
+        },
+    )["sweepdEnqueue"]
+    return answer
 
 
 @click.command()
@@ -205,6 +212,10 @@ def _new_text(old: str, file: Path | None, assignments: Sequence[str]) -> str:
     from sweepd.spec import set_value
 
     if file is None and not assignments:
+        if not sys.stdin.isatty():
+            raise InvalidInput(
+                "there is no terminal for an editor: give --file or --set PATH=VALUE"
+            )
         edited = click.edit(old, extension=".yaml")
         return old if edited is None else edited
     text = old if file is None else _read(file)
@@ -259,12 +270,12 @@ def _preview(api: "Api", name: str, text: str) -> dict[str, Any]:
 
 def _update(api: "Api", sweep: Mapping[str, Any], text: str) -> None:
     api.execute(
-        "mutation($id: ID, $config: String, $e: String, $p: String) { upsertSweep(input:"
-        " {id: $id, config: $config, entityName: $e, projectName: $p}) { sweep { name } } }",
-        id=sweep["id"],
-        config=text,
-        e=sweep["project"]["entityName"],
-        p=sweep["project"]["name"],
+        "mutation($input: SweepdEditInput!) { sweepdEdit(input: $input) { version } }",
+        input={
+            "id": sweep["id"],
+            "config": text,
+            "version": sweep["sweepdVersions"][-1]["version"],
+        },
     )
 
 

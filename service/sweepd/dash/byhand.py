@@ -19,11 +19,9 @@ from sweepd.dash.visit import Visit, json_text
 from sweepd.engine import agents, byhand, sweeps, versions
 from sweepd.engine import retry as engine_retry
 from sweepd.engine.access import Need
-from sweepd.engine.definitions import Sent, read_sent
-from sweepd.engine.views import Account, SweepView
-from sweepd.errors import Conflict, InvalidInput
+from sweepd.engine.definitions import read_sent
+from sweepd.errors import InvalidInput
 from sweepd.spec import Definition, read_value
-from sweepd.store import Tx
 
 __all__ = [
     "edit",
@@ -106,31 +104,20 @@ async def preview(visit: Visit) -> Response:
     return json_text(dump(asdict(found)))
 
 
-def change(
-    tx: Tx, *, actor: Account, sweep_id: int, definition: Sent, version: object
-) -> tuple[SweepView, list[str]]:
-    """Give a sweep a new definition, if the present one is still the version that was edited.
-
-    Raises:
-        Conflict: if somebody made another version meanwhile, or the edit is none that can be made.
-    """
-    now = sweeps.sweep_by_id(tx, actor=actor, sweep_id=sweep_id, need=Need.WRITE).version
-    if version != now:
-        raise Conflict(f"somebody made version {now} meanwhile: reload the page to edit that one")
-    return sweeps.update_sweep(tx, actor=actor, sweep_id=sweep_id, definition=definition)
-
-
 async def edit(visit: Visit) -> Response:
     """Give the sweep a new definition."""
     sweep = await sweep_of(visit, Need.WRITE)
     body = await _body(visit.request)
     definition = await to_thread.run_sync(read_sent, _definition(body))
+    version = body.get("version")
+    if not isinstance(version, int):
+        raise InvalidInput("version: must be the number of the version that was edited")
     view, warnings = await visit.write(
-        change,
+        sweeps.edit_sweep,
         actor=visit.account,
         sweep_id=sweep.id,
         definition=definition,
-        version=body.get("version"),
+        version=version,
     )
     return json_text(dump({"version": view.version, "warnings": warnings}))
 

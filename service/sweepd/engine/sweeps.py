@@ -22,11 +22,17 @@ from sweepd.engine import (
 )
 from sweepd.engine.access import Need
 from sweepd.engine.definitions import Sent, read_sent
-from sweepd.engine.endings import clock_of, end_sweep, finish_if_done, sweep_row
+from sweepd.engine.endings import (
+    clock_of,
+    end_sweep,
+    ended_by_itself,
+    finish_if_done,
+    sweep_row,
+)
 from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
-from sweepd.errors import IllegalMove, InvalidInput, NotFound
+from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound
 from sweepd.states import RunState, SweepState, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -35,6 +41,7 @@ __all__ = [
     "create_sweep",
     "definition_of",
     "delete_sweep",
+    "edit_sweep",
     "enqueue_run",
     "find_sweep",
     "get_sweep",
@@ -173,6 +180,21 @@ def update_sweep(
     return _one(tx, sweep_id), warnings
 
 
+def edit_sweep(
+    tx: Tx, *, actor: Account, sweep_id: int, definition: Sent, version: int
+) -> tuple[SweepView, list[str]]:
+    """Give a sweep a new definition, if the present one is still the version that was edited.
+
+    Raises:
+        Conflict: if somebody made another version meanwhile, or as `update_sweep`.
+        DefinitionError, NotFound, Forbidden: as `update_sweep`.
+    """
+    now = _row(tx, actor, sweep_id, Need.WRITE).version
+    if version != now:
+        raise Conflict(f"somebody made version {now} of the sweep meanwhile: edit that one")
+    return update_sweep(tx, actor=actor, sweep_id=sweep_id, definition=definition)
+
+
 def enqueue_run(
     tx: Tx,
     *,
@@ -220,8 +242,10 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     old, new = SweepState(sweep.state), _state(state)
     if old == new:
         return _one(tx, sweep_id)
-    if (old, new) == (SweepState.FINISHED, SweepState.RUNNING):
-        hint = "`sweep retry` takes failed trials up"
+    is_over = old in (SweepState.FINISHED, SweepState.CANCELED)
+    if is_over and new in (SweepState.PAUSED, SweepState.RUNNING):
+        by_itself = old == SweepState.FINISHED and ended_by_itself(tx, sweep)
+        hint = "`sweep retry` takes failed trials up" if by_itself else "create another one"
         raise IllegalMove(f"sweep {sweep.name} has ended ({sweep.stop_reason}); {hint}")
     if (old, new) == (SweepState.FINISHED, SweepState.CANCELED) and not _is_busy(tx, sweep_id):
         raise IllegalMove(f"sweep {sweep.name} has ended ({old.lower()}) and nothing of it runs")

@@ -31,11 +31,11 @@ def local(ours, data, sweep):
             "trialsLost": 2,
         }
 
-    def upsert(info, input):
+    def save(info, input):
         saved.append(input)
         ours.sweep["config"] = input["config"]
         ours.sweep["sweepdVersions"] = [*ours.sweep["sweepdVersions"], version(2)]
-        return {"sweep": ours.sweep}
+        return {"version": 2, "warnings": []}
 
     def version(number):
         at = "2026-01-01T00:00:00Z"
@@ -46,7 +46,7 @@ def local(ours, data, sweep):
         "sweepdVersions": [version(1)],
         "sweepdPreviewEdit": preview,
     }
-    ours.root |= {"sweepdEnqueue": enqueue, "upsertSweep": upsert}
+    ours.root |= {"sweepdEnqueue": enqueue, "sweepdEdit": save}
 
     def run(*arguments, **how):
         return sweep(*arguments, "--data", data, **how)
@@ -142,6 +142,8 @@ def test_edit_takes_a_file_or_what_an_editor_leaves(local, folder, monkeypatch):
     editor.chmod(0o755)
     monkeypatch.setenv("VISUAL", str(editor))
 
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
     local("edit", "s1", "--file", "new.yaml", "--yes", code=0)
     local("edit", "s1", "--yes", code=0)
 
@@ -159,3 +161,18 @@ def test_edit_that_is_refused_says_why_and_one_that_changes_nothing_too(local, f
     assert "error: it cannot change program" in refused.err
     assert same.out == "nothing changes\n"
     assert local.saved == []
+
+
+def test_edit_without_a_terminal_names_what_needs_none(local, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    refused = local("edit", "s1", "--yes", code=2)
+
+    assert "no terminal for an editor: give --file or --set" in refused.err
+    assert local.saved == []
+
+
+def test_edit_says_which_version_it_was_made_from(local):
+    local("edit", "s1", "--set", "run_cap=9", "--yes", code=0)
+
+    assert local.saved[0]["version"] == 1

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from anyio import to_thread
+
 from sweepd.engine import (
     agents,
     alerts,
@@ -20,6 +22,7 @@ from sweepd.engine import (
 )
 from sweepd.engine.access import Need
 from sweepd.engine.decisions import DecisionView
+from sweepd.engine.definitions import read_sent
 from sweepd.engine.importance import MOST_WAIT_S, ImportanceView
 from sweepd.engine.versions import EditPreview, VersionView
 from sweepd.engine.views import AgentView, AlertView, RunView, SweepView, TrialView
@@ -200,6 +203,18 @@ async def _enqueue(root: None, info: Info, input: Mapping[str, Any]) -> byhand.E
     return await context.write(byhand.enqueue, **asked, display_name=title, checked=checked)
 
 
+async def _edit(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    view, warnings = await context.write(
+        sweeps.edit_sweep,
+        actor=context.account,
+        sweep_id=read_int_id("Sweep", input["id"]),
+        definition=await to_thread.run_sync(read_sent, input["config"]),
+        version=input["version"],
+    )
+    return {"version": view.version, "warnings": warnings}
+
+
 async def _retry(root: None, info: Info, input: Mapping[str, Any]) -> retry.Retried:
     context = info.context
     sweep, run = input.get("sweepId"), input.get("runId")
@@ -309,6 +324,7 @@ FIELDS: Resolvers = {
         "sweepdReportOutcome": _report_outcome,
         "sweepdLeaveAgent": _leave_agent,
         "sweepdEnqueue": _enqueue,
+        "sweepdEdit": _edit,
         "sweepdRetry": _retry,
         "sweepdReleaseSlot": _release_slot,
         "sweepdDeleteSweep": _delete_sweep,

@@ -1,10 +1,12 @@
 """A sweep's definition is changed while the sweep goes on: `wandb sweep --update`."""
 
 import json
+from functools import partial
 
 import pytest
 
 from sweepd.engine import sweeps
+from sweepd.engine.definitions import read_sent
 from sweepd.engine.observed import observe
 from sweepd.errors import Conflict
 from sweepd.states import SweepState
@@ -142,3 +144,26 @@ def test_name_of_the_request_wins_over_the_definitions(lab, texts, edit):
     view = edit(sweep, texts["random"] + "name: two\n", display_name="three")
 
     assert view.display_name == "three"
+
+
+def test_a_version_that_somebody_else_has_replaced_is_not_edited(lab, texts):
+    sweep = lab.create(texts["random"])
+    edit = partial(lab.write, sweeps.edit_sweep, actor=lab.actor, sweep_id=sweep.id, version=1)
+    edit(definition=read_sent(texts["random"] + "run_cap: 77\n"))
+
+    with pytest.raises(Conflict, match="somebody made version 2 of the sweep meanwhile"):
+        edit(definition=read_sent(texts["random"] + "run_cap: 10\n"))
+
+    assert lab.sweep(sweep).run_cap == 77
+
+
+def test_a_smaller_grid_expects_no_fewer_trials_than_there_were(lab, texts, edit):
+    sweep = lab.create(texts["random"])
+    agent = lab.register(sweep)
+    for _ in range(8):
+        lab.run(agent, 1.0)
+
+    edit(sweep, texts["grid"].replace("[1, 2, 3]", "[1]"))
+
+    view = lab.sweep(sweep)
+    assert (view.n_finished, view.expected) == (8, 8)

@@ -129,7 +129,7 @@ def test_ended_sweep_cannot_go_on(lab):
     sweep = lab.create()
     lab.set_state(sweep, "CANCELED")
 
-    with pytest.raises(IllegalMove, match="CANCELED cannot become RUNNING"):
+    with pytest.raises(IllegalMove, match=r"has ended \(canceled by alice\); create another one"):
         lab.set_state(sweep, "RUNNING")
     with pytest.raises(InvalidInput, match="must be one of PAUSED, RUNNING, FINISHED, CANCELED"):
         lab.set_state(sweep, "TIRED")
@@ -262,3 +262,16 @@ def test_a_new_sweep_reads_no_event_of_a_deleted_one(lab):
     log = lab.store.read_sync(replay.log_of, actor=lab.actor, sweep_id=new.id, need=Need.READ)
     assert new.id != old.id
     assert [kind for _, kind, _, _ in log.events if kind.startswith("trial.")] == []
+
+
+def test_an_ended_sweep_says_what_can_be_done_with_it(lab):
+    stopped = lab.create()
+    lab.set_state(stopped, "FINISHED")
+    capped = lab.create(PLAIN + "metric: {name: loss}\nrun_cap: 1\n")
+    lab.run(lab.register(capped), 1.0)
+
+    for state in ("RUNNING", "PAUSED"):
+        with pytest.raises(IllegalMove, match=r"has ended \(stopped by alice\); create another"):
+            lab.set_state(stopped, state)
+    with pytest.raises(IllegalMove, match="`sweep retry` takes failed trials up"):
+        lab.set_state(capped, "RUNNING")
