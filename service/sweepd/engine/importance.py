@@ -242,7 +242,8 @@ class Importances:
                 return work.task.result()
             if not done:
                 is_of_it = known is not None and known[0] == stamp[0]  # of the same definition
-                return kept if kept and is_of_it else replace(view, is_computing=True)
+                has_found = kept is not None and bool(kept.parameters)
+                return kept if kept and is_of_it and has_found else replace(view, is_computing=True)
 
     def stop(self) -> None:
         """End the processes that compute."""
@@ -256,7 +257,11 @@ class Importances:
     async def _answer(self, job: ImportanceJob, view: ImportanceView) -> ImportanceView:
         """Compute; a failure is an answer too, until the next run ends."""
         note, found = None, []
-        if view.n >= ENOUGH:
+        if view.n >= ENOUGH and len(set(job.objectives)) == 1:
+            note = (
+                f"All {view.n} runs came to the same {view.metric}: no parameter made a difference."
+            )
+        elif view.n >= ENOUGH:
             try:
                 found = await self._compute(job)
                 note = None if has_shares() else _NO_SHARES

@@ -26,18 +26,22 @@ def finished(lab):
 
     def finished(n):
         sweep = lab.create(TWO)
-        agent = lab.register(sweep)
-        for _ in range(n):
-            command = lab.ask(agent)
-            lab.start(command)
-            lr = command.config["lr"]
-            values = {"acc": lr, "cost": -lr, "word": "x", "bad": "NaN", "_step": 0}
-            lab.stream(command, rows=[values])
-            write_summary(lab, command, values)
-            lab.end(command)
+        finish(lab, sweep, n)
         return sweep
 
     return finished
+
+
+def finish(lab, sweep, n):
+    agent = lab.register(sweep)
+    for _ in range(n):
+        command = lab.ask(agent)
+        lab.start(command)
+        lr = command.config["lr"]
+        values = {"acc": lr, "cost": -lr, "word": "x", "bad": "NaN", "_step": 0}
+        lab.stream(command, rows=[values])
+        write_summary(lab, command, values)
+        lab.end(command)
 
 
 def write_summary(lab, command, values):
@@ -238,6 +242,38 @@ def test_failure_is_told_in_words_and_not_tried_again_until_something_is_new(lab
     assert {view.note for view in views} == {"The importance could not be computed: it died."}
     assert views[0].parameters == ()
     assert worker.n_calls == 1
+
+
+def test_an_answer_of_too_few_runs_is_none_once_there_are_enough(lab, finished):
+    sweep, worker = finished(1), Held()
+    desk = Importances([worker])
+
+    async def work():
+        await ask(lab, desk, sweep)
+        await asyncio.to_thread(finish, lab, sweep, 20)
+        early = await ask(lab, desk, sweep, wait_s=0.01)
+        worker.is_free.set()
+        return early, await ask(lab, desk, sweep)
+
+    early, late = asyncio.run(work())
+
+    assert (early.is_computing, early.n) == (True, 21)
+    assert (late.n, len(late.parameters)) == (21, 2)
+
+
+def test_runs_that_all_came_to_the_same_make_no_parameter_important(lab):
+    sweep, worker = lab.create(TWO), Inline()
+    agent = lab.register(sweep)
+    for _ in range(20):
+        command = lab.ask(agent)
+        lab.start(command)
+        lab.stream(command, rows=[{"acc": 0.5}])
+        lab.end(command)
+
+    view = asyncio.run(ask(lab, Importances([worker]), sweep))
+
+    assert view.note == "All 20 runs came to the same acc: no parameter made a difference."
+    assert (view.parameters, worker.n_calls) == ((), 0)
 
 
 def test_too_few_runs_need_no_computation(lab, finished):
