@@ -11,6 +11,12 @@ __all__ = ["first_error_line", "judge"]
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TRACEBACK = "Traceback (most recent call last):"
 _FATAL = "Fatal Python error:"  # of faulthandler; what follows it is where, and which modules
+_READS_LIKE_ERROR = re.compile(
+    r"\b(?:error|exception|fatal|failed|failure|failing|cannot|can't|could not|unable|invalid"
+    r"|denied|not found|no such|missing|abort(?:ed|ing)?|assert\w*|refused|usage)\b"
+    r"|Error\b|Exception\b",
+    re.IGNORECASE,
+)
 _OOM = re.compile(
     r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
     r"|DefaultCPUAllocator: (?:can't|not enough)|^MemoryError|std::bad_alloc",
@@ -61,7 +67,7 @@ def judge(
     if is_core_gone:
         return Outcome(Reason.CRASHED, code, message=f"wandb's own process has died: {line}")
     if number is None:
-        return Outcome(Reason.ERROR, code, message=line or f"exit code {status}")
+        return Outcome(Reason.ERROR, code, message=line or _exit_words(code, tail))
     words = f"killed by {_name_of(number)}"
     if number == signal.SIGKILL and oom_kills:
         return Outcome(Reason.OUT_OF_MEMORY, None, number, f"{words}: the memory limit was reached")
@@ -73,9 +79,11 @@ def judge(
 
 
 def first_error_line(output: str) -> str | None:
-    """Return the line that says what went wrong: the last exception's, else the last printed."""
-    lines = [_ANSI.sub("", line).rstrip() for line in output.splitlines()]
-    lines = [line for line in lines if line and line.partition(" ")[0] != "wandb:"]
+    """Return the line that says what went wrong, None if none does.
+
+    It is the last exception's, else the last printed if that reads like an error.
+    """
+    lines = _printed(output)
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     fatal = [line for line in lines if line.startswith(_FATAL)]
     if fatal:
@@ -84,8 +92,20 @@ def first_error_line(output: str) -> str | None:
         after = (line for line in lines[starts[-1] + 1 :] if not line.startswith(" "))
         line = next(after, None)
     else:
-        line = lines[-1] if lines else None
+        line = next((line for line in lines[-1:] if _READS_LIKE_ERROR.search(line)), None)
     return line[:_MESSAGE_LENGTH] if line else None
+
+
+def _printed(output: str) -> list[str]:
+    """Return the lines that the program itself printed, in plain text."""
+    lines = [_ANSI.sub("", line).rstrip() for line in output.splitlines()]
+    return [line for line in lines if line and line.partition(" ")[0] != "wandb:"]
+
+
+def _exit_words(code: int | None, output: str) -> str:
+    """Return the exit code, and what was printed last: it need not have to do with it."""
+    last = _printed(output)[-1:]
+    return f"exit code {code}" + "".join(f", printed last: {line[:200]}" for line in last)
 
 
 def _is_core_gone(output: str, line: str | None) -> bool:

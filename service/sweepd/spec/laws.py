@@ -150,6 +150,8 @@ class _Numeric(Form):
     def remarks(self) -> Iterator[str]:
         law = self.law()
         low, high = law.bounds
+        if law.q is None and law.ppf(0.05) == law.ppf(0.95):
+            yield f"nearly all of its draws are one value, {law.ppf(0.5):g}"
         if law.q is None or not (math.isfinite(low) and math.isfinite(high)):
             return
         first, last = law.ppf(0.0), law.ppf(1.0)

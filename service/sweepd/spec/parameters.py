@@ -40,6 +40,8 @@ _LAW_SYNONYMS = {
     **dict.fromkeys(("log", "loguniform"), "log_uniform_values"),
     **dict.fromkeys(("gauss", "gaussian"), "normal"),
 }
+#: With a parameter of such a name the client takes the config for one of its own files.
+_RESERVED = frozenset({"_wandb", "wandb_version"})
 #: A grid over one parameter with more points than this is refused.
 _MAX_POINTS = 1_000_000
 
@@ -86,6 +88,8 @@ class _Reader:
         if not _NAME.fullmatch(name):
             words = "a name has letters, digits, _ . and -, and does not start with a digit . or -"
             self._problems.error(path, words)
+        if names[0] in _RESERVED and len(names) == 1:
+            self._problems.error(path, "is what W&B keeps in the config of each run: take another")
         if not isinstance(spec, Mapping):
             self._problems.error(path, _no_mapping(spec))
         elif "parameters" in spec:

@@ -134,8 +134,8 @@ class _Reader:
             "parameters": _mapping(self._given.get("parameters")),
             "raw": self._raw,
         }
-        plain = {key: self._given[key] for key in _PLAIN if key in self._given}
         self._command(space)
+        plain = {key: self._given[key] for key in _PLAIN if key in self._given}
         try:
             definition = Definition.model_validate(parts | plain)
         except ValidationError as error:

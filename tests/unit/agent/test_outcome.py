@@ -32,8 +32,9 @@ def test_first_line_of_the_last_exception_is_the_error():
     assert first_error_line(TRACEBACK) == "RuntimeError: bad"
 
 
-def test_last_line_is_the_error_where_there_is_no_traceback():
+def test_last_line_is_the_error_where_there_is_no_traceback_and_it_reads_like_one():
     assert first_error_line("a\nfatal: no\n\nwandb: bye\n") == "fatal: no"
+    assert first_error_line("epoch 9: all good\n") is None
     assert first_error_line("") is None
 
 
@@ -49,7 +50,7 @@ def test_fatal_error_is_named_and_not_the_modules_that_python_lists_after_it():
 
 
 def test_long_line_is_cut():
-    assert len(first_error_line("x" * 10_000)) == 500
+    assert len(first_error_line("error: " + "x" * 10_000)) == 500
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,4 @@ def test_end_that_nobody_saw_is_a_crash():
 
 def test_exit_code_without_words_is_told_as_such():
     assert judged(3).message == "exit code 3"
+    assert judged(3, tail="epoch 9\nwandb: bye\n").message == "exit code 3, printed last: epoch 9"

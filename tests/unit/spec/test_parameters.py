@@ -101,6 +101,13 @@ def test_names_that_wandb_refuses_are_refused(name, text_of, refusal):
     assert "a name has letters" in next(iter(found.values())).message
 
 
+@pytest.mark.parametrize("name", ["_wandb", "wandb_version"])
+def test_names_that_wandb_keeps_for_itself_are_refused(name, text_of, refusal):
+    found = refusal(text_of({name: {"values": [1, 2]}, "o": {"parameters": {name: {"value": 1}}}}))
+
+    assert list(found) == [f"parameters.{name}"]
+
+
 def test_two_spellings_of_one_name_are_refused(text_of, refusal):
     parameters = {"o.lr": {"value": 1}, "o": {"parameters": {"lr": {"value": 2}}}}
 
@@ -151,6 +158,7 @@ def test_a_grid_over_what_has_none_is_refused_with_a_way_out(spec, words, text_o
         ({"distribution": "q_uniform", "min": 0.1, "max": 0.2}, "leaves one value, 0"),
         ({"values": [1, 2, 1.0]}, "1.0 is listed more than once"),
         ({"values": ["a", "b"], "probabilities": [0, 1]}, "a has probability 0"),
+        ({"distribution": "log_normal", "mu": 1000, "sigma": 1}, "nearly all of its draws are one"),
     ],
 )
 def test_a_parameter_that_may_not_mean_what_it_says_is_pointed_out(spec, words, parsed):
