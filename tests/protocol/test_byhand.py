@@ -43,3 +43,15 @@ def test_edit_is_previewed_and_versions_are_told(client):
     assert [one["version"] for one in after["sweepdVersions"]] == [1, 2]
     assert [one["config"] for one in after["sweepdVersions"]] == [OLD, NEW]
     assert {one["actor"] for one in after["sweepdVersions"]} == {"alice"}
+
+
+def test_a_version_is_edited_once(client):
+    sweep = client.data(UPSERT, config=OLD)["upsertSweep"]["sweep"]
+    edit = "mutation($input: SweepdEditInput!) { sweepdEdit(input: $input) { version warnings } }"
+    asked = {"id": sweep["id"], "config": NEW, "version": 1}
+
+    assert client.data(edit, input=asked)["sweepdEdit"] == {"version": 2, "warnings": []}
+    status, words = client.errors(edit, input={**asked, "config": OLD})
+
+    assert status == 422
+    assert words == ["somebody made version 2 of the sweep meanwhile: edit that one"]

@@ -98,6 +98,10 @@ CASES = {
     "Mutation.enqueueSweepRun": [
         'enqueueSweepRun(input: {id: "$scheduled_id", config: "{}"}) { __typename }'
     ],
+    "Mutation.sweepdEdit": [
+        'sweepdEdit(input: {id: "$scheduled_id", config: "method: random\\nparameters:'
+        ' {lr: {min: 0.0, max: 9.0}}", version: 1}) { version }'
+    ],
     "Mutation.sweepdEnqueue": [
         'sweepdEnqueue(input: {id: "$scheduled_id", configs: "{\\"lr\\": 0.5}"}) { runs }'
     ],
