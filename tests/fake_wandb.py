@@ -36,6 +36,7 @@ class FakeServer:
     issued: list[str] = field(default_factory=list)
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)  # trials that were fetched ahead in vain
     agents: list[dict[str, Any]] = field(default_factory=list)
 
@@ -131,6 +132,10 @@ class FakeServer:
     def on_SweepdReportOutcome(self, variables):
         self.outcomes.append(variables["input"])
         return {"sweepdReportOutcome": {"success": True}}
+
+    def on_SweepdQuarantineSlot(self, variables):
+        self.quarantined.append(variables["input"])
+        return {"sweepdQuarantineSlot": {"agent": {"id": variables["input"]["id"]}}}
 
     def on_SweepdLeaveAgent(self, variables):
         self.left.append(variables["id"])

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpus", default="all", help="all, none, or their numbers: 0,1 (default: all)")
     add("--per-gpu", type=int, help="trials at once on each GPU, or on the CPU")
     add("--slots", type=int, help="trials at once in all, dealt out over the GPUs")
+    add("--memory-fraction", type=float, help="of a GPU's memory, for each of its slots")
     add("--count", type=int, help="trials to run in all, over every slot")
     add("--name", help="this machine's name on the server")
     add("--folder", help="where the program is found and run (default: the working folder)")

@@ -69,6 +69,10 @@ _REPORT = """
 mutation SweepdReportOutcome($input: SweepdReportOutcomeInput!) {
   sweepdReportOutcome(input: $input) { success }
 }"""
+_QUARANTINE = """
+mutation SweepdQuarantineSlot($input: SweepdQuarantineSlotInput!) {
+  sweepdQuarantineSlot(input: $input) { agent { id } }
+}"""
 _LEAVE = """
 mutation SweepdLeaveAgent($id: ID!) {
   sweepdLeaveAgent(input: {id: $id}) { success }
@@ -253,6 +257,10 @@ class AgentApi:
             **({} if seconds is None else {"seconds": seconds}),
         }
         self.client.execute(_REPORT, {"input": values})
+
+    def quarantine(self, agent: str, reason: str) -> None:
+        """Tell our service that the place where this agent works is unfit, and why."""
+        self.client.execute(_QUARANTINE, {"input": {"id": agent, "reason": reason}})
 
     def leave(self, agent: str) -> None:
         """Tell our service that this agent asks for nothing more."""

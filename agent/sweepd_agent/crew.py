@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweepd_agent.devices import Slot
 from sweepd_agent.events import AgentEvent, EventKind, Report
 from sweepd_agent.nursery import Nursery
 from sweepd_agent.options import Options
@@ -25,6 +26,7 @@ class Crew:
     place: Workplace
     host: str
     report: Report
+    n_slots: int
     nursery: Nursery
     run_on_main: Callable[[Callable[[], None]], None]
     leaving: threading.Event = field(default_factory=threading.Event)
@@ -34,6 +36,7 @@ class Crew:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _taken: int = 0
     _failures: int = 0
+    _n_out: int = 0
     _lost: set[int] = field(default_factory=set)
 
     def say(self, kind: EventKind, text: str, data: Mapping[str, Any] | None = None) -> None:
@@ -82,6 +85,16 @@ class Crew:
                     "(WANDB_AGENT_DISABLE_FLAPPING=true turns this off)",
                     exit_code=1,
                 )
+
+    def take_out(self, slot: Slot, reason: str) -> None:
+        """Note that a slot runs no more trials; the agent leaves with the last of them."""
+        with self._lock:
+            self._n_out += 1
+            facts = {"slot": slot.number, "device": slot.device, "reason": reason}
+            text = f"slot {slot.number} on {slot.device} is taken out: {reason}"
+            self.say(EventKind.SLOT_OUT, text, facts)
+            if self._n_out == self.n_slots:
+                self.leave("no slot of this agent is fit to run trials", exit_code=1)
 
     def note_server(self, slot: int, problem: str | None) -> None:
         """Note what a slot found: the server's absence is said once, and its return."""

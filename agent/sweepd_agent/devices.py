@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ __all__ = ["Slot", "count_cores", "find_gpus", "make_slots"]
 
 _NONE = frozenset({"", "-1", "none", "NoDevFiles", "void"})
 _CPU_SLOTS = 4
+_CONTEXTS = 0.1  # of a GPU's memory: what CUDA and its libraries take beside torch's own
 _GPU_ROW = re.compile(r"^GPU (\d+): .*\(UUID: ([\w-]+)\)")
 _MIG_ROW = re.compile(r"^\s+MIG .*\(UUID: ([\w/-]+)\)")
 
@@ -21,13 +23,21 @@ _MIG_ROW = re.compile(r"^\s+MIG .*\(UUID: ([\w/-]+)\)")
 class Slot:
     """One trial at a time: its number, its device, and how many threads it may use.
 
-    `visible` is the value of CUDA_VISIBLE_DEVICES; None leaves it as it is.
+    `visible` is the value of CUDA_VISIBLE_DEVICES; None leaves it as it is. `share` is how many
+    slots there are on its GPU, `memory_fraction` its part of that GPU's memory, None for all of it.
     """
 
     number: int
     device: str
     visible: str | None
     threads: int
+    share: int = 1
+    memory_fraction: float | None = None
+
+    @property
+    def gpu(self) -> str | None:
+        """Return the GPU or MIG slice that it works on; None on a CPU."""
+        return self.visible if self.device != "cpu" else None
 
     @property
     def place(self) -> str:
@@ -39,7 +49,12 @@ class Slot:
 
 
 def make_slots(
-    gpus: str, *, per_gpu: int | None, slots: int | None, environ: Mapping[str, str]
+    gpus: str,
+    *,
+    per_gpu: int | None,
+    slots: int | None,
+    environ: Mapping[str, str],
+    memory_fraction: float | None = None,
 ) -> tuple[Slot, ...]:
     """Return the slots of this machine.
 
@@ -51,14 +66,20 @@ def make_slots(
         per_gpu: trials at once on each device; 1 on a GPU if None.
         slots: trials at once in all, dealt out over the devices; takes the place of `per_gpu`.
         environ: the environment, for CUDA_VISIBLE_DEVICES.
+        memory_fraction: of a GPU's memory for each of its slots; None shares out what is not kept
+            for the CUDA contexts, where there are several.
 
     Raises:
-        InvalidInput: if `gpus` cannot be read, or a number is below 1.
+        InvalidInput: if `gpus` cannot be read, or a number is out of bounds.
         NoDevice: if a GPU is asked for by number and is not there.
     """
     for name, value in (("--per-gpu", per_gpu), ("--slots", slots)):
         if value is not None and value < 1:
             raise InvalidInput(f"{name} must be at least 1, not {value}")
+    if memory_fraction is not None and not 0 < memory_fraction <= 1:
+        raise InvalidInput(
+            f"--memory-fraction must be above 0 and at most 1, not {memory_fraction:g}"
+        )
     found = find_gpus(environ) if gpus != "none" else []
     chosen = found if gpus in {"all", "none"} else _choose(gpus, found)
     cores = count_cores()
@@ -67,9 +88,25 @@ def make_slots(
     threads = max(1, cores // n_slots)
     if chosen:
         dealt = [chosen[number % len(chosen)] for number in range(n_slots)]
-        return tuple(Slot(i, f"gpu {name}", name, threads) for i, name in enumerate(dealt))
+        shares = Counter(dealt)
+        return tuple(
+            Slot(
+                i,
+                f"gpu {name}",
+                name,
+                threads,
+                share=shares[name],
+                memory_fraction=memory_fraction or _even_part(shares[name]),
+            )
+            for i, name in enumerate(dealt)
+        )
     hidden = "" if gpus == "none" else None
     return tuple(Slot(i, "cpu", hidden, threads) for i in range(n_slots))
+
+
+def _even_part(share: int) -> float | None:
+    """Return a slot's part of a GPU's memory; None for the only one, which may have it all."""
+    return None if share == 1 else round((1 - _CONTEXTS) / share, 3)
 
 
 def find_gpus(environ: Mapping[str, str]) -> list[str]:

@@ -16,6 +16,7 @@ class EventKind(StrEnum):
     TRIAL_ENDED = "trial_ended"
     SERVER_LOST = "server_lost"
     SERVER_BACK = "server_back"
+    SLOT_OUT = "slot_out"
     NOTICE = "notice"
     AGENT_ENDED = "agent_ended"
 

@@ -68,6 +68,9 @@ class BundleSource:
             if not is_done and outcome.reason != Reason.PREEMPTED:
                 self._left.append(replace(command, offline=None))
 
+    def quarantine(self, agent: str, reason: str) -> None:
+        """Do nothing: whoever started the agent is told."""
+
     def leave(self, agent: str) -> None:
         """Do nothing: what is left stays in the bundle."""
 

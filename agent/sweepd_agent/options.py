@@ -24,6 +24,7 @@ class Options:
     gpus: str = "all"  # all, none, or their numbers: 0,1
     per_gpu: int | None = None  # trials at once on one GPU, or on the CPU
     slots: int | None = None  # trials at once in all; takes the place of per_gpu
+    memory_fraction: float | None = None  # of a GPU's memory, for each of its slots
     count: int | None = None  # trials to run in all, over every slot
     name: str | None = None  # this machine's name on the server
     folder: str | None = None  # where programs are found and run; the working folder if None
@@ -87,6 +88,7 @@ def to_arguments(options: Options) -> list[str]:
         "--gpus": options.gpus,
         "--per-gpu": options.per_gpu,
         "--slots": options.slots,
+        "--memory-fraction": options.memory_fraction,
         "--count": options.count,
         "--name": options.name,
         "--folder": options.folder,

@@ -23,6 +23,7 @@ from sweepd_agent.api import Ahead, Command, Outcome
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
 from sweepd_agent.events import EventKind
+from sweepd_agent.gpu_health import GpuHealth
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
@@ -90,6 +91,8 @@ class SlotWorker(threading.Thread):
         self._backlog: deque[Command] = deque()
         self._ready: _Running | None = None  # the first of the backlog, if it was got ready
         self._returned: list[str] = []
+        self._health: GpuHealth | None = None
+        self._is_out = False
         self._prefetches = crew.options.prefetch and crew.place.is_ours
         self._refusal = ""
         self._events: queue.SimpleQueue[tuple[_Running, Started | Ended] | None]
@@ -106,7 +109,8 @@ class SlotWorker(threading.Thread):
     def run(self) -> None:
         """Work until there is nothing more to do."""
         try:
-            while self._crew.take_turn():
+            self._health = GpuHealth.of(self._slot.gpu)
+            while self._is_fit() and self._crew.take_turn():
                 command = self._next_trial()
                 if command is None:
                     self._crew.return_turn()
@@ -144,14 +148,17 @@ class SlotWorker(threading.Thread):
         sweep = self._crew.place.sweep
         if self._agent is None:
             try:
-                place = self._slot.place if self._crew.place.is_ours else None
-                self._agent = self._api.register(sweep, host=self._crew.host, device=place)
+                self._agent = self._register()
             except ProtocolError as error:
                 if not self._api.has_ended(sweep):
                     raise
                 self._crew.leave(str(error))
                 return []
         return self._api.heartbeat(self._agent, running=())
+
+    def _register(self) -> str:
+        place = self._slot.place if self._crew.place.is_ours else None
+        return self._api.register(self._crew.place.sweep, host=self._crew.host, device=place)
 
     def _take(self, commands: Iterable[Command], running: _Running | None = None) -> None:
         """Note what the server wants."""
@@ -224,10 +231,25 @@ class SlotWorker(threading.Thread):
     def _begin_next(self) -> _Running | None:
         """Start the trial that was fetched ahead, if there is one."""
         while self._backlog and self._prefetches and not self._crew.leaving.is_set():
+            if not self._is_fit():
+                return None  # others get it with the goodbye
             following = self._begin(self._backlog.popleft())
             if following is not None:
                 return following
         return None
+
+    def _is_fit(self) -> bool:
+        """Return whether the GPU can run another trial; tell everybody why, if it cannot."""
+        problem = self._health.problem() if self._health is not None else None
+        if problem is not None and not self._is_out:
+            self._is_out = True
+            self._drop(list(self._backlog) if self._prefetches else [])
+            self._crew.take_out(self._slot, problem)
+            if self._crew.place.is_ours:
+                with contextlib.suppress(SweepdError):  # its own counting finds out as well
+                    self._agent = self._agent or self._register()
+                    self._api.quarantine(self._agent, problem)
+        return not self._is_out
 
     def _conclude(self, command: Command, outcome: Outcome, *, began: float) -> None:
         """Tell the server how a trial ended, and whoever started the agent."""
@@ -292,6 +314,8 @@ class SlotWorker(threading.Thread):
                 if event.status is None:
                     self._kill_rest(running)
                 running.log.finish()
+                if self._health is not None and running.pid is not None:
+                    self._health.note_end(running.pid)
                 return event
             elif isinstance(event, Started):
                 self._note_started(running, event)

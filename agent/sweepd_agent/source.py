@@ -31,6 +31,9 @@ class Source(Protocol):
     ) -> None:
         """Tell how an attempt ended."""
 
+    def quarantine(self, agent: str, reason: str) -> None:
+        """Tell that the place where this agent works is unfit, and why."""
+
     def leave(self, agent: str) -> None:
         """Tell that this agent asks for nothing more."""
 

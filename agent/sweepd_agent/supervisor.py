@@ -18,6 +18,7 @@ from sweepd_agent.client import Client
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot, make_slots
 from sweepd_agent.events import EventKind, Report
+from sweepd_agent.mps import find_mps
 from sweepd_agent.nursery import Nursery
 from sweepd_agent.offline import BundleSource
 from sweepd_agent.options import Options, SweepPath, parse_sweep
@@ -53,11 +54,16 @@ def run_agent(options: Options, *, report: Report) -> int:
     server = resolve_server(
         options.base_url or path.base_url, options.api_key, environ=os.environ, folder=folder
     )
-    slots = make_slots(
-        options.gpus, per_gpu=options.per_gpu, slots=options.slots, environ=os.environ
-    )
+    slots = _make_slots(options)
     is_ours, sweep = _look_up(options, path, server)
-    place = Workplace(server, sweep, folder, is_ours=is_ours, environ=dict(os.environ))
+    place = Workplace(
+        server,
+        sweep,
+        folder,
+        is_ours=is_ours,
+        environ=dict(os.environ),
+        mps=find_mps(os.environ),
+    )
 
     def connect() -> Source:
         return AgentApi(Client(server.url, server.api_key))
@@ -69,9 +75,7 @@ def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Repo
     """Run the trials of a bundle that are still to be run; its folder takes what they write."""
     if options.sweep:
         raise InvalidInput(f"--offline runs its bundle's sweep; leave {options.sweep} out")
-    slots = make_slots(
-        options.gpus, per_gpu=options.per_gpu, slots=options.slots, environ=os.environ
-    )
+    slots = _make_slots(options)
     place = Workplace(
         Server(bundle.server, ""),
         bundle.sweep,
@@ -79,6 +83,7 @@ def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Repo
         is_ours=False,
         environ={**os.environ, "WANDB_DIR": str(bundle.folder)},
         is_offline=True,
+        mps=find_mps(os.environ),
     )
     with bundle.lock():
         source = BundleSource(bundle)
@@ -107,6 +112,7 @@ class _Agent:
             place=place,
             host=options.name or socket.gethostname(),
             report=report,
+            n_slots=len(self._slots),
             nursery=_make_nursery(options, place, self._slots, notice=self._notice),
             run_on_main=self._tasks.put,
         )
@@ -194,6 +200,7 @@ class _Agent:
         )
         devices = ", ".join(dict.fromkeys(slot.device for slot in self._slots))
         count = f"{len(self._slots)} slot{'s' if len(self._slots) > 1 else ''}"
+        devices += ", by MPS" if place.mps is not None and self._slots[0].gpu else ""
         sweep = f"{place.sweep.entity}/{place.sweep.project}/{place.sweep.name}"
         return f"using {what}: sweep {sweep}, {count} on {devices}"
 
@@ -212,6 +219,16 @@ class _Agent:
                 for slot in self._slots
             ],
         }
+
+
+def _make_slots(options: Options) -> tuple[Slot, ...]:
+    return make_slots(
+        options.gpus,
+        per_gpu=options.per_gpu,
+        slots=options.slots,
+        environ=os.environ,
+        memory_fraction=options.memory_fraction,
+    )
 
 
 def _make_nursery(

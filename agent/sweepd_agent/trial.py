@@ -14,6 +14,7 @@ from sweepd import macros
 from sweepd.errors import LaunchError
 from sweepd_agent.api import Command, Sweep
 from sweepd_agent.devices import Slot
+from sweepd_agent.mps import mps_variables
 from sweepd_agent.server import Server
 
 __all__ = ["Workplace", "is_function", "lease_headers", "prepare", "program_file"]
@@ -33,6 +34,7 @@ class Workplace:
     is_ours: bool
     environ: Mapping[str, str]
     is_offline: bool = False  # its trials come from a bundle
+    mps: Path | None = None  # the pipe directory of an MPS daemon that runs here
 
     @property
     def wandb_folder(self) -> Path:
@@ -162,6 +164,10 @@ def _environment(
         if "CUDA_VISIBLE_DEVICES" not in environment:
             environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's numbers
         environment["CUDA_VISIBLE_DEVICES"] = slot.visible
+    if slot.gpu is not None and place.mps is not None:
+        environment.update(mps_variables(place.mps, share=slot.share, environ=environment))
+    if slot.memory_fraction is not None:
+        environment.setdefault("SWEEPD_MEMORY_FRACTION", str(slot.memory_fraction))
     if place.is_ours:
         environment.setdefault("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
         _add_lease(environment, command)

@@ -273,3 +273,14 @@ def test_a_state_of_a_cpu_goes_on_in_captured_steps_at_the_rate_of_the_day(optim
 
     assert trainer.mode == "cuda graph"
     assert all(isinstance(group["lr"], torch.Tensor) for group in trainer.optimizer.param_groups)
+
+
+def test_trial_takes_no_more_of_the_memory_than_its_slots_part(monkeypatch):
+    monkeypatch.setenv("SWEEPD_MEMORY_FRACTION", "0.25")
+
+    device = pick_device()
+
+    try:
+        assert torch.cuda.get_per_process_memory_fraction(device) == 0.25
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)

@@ -229,6 +229,9 @@ CASES = {
     "Mutation.sweepdReleaseSlot": [
         'sweepdReleaseSlot(input: {id: "$agent_id"}) { agent { quarantineReason } }'
     ],
+    "Mutation.sweepdQuarantineSlot": [
+        'sweepdQuarantineSlot(input: {id: "$agent_id", reason: "ECC"}) { agent { device } }'
+    ],
     "Mutation.sweepdDeleteSweep": ['sweepdDeleteSweep(input: {id: "$sweep_id"}) { success }'],
     "Mutation.deleteModel": ['deleteModel(input: {id: "$project_id"}) { success }'],
     "Mutation.deleteApiKey": ['deleteApiKey(input: {id: "$key_id"}) { success }'],

@@ -7,18 +7,45 @@ import sys
 import numpy as np
 import torch
 
+from sweepd.errors import InvalidInput
+
 __all__ = ["device_name", "has_fast_bfloat16", "let_hurry", "pick_device", "seed_everything"]
 
 
 def pick_device() -> torch.device:
     """Return the first CUDA device that this process may see, else the CPU.
 
-    `OMP_NUM_THREADS` sets the CPU threads, also where torch was loaded before it was set.
+    `OMP_NUM_THREADS` sets the CPU threads, also where torch was loaded before it was set;
+    `SWEEPD_MEMORY_FRACTION` how much of the device's memory torch may take, where an agent runs
+    several trials on it.
+
+    Raises:
+        InvalidInput: if that fraction is none.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal() and int(threads) > 0 and int(threads) != torch.get_num_threads():
         torch.set_num_threads(int(threads))
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    fraction = _memory_fraction()
+    if fraction is not None:
+        torch.cuda.set_per_process_memory_fraction(fraction, 0)
+    return torch.device("cuda", 0)
+
+
+def _memory_fraction() -> float | None:
+    text = os.environ.get("SWEEPD_MEMORY_FRACTION", "")
+    if not text:
+        return None
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1:
+        raise InvalidInput(
+            f"SWEEPD_MEMORY_FRACTION must be above 0 and at most 1, not {text[:100]!r}"
+        )
+    return fraction
 
 
 def device_name(device: torch.device) -> str:

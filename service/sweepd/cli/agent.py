@@ -20,6 +20,11 @@ __all__ = ["agent"]
 @click.option("--gpus", default="all", show_default=True, help="all, none, or their numbers: 0,1.")
 @click.option("--per-gpu", type=click.IntRange(1), help="Trials at once on one GPU, or on the CPU.")
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all.")
+@click.option(
+    "--memory-fraction",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    help="Of a GPU's memory for each of its slots; else shared out evenly.",
+)
 @click.option("--count", type=click.IntRange(1), help="Leave after this many trials.")
 @click.option("--name", help="This machine's name on the server; else its host name.")
 @click.option(
@@ -54,6 +59,7 @@ def agent(
     gpus: str,
     per_gpu: int | None,
     slots: int | None,
+    memory_fraction: float | None,
     count: int | None,
     name: str | None,
     term_timeout: float,
@@ -81,6 +87,7 @@ def agent(
         gpus=gpus,
         per_gpu=per_gpu,
         slots=slots,
+        memory_fraction=memory_fraction,
         count=count,
         name=name,
         term_timeout_s=term_timeout,

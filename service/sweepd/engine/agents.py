@@ -29,7 +29,16 @@ from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["Ahead", "get_agent", "heartbeat", "leave", "list_agents", "register", "release_slot"]
+__all__ = [
+    "Ahead",
+    "get_agent",
+    "heartbeat",
+    "leave",
+    "list_agents",
+    "quarantine_slot",
+    "register",
+    "release_slot",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +225,24 @@ def leave(tx: Tx, *, actor: Account, agent_id: str, limits: Limits = _DEFAULT) -
 def get_agent(tx: Tx, *, actor: Account, agent_id: str, need: Need) -> AgentView:
     """Return an agent; raise NotFound or Forbidden."""
     _agent(tx, actor, agent_id, need)
+    return _view(tx, t.agent.c.id == agent_id)[0]
+
+
+def quarantine_slot(
+    tx: Tx, *, actor: Account, agent_id: str, reason: str, limits: Limits = _DEFAULT
+) -> AgentView:
+    """Put the place where an agent works into quarantine, since the agent says that it is unfit.
+
+    What failed there last runs again elsewhere. Harmless if it is in quarantine.
+
+    Raises:
+        NotFound: if the agent's sweep is gone, or one that the actor may not see.
+        Forbidden: if they may see it, but not change it.
+    """
+    agent = _agent(tx, actor, agent_id, Need.WRITE)
+    if agent.slot_id is not None:
+        sweep = sweep_row(tx, agent.sweep_id)
+        slots.condemn(tx, sweep, agent.slot_id, reason=reason[:500], limits=limits)
     return _view(tx, t.agent.c.id == agent_id)[0]
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "Gate",
     "Quarantined",
     "choose",
+    "condemn",
     "gate_of",
     "note_end",
     "place",
@@ -153,7 +154,18 @@ def note_end(tx: Tx, sweep: Any, lease: Lease, ending: Ending, *, limits: Limits
     elif verdict in (Verdict.FAILS, Verdict.CRASHES):
         streak = streak_of(_latest(tx, slot, limit=20 + 4 * k))
         if len(streak) >= k and is_bad(streak, _elsewhere(tx, slot, streak), k=k):
-            _quarantine(tx, sweep, slot, streak, ending, limits)
+            words = f"{len(streak)} trials in a row failed there, the last: "
+            words += ending.message or ending.reason
+            _quarantine(tx, sweep, slot, streak, words=words, limits=limits)
+
+
+def condemn(tx: Tx, sweep: Any, slot_id: int, *, reason: str, limits: Limits) -> None:
+    """Put a slot into quarantine by its agent's word; harmless if it is in it."""
+    slot = _row(tx, slot_id)
+    if slot is None or slot.reason is not None or not _k(sweep):
+        return
+    streak = streak_of(_latest(tx, slot, limit=20 + 4 * _k(sweep)))
+    _quarantine(tx, sweep, slot, streak, words=reason, limits=limits)
 
 
 def quarantined(tx: Tx, sweep_id: int) -> list[Quarantined]:
@@ -191,11 +203,8 @@ def release_all(tx: Tx, sweep_id: int, *, actor: str) -> None:
 
 
 def _quarantine(
-    tx: Tx, sweep: Any, slot: Any, streak: Sequence[Past], ending: Ending, limits: Limits
+    tx: Tx, sweep: Any, slot: Any, streak: Sequence[Past], *, words: str, limits: Limits
 ) -> None:
-    words = (
-        f"{len(streak)} trials in a row failed there, the last: {ending.message or ending.reason}"
-    )
     pause_s = canary_pause_s(slot.n_times, first_s=limits.canary_s, most_s=limits.max_canary_s)
     _set(
         tx,

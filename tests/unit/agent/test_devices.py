@@ -102,3 +102,31 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch):
     monkeypatch.undo()
 
     assert 1 <= devices.count_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("slots", "fractions"),
+    [
+        pytest.param(2, [None, None], id="alone"),
+        pytest.param(4, [0.45, 0.45, 0.45, 0.45], id="two on each"),
+        pytest.param(3, [0.45, None, 0.45], id="unevenly"),
+    ],
+)
+def test_slots_of_one_gpu_share_its_memory_less_what_contexts_take(slots, fractions):
+    made = make_slots("all", per_gpu=None, slots=slots, environ={"CUDA_VISIBLE_DEVICES": "0,1"})
+
+    assert [slot.memory_fraction for slot in made] == fractions
+
+
+def test_fraction_of_memory_that_is_given_stands():
+    environ = {"CUDA_VISIBLE_DEVICES": "0"}
+
+    made = make_slots("all", per_gpu=2, slots=None, environ=environ, memory_fraction=0.3)
+
+    assert [slot.memory_fraction for slot in made] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("fraction", [0.0, -1.0, 1.5])
+def test_fraction_of_memory_out_of_bounds_is_refused(fraction):
+    with pytest.raises(InvalidInput, match="above 0 and at most 1"):
+        make_slots("none", per_gpu=None, slots=None, environ={}, memory_fraction=fraction)

@@ -3,8 +3,10 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 
+from sweepd.errors import InvalidInput
 from sweepd_trainer.device import device_name, has_fast_bfloat16, pick_device, seed_everything
 
 
@@ -44,3 +46,30 @@ def test_the_seed_reaches_every_generator():
         )
 
     assert draw() == draw()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A CUDA device that is there; what torch is told of its memory is noted."""
+    told = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda *values: told.append(values)
+    )
+    return told
+
+
+@pytest.mark.parametrize(("text", "told"), [("0.45", [(0.45, 0)]), ("1", [(1.0, 0)]), ("", [])])
+def test_part_of_the_memory_that_the_agent_names_is_kept(gpu, monkeypatch, text, told):
+    monkeypatch.setenv("SWEEPD_MEMORY_FRACTION", text)
+
+    assert pick_device() == torch.device("cuda", 0)
+    assert gpu == told
+
+
+@pytest.mark.parametrize("text", ["half", "0", "1.5", "nan"])
+def test_part_of_the_memory_that_is_none_is_refused_in_words(gpu, monkeypatch, text):
+    monkeypatch.setenv("SWEEPD_MEMORY_FRACTION", text)
+
+    with pytest.raises(InvalidInput, match=f"above 0 and at most 1, not '{text}'"):
+        pick_device()

@@ -237,6 +237,18 @@ async def _release_slot(root: None, info: Info, input: Mapping[str, Any]) -> Map
     return {"agent": agent}
 
 
+async def _quarantine_slot(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = info.context
+    agent = await context.write(
+        agents.quarantine_slot,
+        actor=context.account,
+        agent_id=read_id("Agent", input["id"]),
+        reason=input["reason"],
+        limits=context.services.limits,
+    )
+    return {"agent": agent}
+
+
 async def _delete_sweep(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
     freed = await context.write(
@@ -327,6 +339,7 @@ FIELDS: Resolvers = {
         "sweepdEdit": _edit,
         "sweepdRetry": _retry,
         "sweepdReleaseSlot": _release_slot,
+        "sweepdQuarantineSlot": _quarantine_slot,
         "sweepdDeleteSweep": _delete_sweep,
         "sweepdFinishRun": _finish_run,
         "sweepdCreateLoginLink": _create_login_link,

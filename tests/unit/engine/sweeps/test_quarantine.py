@@ -289,3 +289,41 @@ def run_to_the_end(lab, sweep, seen, *, mended_s):
             lab.start(command)
         takes = 5 if command is None else 2 if agent == bad and at < mended_s else 20
         heapq.heappush(waiting, (at + takes, n := n + 1, agent, command))
+
+
+def condemn(lab, agent, reason="it has fallen off the bus"):
+    return lab.write(agents.quarantine_slot, actor=lab.actor, agent_id=agent, reason=reason)
+
+
+def test_agent_that_finds_its_gpu_unfit_has_it_put_aside_at_once(lab, fleet):
+    sweep, bad, _ = fleet
+    burnt = fail(lab, bad)
+
+    for _ in range(2):
+        view = condemn(lab, bad)
+
+    assert view.quarantine == "it has fallen off the bus"
+    assert "node0, gpu 0 (it has fallen off the bus)" in lab.sweep(sweep).notice
+    assert lab.trial(sweep, burnt).state == "queued"
+    assert lab.beat(bad) is None
+
+
+def test_trial_that_fails_after_its_gpu_was_put_aside_runs_again_elsewhere(lab, fleet):
+    sweep, bad, _ = fleet
+    command = lab.ask(bad)
+    lab.start(command)
+    condemn(lab, bad)
+
+    lab.report(command, "error", exit_code=1, message=WORDS)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+def test_slot_of_a_sweep_without_quarantine_is_not_put_aside(lab, texts):
+    sweep = lab.create(texts["random"] + "sweepd: {quarantine: 0}\n")
+    agent = register(lab, sweep, "node0")
+
+    condemn(lab, agent)
+
+    assert bad_slots(lab, sweep) == []
+    assert lab.beat(agent) is not None

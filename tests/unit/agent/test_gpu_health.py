@@ -1,0 +1,201 @@
+"""What NVML tells of a GPU between trials, and a slot whose GPU is unfit."""
+
+import sys
+
+import pytest
+from fake_nvml import FakeNvml
+
+from sweepd_agent import EventKind, gpu_health
+from sweepd_agent.gpu_health import GpuHealth
+from sweepd_agent.mps import find_mps, mps_variables
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(gpu_health, "_HELD_S", 0.3)
+    return fake
+
+
+def test_gpu_that_says_nothing_is_fit(nvml):
+    health = GpuHealth.of("0")
+
+    assert health.problem() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(15, "it has fallen off the bus", id="lost"),
+        pytest.param(6, "the driver does not know it any more", id="not found"),
+        pytest.param(999, "the driver cannot read it: NVML error 999", id="unknown"),
+        pytest.param(4, None, id="no permission"),
+    ],
+)
+def test_gpu_that_cannot_be_asked_is_told_in_words(nvml, error, words):
+    health = GpuHealth.of("0")
+
+    nvml.gpus["0"].error = error
+
+    assert health.problem() == words
+
+
+def test_memory_errors_count_from_the_agents_start(nvml):
+    nvml.gpus["0"].ecc = 7
+    health = GpuHealth.of("0")
+    assert health.problem() is None
+
+    nvml.gpus["0"].ecc = 9
+
+    assert health.problem() == "2 uncorrectable memory errors (ECC) since the agent began"
+
+
+def test_gpu_without_ecc_is_fit(nvml):
+    nvml.gpus["0"].ecc = None
+
+    assert GpuHealth.of("0").problem() is None
+
+
+@pytest.mark.parametrize(
+    ("xids", "words"),
+    [
+        pytest.param([79], "the driver reports Xid 79: it has fallen off the bus", id="its own"),
+        pytest.param([13, 31, 43], None, id="of programs"),
+        pytest.param([31, 48], "Xid 48: a double-bit error", id="both"),
+    ],
+)
+def test_reports_of_the_driver_count_if_they_are_the_gpus_fault(nvml, xids, words):
+    health = GpuHealth.of("0")
+    nvml.gpus["0"].xids = xids
+
+    found = health.problem()
+
+    assert found is None if words is None else words in found
+
+
+def test_memory_that_a_dead_process_holds_is_told_after_a_while(nvml):
+    health = GpuHealth.of("0")
+    nvml.gpus["0"].held = {4711: 3 << 30, 815: 1 << 30}
+
+    health.note_end(4711)
+
+    assert health.problem() == "it still holds 3072 MiB of process 4711, which has ended"
+
+
+def test_memory_that_others_hold_is_none_of_our_business(nvml):
+    health = GpuHealth.of("MIG-1234")
+    nvml.gpus["MIG-1234"].held = {815: 1 << 30}
+
+    health.note_end(4711)
+
+    assert health.problem() is None
+
+
+def test_nothing_is_watched_without_a_gpu_or_a_driver(nvml):
+    nvml.has_driver = False
+
+    assert GpuHealth.of("0") is None
+    assert GpuHealth.of(None) is None
+
+
+def test_real_nvml_finds_no_driver_on_a_machine_without_one(monkeypatch):
+    pynvml = pytest.importorskip("pynvml")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        assert GpuHealth.of("0") is None
+    else:
+        pytest.skip("there is a driver")
+
+
+def test_slot_on_an_unfit_gpu_is_taken_out_and_the_others_go_on(
+    nvml, make_server, make_agent, write_program, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    nvml.gpus["1"].error = 15
+    write_program("")
+    server = make_server(config={"program": "train.py"}, n_trials=3)
+
+    agent = make_agent(server, gpus="all", slots=2)
+
+    assert agent.wait() == 0
+    assert [outcome["device"] for outcome in server.outcomes] == ["gpu 0"] * 3
+    (told,) = server.quarantined
+    assert told["reason"] == "it has fallen off the bus"
+    (event,) = agent.of(EventKind.SLOT_OUT)
+    assert event.text == "slot 1 on gpu 1 is taken out: it has fallen off the bus"
+
+
+def test_gpu_that_fails_between_trials_runs_no_other_one(
+    nvml, make_server, make_agent, write_program, monkeypatch, wait_for
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    write_program("import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)")
+    server = make_server(config={"program": "train.py"}, n_trials=9)
+    agent = make_agent(server, gpus="all", slots=1)
+    wait_for(lambda: agent.of(EventKind.TRIAL_STARTED))
+
+    nvml.gpus["0"].xids = [79]
+    (write_program("").parent / "go").touch()
+
+    assert agent.wait() == 1  # there is no other slot
+    assert len(server.outcomes) == 1
+    assert [told["reason"] for told in server.quarantined] == [
+        "the driver reports Xid 79: it has fallen off the bus"
+    ]
+    assert server.left == ["agent-1"]
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """The pipe directory of an MPS daemon that lives; this process plays it."""
+    import os
+
+    (tmp_path / "control").touch()
+    (tmp_path / "nvidia-cuda-mps-control.pid").write_text(f"{os.getpid()}\n")
+    return tmp_path
+
+
+def test_mps_is_found_by_its_pipe_directory(daemon):
+    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon)}) == daemon
+
+
+def test_mps_that_has_ended_is_not_found(daemon):
+    (daemon / "nvidia-cuda-mps-control.pid").write_text("4194305\n")
+
+    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon)}) is None
+    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon / "nowhere")}) is None
+
+
+@pytest.mark.parametrize(("share", "part"), [(1, "100"), (2, "100"), (4, "50"), (8, "25")])
+def test_trials_that_share_a_gpu_have_twice_their_part_of_its_processors(daemon, share, part):
+    assert mps_variables(daemon, share=share, environ={}) == {
+        "CUDA_MPS_PIPE_DIRECTORY": str(daemon),
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": part,
+    }
+
+
+def test_what_the_environment_says_of_the_part_stands(daemon):
+    environ = {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "70"}
+
+    found = mps_variables(daemon, share=4, environ=environ)
+
+    assert found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "70"
+
+
+def test_trial_on_a_shared_gpu_is_told_its_part_of_memory_and_processors(
+    daemon, make_server, make_agent, write_program, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(daemon))
+    names = ["SWEEPD_MEMORY_FRACTION", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"]
+    write_program(
+        "import json, os\nopen('told.json', 'w').write("
+        f"json.dumps([os.environ.get(name) for name in {names}]))"
+    )
+    server = make_server(config={"program": "train.py"})
+
+    make_agent(server, gpus="all", slots=4).wait()
+
+    assert (tmp_path / "told.json").read_text() == '["0.225", "50"]'
