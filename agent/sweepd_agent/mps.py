@@ -10,14 +10,23 @@ _PIPE, _SHARE = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 
 
 def find_mps(environ: Mapping[str, str]) -> Path | None:
-    """Return the pipe directory of the MPS daemon that runs here, None if none does."""
-    folder = Path(environ.get(_PIPE) or _USUAL)
-    try:
-        pid = int((folder / "nvidia-cuda-mps-control.pid").read_text())
-    except (OSError, ValueError):
+    """Return the pipe directory of the MPS daemon that runs here, None if none does.
+
+    One that the environment names may run outside of this container; in the usual place a pipe may
+    be left of a daemon that has ended.
+    """
+    named = environ.get(_PIPE)
+    folder = Path(named or _USUAL)
+    if not (folder / "control").exists():
         return None
-    is_alive = Path(f"/proc/{pid}").exists()
-    return folder if is_alive and (folder / "control").exists() else None
+    return folder if named or _is_alive(folder / "nvidia-cuda-mps-control.pid") else None
+
+
+def _is_alive(file: Path) -> bool:
+    try:
+        return Path("/proc", str(int(file.read_text()))).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def mps_variables(folder: Path, *, share: int, environ: Mapping[str, str]) -> dict[str, str]:

@@ -157,9 +157,10 @@ def test_bundle_runs_without_a_service_and_every_end_is_as_if_it_had_been_there(
     assert rows[2][4] == "ValueError: two is too many"
     assert [row[5] for row in rows] == ["finished", "finished", "failed", "finished", "finished"]
     assert [row[6:] for row in rows] == [(4, "cpu")] * 5
-    status = service.status(place.sweep, place.folder)
+    status = service.status(place.sweep)
     assert (status["state"], status["finished"], status["failed"]) == ("FINISHED", 4, 1)
-    assert status["best"] == 0.25
+    facts = json.loads(service.sweep("status", place.sweep, "--json", cwd=place.folder))
+    assert (facts["best"], facts["bundled"]) == (0.25, 0)
     lines = service.graphql(
         "query($s: String!) { sweepdSweep(name: $s) { sweepdBundles { out given }"
         " runs(first: 1) { edges { node { historyLineCount logLines(last: 20) {"
@@ -215,7 +216,7 @@ def test_merging_that_was_killed_does_nothing_twice(place, service):
     assert (merged["merged"], merged["failed"]) == (5, 0)
     assert place.events() == 5
     assert [row[6] for row in place.query(TRIALS)] == [4] * 5
-    assert service.status(place.sweep, place.folder)["state"] == "FINISHED"
+    assert service.status(place.sweep)["state"] == "FINISHED"
 
 
 @pytest.mark.timeout(300)
@@ -250,4 +251,4 @@ def test_what_a_bundle_did_not_run_is_given_back_at_once(place, service):
     merged = place.merge("--give-back")
 
     assert (merged["merged"], merged["not_run"]) == (2, 3)
-    assert service.status(place.sweep, place.folder)["queued"] == 3
+    assert service.status(place.sweep)["queued"] == 3

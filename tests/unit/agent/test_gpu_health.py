@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_nvml import FakeNvml
 
-from sweepd_agent import EventKind, gpu_health
+from sweepd_agent import EventKind, gpu_health, mps
 from sweepd_agent.gpu_health import GpuHealth
 from sweepd_agent.mps import find_mps, mps_variables
 
@@ -157,15 +157,18 @@ def daemon(tmp_path):
     return tmp_path
 
 
-def test_mps_is_found_by_its_pipe_directory(daemon):
+def test_mps_is_found_by_the_pipe_directory_that_is_named(daemon):
     assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon)}) == daemon
+    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon / "nowhere")}) is None
 
 
-def test_mps_that_has_ended_is_not_found(daemon):
+def test_mps_is_found_in_its_usual_place_as_long_as_it_lives(daemon, monkeypatch):
+    monkeypatch.setattr(mps, "_USUAL", str(daemon))
+    assert find_mps({}) == daemon
+
     (daemon / "nvidia-cuda-mps-control.pid").write_text("4194305\n")
 
-    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon)}) is None
-    assert find_mps({"CUDA_MPS_PIPE_DIRECTORY": str(daemon / "nowhere")}) is None
+    assert find_mps({}) is None
 
 
 @pytest.mark.parametrize(("share", "part"), [(1, "100"), (2, "100"), (4, "50"), (8, "25")])

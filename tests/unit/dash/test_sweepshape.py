@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from sweepd.dash.queries import TrialRow
-from sweepd.dash.sweepshape import MAX_CURVES, curve_runs, progress, sweep_data, trial_value
+from sweepd.dash.sweepshape import (
+    MAX_CURVES,
+    bundle_row,
+    curve_runs,
+    progress,
+    sweep_data,
+    trial_value,
+)
+from sweepd.engine.bundles import BundledTrial, BundleView
 from sweepd.engine.views import AgentView, SweepView, TrialView
 from sweepd.spec import Definition, read_definition
 from sweepd.states import AgentState, RunState, SweepState
@@ -162,3 +170,34 @@ def test_running_trial_shows_its_value_so_far_by_the_rule(rule: str, value: floa
     view = replace(trial(1, 0.9, ended_at=None).trial, last=0.4)
 
     assert trial_value(view, "maximize", rule) == value
+
+
+@pytest.mark.parametrize(
+    ("reasons", "ended_at", "word"),
+    [
+        pytest.param([None, "finished"], None, "Away", id="some out"),
+        pytest.param(["error", "finished"], None, "Back", id="all back"),
+        pytest.param(["never_started", "finished"], 9.0, "Over", id="lapsed"),
+    ],
+)
+def test_bundle_is_told_in_a_word(reasons, ended_at, word):
+    trials = tuple(
+        BundledTrial(f"r{n}", attempt=1, is_present=True, reason=reason)
+        for n, reason in enumerate(reasons)
+    )
+    bundle = BundleView(
+        id="bundle-1",
+        sweep_id=1,
+        n_asked=2,
+        n_given=2,
+        created_at=1.0,
+        until=8.0,
+        ended_at=ended_at,
+        user_name="ann",
+        trials=trials,
+    )
+
+    row = bundle_row(bundle)
+
+    assert row["state"]["word"] == word
+    assert row["n_out"] == reasons.count(None)
