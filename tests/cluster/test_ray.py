@@ -77,11 +77,7 @@ class Launched:
 
     def is_over(self) -> bool:
         """Return whether all trials are done."""
-        name = self.sweep.rsplit("/", 1)[-1]
-        found = self._service.graphql(
-            "query($s: String!) { sweepdSweep(name: $s) { state } }", s=name
-        )
-        return bool(found["sweepdSweep"]["state"] == "FINISHED")
+        return bool(self._service.status(self.sweep)["state"] == "FINISHED")
 
     def agents(self) -> list[tuple[str, int | None]]:
         """Return each agent's state and exit code."""
@@ -127,6 +123,6 @@ def test_agents_on_ray_are_stopped_in_order_and_their_trials_wait(
     launched("--stop")
 
     assert launched.agents() == [("ended", 0)] * 2
-    status = service.status(launched.sweep, launched.folder)
+    status = service.status(launched.sweep)
     assert (status["running"], status["failed"]) == (0, 0)
     assert cluster.free_gpus() == 2

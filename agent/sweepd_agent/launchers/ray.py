@@ -13,6 +13,7 @@ one of these, on the head node: it is there for as long as the cluster is.
 
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -193,7 +194,9 @@ class AgentActor:
 
         with os.fdopen(told) as pipe:
             code = pipe.read()
-        ray.get(_desk(ray).note.remote(self._name, int(code) if code else None, self.words()))
+        words = self.words()
+        shutil.rmtree(self._output.parent)
+        ray.get(_desk(ray).note.remote(self._name, int(code) if code else None, words))
 
 
 class Desk:
