@@ -62,7 +62,7 @@ parameters:
   seed: {values: [3]}
 """
 ROWS = "SELECT body FROM stream_line WHERE run_id = ? AND stream = 0 ORDER BY line"
-NOISE = ("_runtime", "_timestamp", "samples_per_s")
+NOISE = ("_runtime", "_timestamp", "samples_per_s", "perf/images_per_s", "perf/step_ms")
 
 
 def numbers(body: str) -> dict[str, float]:

@@ -16,12 +16,13 @@ from sweepd_trainer.checkpoint import CHECKPOINT, Best
 from sweepd_trainer.config import Training, read_training
 from sweepd_trainer.data import Data
 from sweepd_trainer.device import device_name, let_hurry, pick_device, seed_everything
+from sweepd_trainer.flops import utilisation
 from sweepd_trainer.loop import Diverged, Trainer
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.resume import Resumable
 from sweepd_trainer.step import Augmentation, Problem
 from sweepd_trainer.task import Loss, Score, as_floats, task_for
-from sweepd_trainer.tracking import Log, Stop, Stopped, as_wandb, start
+from sweepd_trainer.tracking import Log, Stop, Stopped, as_wandb, by_section, start
 from sweepd_trainer.watch import Watcher
 
 __all__ = ["Fitted", "Learner", "fit", "train"]
@@ -158,21 +159,23 @@ def train(
         label_smoothing=config.label_smoothing,
     )
     rank = _rank_by(learner.metric, task.names)
+    problem = Problem(data.train, task, prepare, learner.augment)
     trainer = Trainer(
         model,
         build_optimizer(model, config),
-        Problem(data.train, task, prepare, learner.augment),
+        problem,
         config=config,
         order=order,
         should_stop=stop,
     )
-    log = Log(run)
+    log = Log(run, unit="images" if data.spec is not None else "samples")
     best = Best(Path(run.dir) / CHECKPOINT, header=learner.header or {}, rank=rank)
     saved = Resumable(run, trainer=trainer, best=best, log=log, config=config, values=values)
     if saved.take_up():
         print(f"resumed after {trainer.examples:,} examples")
     with _kept(run, best):
-        _train(trainer, data, config, log=log, best=best, saved=saved, stop=stop)
+        used = utilisation(model, problem)
+        _train(trainer, data, config, log=log, best=best, saved=saved, stop=stop, used=used)
     return _finish(run, trainer, data, log=log, best=best, saved=saved)
 
 
@@ -185,13 +188,15 @@ def _train(
     best: Best,
     saved: Resumable,
     stop: Stop,
+    used: float | None,  # of the device's peak, at one row a second
 ) -> None:
     """Train the epochs that are left, and keep the best."""
     watcher = Watcher(trainer.model)
     while trainer.step < trainer.n_steps or trainer.is_epoch_done:
         try:
             for progress in trainer.epoch():
-                log(asdict(progress))
+                mfu = {} if used is None else {"mfu": used * progress.samples_per_s}
+                log({**asdict(progress), **mfu})
                 saved.save_if_due()
             if not trainer.is_epoch_done:
                 epoch = trainer.step // trainer.steps_per_epoch + 1
@@ -237,7 +242,7 @@ def _finish(
     run.summary.update(
         {
             "best_epoch": best.epoch,
-            **best.score.named("val"),  # the best epoch's, as the checkpoint is
+            **by_section(best.score.named("val")),  # the best epoch's, as the checkpoint is
             "device": device_name(pick_device()),
             "mode": trainer.mode,
         }

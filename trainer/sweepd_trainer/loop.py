@@ -39,6 +39,7 @@ class Progress:
     loss: float  # mean over the rows since the last report, in nats for a classification
     lr: float
     samples_per_s: float
+    step_ms: float  # of one optimiser step, mean
 
 
 class Trainer:
@@ -119,6 +120,7 @@ class Trainer:
         augment = self._problem.augment
         drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
         n_reported, started = self._n_since, time.perf_counter()
+        first = self.step
         for number in range(self._n_done, self.steps_per_epoch):
             batch = order[number * size : self._ends[number]]
             lr = learning_rate_at(self.step, self.n_steps, self.config)
@@ -133,10 +135,11 @@ class Trainer:
                 loss = self._read_loss()
                 speed = n_since / max(elapsed_s, 1e-9)
                 epoch = self.step / self.steps_per_epoch
-                yield Progress(epoch, self.examples, loss, lr, speed)
+                step_ms = 1000 * elapsed_s / (self.step - first)
+                yield Progress(epoch, self.examples, loss, lr, speed, step_ms)
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} after {self.examples} examples")
-                n_reported, started = 0, time.perf_counter()
+                n_reported, started, first = 0, time.perf_counter(), self.step
             if self._should_stop() and self._n_done < self.steps_per_epoch:
                 return
         self.epoch_loss = self._epoch_sum / len(rows)

@@ -16,7 +16,16 @@ from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.config import HELP, read_flags
 from sweepd_trainer.watch import Histogram
 
-__all__ = ["Log", "Stop", "Stopped", "after_finish", "as_wandb", "run_script", "start"]
+__all__ = [
+    "Log",
+    "Stop",
+    "Stopped",
+    "after_finish",
+    "as_wandb",
+    "by_section",
+    "run_script",
+    "start",
+]
 
 #: Any of these says where a run is to be recorded.
 _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
@@ -74,10 +83,11 @@ class Log:
 
     Args:
         run: where they go.
+        unit: what a row of the data is, in the plural.
     """
 
-    def __init__(self, run: wandb.Run) -> None:
-        self._run = run
+    def __init__(self, run: wandb.Run, *, unit: str = "samples") -> None:
+        self._run, self._unit = run, unit
         self._first = run.starting_step  # the server has those before it
         self._n_rows = 0
         self._recent: deque[dict[str, Any]] = deque(maxlen=_N_RECENT)
@@ -85,7 +95,7 @@ class Log:
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Log a row."""
         if self._n_rows >= self._first:
-            self._run.log(dict(row))
+            self._run.log(by_section(row, unit=self._unit))
         self._n_rows += 1
         self._recent.append({key: v for key, v in row.items() if isinstance(v, int | float)})
 
@@ -99,6 +109,27 @@ class Log:
         self._n_rows = state["n_rows"] - len(recent)
         for row in recent:
             self(row)
+
+
+def by_section(row: Mapping[str, Any], *, unit: str = "samples") -> dict[str, Any]:
+    """Return a row with the names that group charts by section, `val/loss`, beside the plain ones.
+
+    Those of the test rows have none: `sweep best` shows each of these once, beside the ranking.
+    """
+    named = {}
+    for name, value in row.items():
+        part, _, rest = name.partition("_")
+        if name == "loss":
+            named["train/loss"] = value
+        elif part == "val" and rest:
+            named[f"val/{rest}"] = value
+        elif name == "samples_per_s":
+            named[f"perf/{unit}_per_s"] = value
+        elif name in ("step_ms", "mfu"):
+            named[f"perf/{name}"] = value
+            continue
+        named[name] = value
+    return named
 
 
 @contextmanager

@@ -242,6 +242,9 @@ def test_a_sweeps_values_win_over_the_defaults(line, monkeypatch, tmp_path):
     fit({"epochs": 9}, line, lambda values: nn.Linear(2, 1))
 
     assert [row["epoch"] for row in logged if "val_loss" in row] == [1, 2]
+    assert all(row["val/loss"] == row["val_loss"] for row in logged if "val_loss" in row)
+    assert run.summary["val/loss"] == run.summary["val_loss"]
+    assert "perf/samples_per_s" in logged[0]
     assert all(math.isclose(row["lr"], 0.1) for row in logged if "lr" in row)
 
 

@@ -16,7 +16,16 @@ import pytest
 import wandb
 
 from sweepd.errors import DataError, InvalidInput
-from sweepd_trainer.tracking import Log, Stop, Stopped, after_finish, as_wandb, run_script, start
+from sweepd_trainer.tracking import (
+    Log,
+    Stop,
+    Stopped,
+    after_finish,
+    as_wandb,
+    by_section,
+    run_script,
+    start,
+)
 from sweepd_trainer.watch import Histogram
 
 SCRIPT = Path(__file__).parents[3] / "trainer" / "train.py"
@@ -175,7 +184,7 @@ class Server:
         self.rows.append(row)
 
 
-ROWS = [{"loss": number / 10} for number in range(8)]
+ROWS = [{"lr": number / 10} for number in range(8)]
 
 
 @pytest.mark.parametrize("n_known", [3, 5, 6, 8])
@@ -193,6 +202,23 @@ def test_rows_of_a_resumed_run_are_neither_doubled_nor_missing(n_known):
 
     assert server.rows == ROWS
     assert after.state_dict()["n_rows"] == len(ROWS)
+
+
+def test_numbers_have_a_name_with_their_section_beside_the_plain_one():
+    row = {
+        "epoch": 1,
+        "loss": 0.5,
+        "samples_per_s": 9.0,
+        "mfu": 0.1,
+        "val_loss": 0.4,
+        "test_loss": 3,
+    }
+
+    assert by_section(row, unit="images") == {
+        **{"epoch": 1, "loss": 0.5, "train/loss": 0.5},
+        **{"samples_per_s": 9.0, "perf/images_per_s": 9.0, "perf/mfu": 0.1},
+        **{"val_loss": 0.4, "val/loss": 0.4, "test_loss": 3},
+    }
 
 
 def test_a_run_that_begins_anew_repeats_no_row():

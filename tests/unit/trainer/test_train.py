@@ -58,7 +58,8 @@ def test_a_run_logs_what_sweeps_and_people_ask_for(script, run):
     assert len(run.column("val_accuracy")) == len(run.column("train_loss")) == 3
     assert run.column("test_accuracy") == [accuracy]
     assert run.rows[-1]["examples"] == 900
-    assert {"epoch", "examples", "loss", "lr", "samples_per_s"} == set(run.rows[0])
+    names = {"epoch", "examples", "loss", "train/loss", "lr", "samples_per_s"}
+    assert {*names, "perf/images_per_s", "perf/step_ms"} == set(run.rows[0])
     assert all("examples" in row for row in run.rows)
     assert isinstance(run.rows[1]["gradients/0.weight"], wandb.Histogram)
     assert isinstance(run.rows[1]["parameters/8.bias"], wandb.Histogram)
