@@ -4,7 +4,6 @@ import copy
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sweepd_trainer.device import device_name
 from sweepd_trainer.step import Problem
@@ -39,6 +38,8 @@ def count_flops(model: nn.Module, problem: Problem) -> float:
         model: on the device of the rows.
         problem: what is learnt.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # takes long to import: it loads triton
+
     rows = problem.rows
     device = rows.targets.device
     own = copy.deepcopy(model).train()

@@ -247,7 +247,7 @@ def test_a_plain_script_records_offline_and_loads_nothing_it_does_not_need(tmp_p
     code = (
         "import runpy, sys, atexit\n"
         # Not pandas: the client itself imports it for the first value logged, where it is there.
-        "heavy = {'torch._dynamo', 'torchvision', 'sklearn', 'onnx'}\n"
+        "heavy = {'torch._dynamo', 'torchvision', 'sklearn', 'onnx', 'torch.utils.flop_counter'}\n"
         "atexit.register(lambda: print('loaded:', sorted(heavy & set(sys.modules))))\n"
         f"sys.argv = ['train.py', '--epochs=1', '--slice=4']\n"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
