@@ -18,8 +18,12 @@ class Scratch:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        with contextlib.suppress(OSError):  # as wandb-core will say, if it is needed
-            self._folder = Path(tempfile.mkdtemp(prefix="sweepd-"))
+
+    def open(self) -> None:
+        """Make it, once; by the warm parent, when a signal that ends it would remove it."""
+        if self._folder is None:
+            with contextlib.suppress(OSError):  # as wandb-core will say, if it is needed
+                self._folder = Path(tempfile.mkdtemp(prefix="sweepd-"))
 
     def make(self, child: int) -> Path | None:
         """Make and return the folder of a child; None if its path would be too long."""

@@ -296,6 +296,7 @@ class WarmParent:
 
     def _fork_child(self) -> tuple[_Child | None, Assignment | None]:
         """Fork a child that waits for a trial: (child, None) here, (None, its trial) in itself."""
+        self._scratch.open()
         ours, theirs = socket.socketpair()
         pid = processes.fork()
         if pid == 0:
