@@ -25,10 +25,11 @@ MNIST = ROOT.parent / "shared" / "data"
 
 def wait_for(what: str, condition: Callable[[], Any], *, seconds: float = 30) -> Any:
     """Return the condition's first true answer; look often, and fail in words at the deadline."""
-    deadline = time.monotonic() + seconds * PATIENCE
+    deadline, pause = time.monotonic() + seconds * PATIENCE, 0.02
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds * PATIENCE} s"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)
     return found
 
 
