@@ -27,6 +27,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service.stop()
 
 
+def _wait_for_trials(service: Service, sweep: str, *, n_finished: int) -> None:
+    """Wait until so many trials have finished, and others run."""
+
+    def is_amid() -> bool:
+        status = service.status(sweep)
+        return bool(status["finished"] >= n_finished and status["running"])
+
+    wait_for(f"{n_finished} finished trials, and others", is_amid, seconds=120)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sweep_is_exact_over_a_network_of_errors_and_lost_answers(
@@ -43,7 +53,7 @@ def test_sweep_is_exact_over_a_network_of_errors_and_lost_answers(
         between(service.url) as network,
         agent(service, sweep, folder, slots=2, url=network.url) as process,
     ):
-        wait_for("the first trial", lambda: service.status(sweep)["running"] > 0)
+        wait_for("the first trial", lambda: service.status(sweep)["running"] > 0, seconds=60)
         network.refuse = network.lose = now_and_then
         wait_for("the agent's exit", lambda: process.poll() is not None, seconds=240)
         bad = [one for one in network.passed if one.status >= 429]
@@ -67,8 +77,7 @@ def test_partition_of_any_length_heals_and_the_sweep_is_exact(
         silent_network(service.port) as network,
         agent(service, sweep, folder, slots=2, url=network.url) as process,
     ):
-        wait_for("finished trials", lambda: service.status(sweep)["finished"] >= n_before)
-        wait_for("running trials", lambda: service.status(sweep)["running"] > 0)
+        _wait_for_trials(service, sweep, n_finished=n_before)
         network.fall_silent()
         if is_longer_than_a_lease:
             is_lapsed = lambda: service.status(sweep)["running"] == 0  # noqa: E731
@@ -97,8 +106,7 @@ def test_trials_of_a_host_that_vanishes_go_to_another_one(
         vanishing_host(service.port, tmp_path) as host,
         agent(service, sweep, elsewhere, slots=3, url=host.url, before=host.before) as gone,
     ):
-        wait_for("finished trials", lambda: service.status(sweep)["finished"] >= n_before)
-        wait_for("running trials", lambda: service.status(sweep)["running"] > 0)
+        _wait_for_trials(service, sweep, n_finished=n_before)
         host.vanish()
         with agent(service, sweep, folder, slots=2) as process:
             wait_for("the agent's exit", lambda: process.poll() is not None, seconds=200)
