@@ -268,7 +268,7 @@ def test_a_state_that_cannot_follow_is_refused_for_good(client, sweep):
     status, messages = client.errors(UPSERT, id=sweep["id"], state="RUNNING")
 
     assert status == 422
-    assert "CANCELED" in messages[0]
+    assert "has ended (canceled by alice); create another one" in messages[0]
 
 
 def test_agents_and_their_runs_are_read(client, sweep, agent, beat):

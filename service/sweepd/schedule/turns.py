@@ -103,9 +103,11 @@ def next_turn(
         fenced_out: those of `running` that another attempt holds by now.
         wants_ahead: it may be given a trial beside the one that it runs.
     """
-    to_stop = {one.run for one in held if one.is_to_stop}.union(fenced_out)
-    for run in sorted(to_stop.intersection(running)):
-        return Turn(TurnKind.STOP, run)
+    # Those of others first: one that waits must not begin, and one that stops may take its time.
+    to_stop = {one.run for one in held if one.is_to_stop}.difference(fenced_out)
+    for runs in (fenced_out, to_stop):
+        for run in sorted(set(runs).intersection(running)):
+            return Turn(TurnKind.STOP, run)
     if running and not (wants_ahead and sweep == SweepState.RUNNING):
         return Turn(TurnKind.WAIT)
     if is_terminal(sweep):

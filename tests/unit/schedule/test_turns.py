@@ -59,6 +59,14 @@ def test_missing(one, running, sweep, reason):
         pytest.param(
             [held(started=True)], set(), S.RUNNING, set(), Turn(TurnKind.NEXT), id="last one dying"
         ),
+        pytest.param(
+            [held("a", started=True, stop=True)],
+            {"a", "b"},
+            S.CANCELED,
+            {"b"},
+            Turn(TurnKind.STOP, "b"),
+            id="what is another's comes first",
+        ),
     ],
 )
 def test_next_turn(hold, running, sweep, fenced_out, turn):
