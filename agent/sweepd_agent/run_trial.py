@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def _start_core(scratch: Scratch) -> "tuple[subprocess.Popen[bytes], str] | None
     folder = scratch.make(os.getpid())
     if folder is not None:
         os.environ["TMPDIR"] = str(folder)  # wandb-core's: the program has an environment to come
+        tempfile.tempdir = None  # what the parent has looked up
     try:
         from wandb.errors import Error
         from wandb.sdk.lib.service import service_process
@@ -135,6 +137,8 @@ def _start_core(scratch: Scratch) -> "tuple[subprocess.Popen[bytes], str] | None
     except (Error, OSError, AttributeError, TypeError) as error:
         print(f"wandb-core was not started ahead: {error!r}", file=sys.stderr, flush=True)
         return None
+    finally:
+        tempfile.tempdir = None  # the program's is where its own environment says
 
 
 def _leave_orderly(number: int, frame: types.FrameType | None) -> NoReturn:

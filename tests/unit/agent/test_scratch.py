@@ -1,9 +1,12 @@
 """The temporary folder of a warm parent: made when it is needed, gone with what is in it."""
 
+import os
 import tempfile
 
 import pytest
+from wandb.sdk.lib.service import service_process
 
+from sweepd_agent.run_trial import _start_core
 from sweepd_agent.scratch import Scratch
 
 
@@ -44,3 +47,22 @@ def test_folder_whose_sockets_would_have_too_long_a_name_is_not_used(place, monk
     assert scratch.make(7) is None
     scratch.close()
     assert list(deep.iterdir()) == []
+
+
+def test_a_core_that_starts_uses_the_childs_folder_and_the_program_its_own(place, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(place))
+    seen = []
+
+    def start(settings):
+        seen.append(tempfile.gettempdir())
+        raise OSError("no room")
+
+    monkeypatch.setattr(service_process, "start", start)
+    scratch = Scratch()
+    scratch.open()
+
+    assert _start_core(scratch) is None
+
+    assert seen == [str(scratch.make(os.getpid()))]
+    os.environ["TMPDIR"] = str(place)  # as a trial's environment does
+    assert tempfile.gettempdir() == str(place)
