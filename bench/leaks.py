@@ -1,7 +1,7 @@
 """Run 1,000 trials through one agent and see whether anything grows that should not.
 
     python bench/leaks.py                 1,000 trials, two at a time, some ten minutes
-    python bench/leaks.py --smoke         20 trials, half a minute
+    python bench/leaks.py --smoke         60 trials, half a minute
     python bench/leaks.py --json          the result as one JSON object
 
 The real agent works for the real service on a grid, forking its trials from a warm parent; in each
@@ -275,11 +275,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000, help="in all (default: 1000)")
     parser.add_argument("--slots", type=int, default=2, help="at once (default: 2)")
-    parser.add_argument("--smoke", action="store_true", help="20 trials")
+    parser.add_argument("--smoke", action="store_true", help="60 trials")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    result = measure(20 if options.smoke else max(20, options.trials), options.slots)
+    result = measure(60 if options.smoke else max(20, options.trials), options.slots)
     result["machine"] = f"{count_cores()} cores, {platform.machine()}, load {load:.1f} at the start"
     result["python"] = platform.python_version()
     result["wandb"] = importlib.metadata.version("wandb")
