@@ -27,9 +27,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from serving import service
 from sweepd_agent.client import Client
 from sweepd_agent.devices import count_cores
 
@@ -127,35 +128,6 @@ def holdings(pid: int) -> Sample:
     return held
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Run the service; give its process id and the environment that a client needs."""
-    data = folder / "data"
-    with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd.cli", "serve", "--port", "0", "--data", str(data)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not (data / "server.json").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit((folder / "service.log").read_text())
-            time.sleep(0.05)
-        url = json.loads((data / "server.json").read_text())["url"]
-        key = json.loads((data / "credentials.json").read_text())["api_key"]
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-        yield (
-            process.pid,
-            {**kept, "WANDB_BASE_URL": url, "WANDB_API_KEY": key, "HOME": str(folder)},
-        )
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def create_sweep(client: Client, n_trials: int) -> str:
     """Register a grid of so many points and return its full name."""
     definition = {
@@ -232,11 +204,12 @@ def measure(n_trials: int, slots: int) -> dict[str, object]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with service(folder) as (pid, environment):
+        with service() as served:
+            environment = served.environment(folder)
             client = Client(environment["WANDB_BASE_URL"], environment["WANDB_API_KEY"])
             sweep = create_sweep(client, n_trials)
             samples, reasons, left = run_agent(
-                sweep, slots=slots, environment=environment, folder=folder, service_pid=pid
+                sweep, slots=slots, environment=environment, folder=folder, service_pid=served.pid
             )
             short = sweep.rpartition("/")[2]
             state = client.execute(STATUS, {"name": short})["sweepdSweep"]

@@ -108,6 +108,12 @@ class Served:
             sys.exit(f"signing in failed: {answer.status}")
         return cookie.partition(";")[0]
 
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return the environment of a client's process that is signed in, at home in a folder."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        signed_in = {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": self.key}
+        return {**kept, **signed_in, "HOME": str(home)}
+
     def make_runs(self, project: str, n: int) -> tuple[str, list[str]]:
         """Make so many runs in a project; return the entity's name and theirs."""
         client, names = self.client(), [f"run{i:04}" for i in range(n)]

@@ -20,12 +20,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from serving import service
 from sweepd_agent.client import Client
 from sweepd_agent.devices import count_cores
 
@@ -67,32 +66,6 @@ PARTS: Mapping[str, Callable[[Stamps, Stamps], float]] = {
     "wandb.init": lambda a, b: b["ready"] - b["begun"],
     "the first row": lambda a, b: b["first"] - b["ready"],
 }
-
-
-@contextmanager
-def service(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the service, and give the environment that a client needs."""
-    data = folder / "data"
-    with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd.cli", "serve", "--port", "0", "--data", str(data)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not (data / "server.json").exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit((folder / "service.log").read_text())
-            time.sleep(0.05)
-        url = json.loads((data / "server.json").read_text())["url"]
-        key = json.loads((data / "credentials.json").read_text())["api_key"]
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-        yield {**kept, "WANDB_BASE_URL": url, "WANDB_API_KEY": key, "HOME": str(folder)}
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def create_sweep(environment: Mapping[str, str], run_cap: int) -> str:
@@ -139,7 +112,8 @@ def measure(trials: int) -> dict[str, list[Stamps]]:
     """Return the trials' times for the agents."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with service(folder) as environment:
+        with service() as served:
+            environment = served.environment(folder)
             ours = create_sweep(environment, trials)
             theirs = create_sweep(environment, trials)
             ahead = create_sweep(environment, trials)
