@@ -25,8 +25,12 @@ _OOM = re.compile(
 _WORKER_KILLED = re.compile(
     r"killed by signal: Killed|BrokenProcessPool|died with <Signals\.SIGKILL"
 )
-_OF_CLIENT = "/wandb/sdk/lib/service/"  # what speaks with wandb-core, a process beside the program
-_LOST = ("ConnectionResetError", "BrokenPipeError", "ConnectionAbortedError")
+# What speaks with wandb-core, a process beside the program, and what it raises when that has gone.
+_OF_CLIENT = re.compile(r"/wandb/sdk/(?:lib/service|mailbox)/")
+_LOST = re.compile(
+    r"(?:ConnectionResetError|BrokenPipeError|ConnectionAbortedError"
+    r"|wandb\.[\w.]+\.(?:MailboxClosedError|HandleAbandonedError|WandbServiceConnectionError))\b"
+)
 _MESSAGE_LENGTH = 500
 _SHELL_SAYS_KILLED = 128 + signal.SIGKILL
 _PROGRAM_SIGNALS = frozenset(
@@ -111,7 +115,7 @@ def _exit_words(code: int | None, output: str) -> str:
 def _is_core_gone(output: str, line: str | None) -> bool:
     """Return whether the program ended because wandb-core did, which is no fault of its own."""
     trace = output.rpartition(_TRACEBACK)[2]
-    return line is not None and line.startswith(_LOST) and _OF_CLIENT in trace
+    return line is not None and bool(_LOST.match(line)) and bool(_OF_CLIENT.search(trace))
 
 
 def _name_of(number: int) -> str:

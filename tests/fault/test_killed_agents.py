@@ -24,7 +24,7 @@ N_ACTS = int(os.environ.get("SWEEPD_ACTS", "4"))
 N_TRIALS = 2 * N_ACTS + 2
 #: A trial may be hit more often than hosts fail.
 PATIENT = "sweepd: {retries: 20}\n"
-ACTS = ["kill a trial", "kill a trial", "kill the agent", "sleep"]
+ACTS = ["kill a trial", "kill a trial", "kill the warm parent", "kill the agent", "sleep"]
 
 
 @pytest.fixture
@@ -36,15 +36,22 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service.stop()
 
 
+def warm_parent_of(process: "subprocess.Popen[bytes]") -> list[int]:
+    """Return the process from which an agent forks its trials, if it has one now."""
+    return family(process.pid)[1:2]
+
+
 def trials_of(process: "subprocess.Popen[bytes]") -> list[int]:
-    """Return the processes of the trials that an agent runs now, each one's wandb-core included."""
-    found = []
+    """Return the processes of the trials that an agent runs now, each one's wandb-core included.
+
+    A trial writes to a pipe; a child that still waits for one, and the warm parent, to a file.
+    """
+    found = set()
     for pid in family(process.pid):
         with suppress(OSError):
-            is_trial = b"WANDB_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
-            if is_trial and os.getpgid(pid) == pid:
-                found.append(pid)
-    return found
+            if os.getpgid(pid) == pid and os.readlink(f"/proc/{pid}/fd/1").startswith("pipe:"):
+                found |= {one for one in family(pid) if os.getpgid(one) == one}
+    return sorted(found)
 
 
 def is_alive(pid: int) -> bool:
@@ -81,6 +88,8 @@ def test_sweep_is_exact_whenever_agents_and_trials_are_killed_or_sleep(
             running = trials_of(agents[n])
             if act == "kill a trial" and running:
                 signal_all([rng.choice(running)], signal.SIGKILL)
+            elif act == "kill the warm parent":
+                signal_all(warm_parent_of(agents[n]), signal.SIGKILL)
             elif act == "kill the agent":
                 agents[n].kill()
                 agents[n].wait()

@@ -111,6 +111,27 @@ def test_death_of_the_clients_own_process_is_no_error_of_the_program():
     assert judged(1, tail=CORE_LOST, oom_kills=1).reason == Reason.OUT_OF_MEMORY
 
 
+@pytest.mark.parametrize(
+    ("file", "error"),
+    [
+        ("mailbox/mailbox.py", "mailbox.mailbox.MailboxClosedError"),
+        ("mailbox/response_handle.py", "mailbox.mailbox_handle.HandleAbandonedError"),
+        (
+            "lib/service/service_token.py",
+            "lib.service.service_token.WandbServiceConnectionError: Failed to connect to service",
+        ),
+    ],
+)
+def test_death_of_the_clients_own_process_while_a_run_begins_is_no_error_either(file, error):
+    tail = CORE_LOST.replace("lib/service/service_client.py", file)
+    last = "ConnectionResetError: [Errno 104] Connection reset by peer"
+
+    outcome = judged(1, tail=tail.replace(last, f"wandb.sdk.{error}"))
+
+    assert outcome.reason == Reason.CRASHED
+    assert outcome.message.startswith("wandb's own process has died: wandb.sdk.")
+
+
 def test_connection_that_the_program_itself_has_lost_is_its_error():
     own = CORE_LOST.replace("/wandb/sdk/lib/service/service_client.py", "/requests/api.py")
 
