@@ -10,6 +10,7 @@ __all__ = [
     "LAUNCHERS",
     "METHODS",
     "MODELS",
+    "PACKABLE",
     "STOP_RULES",
 ]
 
@@ -74,3 +75,20 @@ DATASETS: Mapping[str, str] = {
 EXPORTERS: Mapping[str, str] = {
     "sweepd_trainer": "sweepd_trainer.export:rebuild",
 }
+
+#: Parameters of the shared training function in which the trials of one pack may differ.
+PACKABLE = frozenset(
+    {
+        "checkpoint_s",
+        "ema",
+        "grad_clip",
+        "label_smoothing",
+        "learning_rate",
+        "momentum",
+        "patience",
+        "schedule",
+        "seed",
+        "warmup",
+        "weight_decay",
+    }
+)
