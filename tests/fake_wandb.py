@@ -29,6 +29,7 @@ class FakeServer:
     status: int | None = None  # answered to every request, if set
     hold: bool = False  # hand out nothing for now
     args: dict[str, Any] = field(default_factory=lambda: {"lr": 0.1})
+    own_args: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run, on top of `args`
     stop: set[str] = field(default_factory=set)
     is_deleted: bool = False
     state: str = "RUNNING"
@@ -123,7 +124,10 @@ class FakeServer:
             "type": "run",
             "run_id": run,
             "program": self.config.get("program"),
-            "args": {key: {"value": value} for key, value in self.args.items()},
+            "args": {
+                key: {"value": value}
+                for key, value in {**self.args, **self.own_args.get(run, {})}.items()
+            },
         }
         if self.is_ours:
             command["sweepd"] = {"attempt": 1, "token": f"token-{run}"}

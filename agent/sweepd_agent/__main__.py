@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="end a trial that runs for longer (default: never)",
     )
     add("--prefetch", action="store_true", help="fetch the next trial while one runs")
+    add("--pack", help="trials that one process trains together: a number, or auto")
     add("--offline", metavar="BUNDLE", help="run the trials of a bundle, with no server at all")
     add("--json", action="store_true", help="print each event as a JSON object")
     return parser

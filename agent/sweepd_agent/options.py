@@ -6,8 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 from sweepd.errors import InvalidInput
 
-__all__ = ["Options", "SweepPath", "parse_sweep", "to_arguments"]
+__all__ = ["Options", "SweepPath", "parse_pack", "parse_sweep", "to_arguments"]
 
+_LARGEST_PACK = 64
 _ID = re.compile(r"[\w.-]+")
 _CLOUD_APP, _CLOUD_API = "https://wandb.ai", "https://api.wandb.ai"
 
@@ -32,6 +33,7 @@ class Options:
     kill_delay_s: float = 30.0  # from SIGTERM to SIGKILL when the server stops a trial
     trial_timeout_s: float | None = None  # a trial that runs for longer is ended
     prefetch: bool = False  # the next trial is fetched and got ready while one runs
+    pack: str | None = None  # trials that one process trains together: a number, or auto
     offline: str | None = None  # the folder of a bundle, whose trials are run without a server
     handshake_s: float = 20.0  # a forked trial that has not reported by then is started anew
 
@@ -64,6 +66,19 @@ def parse_sweep(text: str) -> SweepPath:
     return SweepPath(name, entity=entity, project=project)
 
 
+def parse_pack(text: str) -> int | None:
+    """Return how many trials to pack; None for `auto`: the agent finds it out.
+
+    Raises:
+        InvalidInput: if the text is neither.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_PACK:
+        raise InvalidInput(f"--pack must be auto or from 1 to {_LARGEST_PACK}, not {text!r}")
+    return int(text)
+
+
 def _parse_address(text: str) -> SweepPath:
     url = urlsplit(text)
     parts = [unquote(part) for part in url.path.strip("/").split("/")]
@@ -94,6 +109,7 @@ def to_arguments(options: Options) -> list[str]:
         "--folder": options.folder,
         "--term-timeout": options.term_timeout_s,
         "--trial-timeout": options.trial_timeout_s,
+        "--pack": options.pack,
         "--offline": options.offline,
     }
     return [

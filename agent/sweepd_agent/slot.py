@@ -2,19 +2,17 @@
 
 import contextlib
 import queue
-import random
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sweepd.errors import (
     NotFound,
     ProcessDied,
-    ProtocolError,
     Reason,
     ServerUnreachable,
     SweepdError,
@@ -22,59 +20,27 @@ from sweepd.errors import (
 from sweepd_agent.api import Ahead, Command, Outcome
 from sweepd_agent.crew import Crew
 from sweepd_agent.devices import Slot
+from sweepd_agent.dialogue import Dialogue
 from sweepd_agent.events import EventKind
 from sweepd_agent.gpu_health import GpuHealth
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
+from sweepd_agent.options import parse_pack
 from sweepd_agent.outcome import judge
+from sweepd_agent.pack import Pack, PackSizes, kind_of
 from sweepd_agent.processes import kill_run
+from sweepd_agent.running import BACKOFF_S, Running
 from sweepd_agent.source import Source
 from sweepd_agent.telling import is_failure, trial_ended, trial_started
 from sweepd_agent.trial import prepare
 
 __all__ = ["SlotWorker"]
 
-T = TypeVar("T")
-
 _OURS_S = (1.0, 1.0)  # seconds between heartbeats of an idle slot, and of a busy one
 _OTHERS_S = (5.0, 5.0)
-_BACKOFF_S = (1.0, 60.0)
 _STARTS = 3
-_LAST_TRIES, _LAST_TIMEOUT_S = 3, 3.0  # of an agent that leaves: somebody waits for it
-
-
-@dataclass(eq=False)
-class _Running:
-    """A trial whose process lives: it runs the program, or is ready to."""
-
-    command: Command
-    log: TrialLog
-    number: int = 0
-    began: float = 0.0
-    memory: KillWatch = field(default_factory=KillWatch)
-    pid: int | None = None
-    asked: Reason | None = None
-    kill_at: float = float("inf")
-    late_at: float = float("inf")
-
-
-@dataclass
-class _Clock:
-    """When to ask the server next; seconds that never run backwards."""
-
-    next: float = 0.0
-    wait: float = _BACKOFF_S[0]
-
-    def put_off(self, at_least: float | None) -> None:
-        """Wait twice as long as the last time, a little at random, and no less than asked for."""
-        wait = max(self.wait, at_least or 0.0)
-        self.next = time.monotonic() + wait * random.uniform(1.0, 1.25)
-        self.wait = min(2 * self.wait, _BACKOFF_S[1])
-
-    def set(self, seconds: float) -> None:
-        """Ask again in so many seconds: the server answers."""
-        self.next, self.wait = time.monotonic() + seconds, _BACKOFF_S[0]
+_GATHER_S = 0.5  # a pack begins when no trial has come for so long
 
 
 class SlotWorker(threading.Thread):
@@ -84,18 +50,16 @@ class SlotWorker(threading.Thread):
         super().__init__(name=f"slot-{slot.number}", daemon=True)
         self._slot = slot
         self._crew = crew
-        self._api = api
+        self._server = Dialogue(slot, crew, api, pause=self._pause)
         self._on_end = on_end
-        self._agent: str | None = None
-        self._clock = _Clock()
         self._backlog: deque[Command] = deque()
-        self._ready: _Running | None = None  # the first of the backlog, if it was got ready
+        self._ready: Running | None = None  # the first of the backlog, if it was got ready
         self._returned: list[str] = []
         self._health: GpuHealth | None = None
         self._is_out = False
         self._prefetches = crew.options.prefetch and crew.place.is_ours
-        self._refusal = ""
-        self._events: queue.SimpleQueue[tuple[_Running, Started | Ended] | None]
+        self._sizes = _pack_sizes(slot, crew)
+        self._events: queue.SimpleQueue[tuple[Running, Started | Ended] | None]
         self._events = queue.SimpleQueue()
         self._idle_s, self._busy_s = (
             _OURS_S if crew.place.is_ours or crew.place.is_offline else _OTHERS_S
@@ -110,18 +74,18 @@ class SlotWorker(threading.Thread):
         """Work until there is nothing more to do."""
         try:
             self._health = GpuHealth.of(self._slot.gpu)
-            while self._is_fit() and self._crew.take_turn():
+            while self._is_fit() and (self._has_fetched or self._crew.take_turn()):
                 command = self._next_trial()
                 if command is None:
                     self._crew.return_turn()
                     break
                 self._run_trials(command)
-            self._say_goodbye()
+            self._server.say_goodbye()
         except BaseException as error:
             self.error = error
             self._crew.leave(exit_code=1)
         finally:
-            self._api.close()
+            self._server.close()
             self._crew.run_on_main(self._on_end)
 
     # Asking for work
@@ -130,12 +94,12 @@ class SlotWorker(threading.Thread):
         """Return the next trial; None when the agent shall leave."""
         while not self._backlog and not self._crew.leaving.is_set():
             try:
-                commands = self._ask(self._beat) or []
+                commands = self._server.ask(self._server.beat_idle) or []
             except NotFound as error:
                 self._crew.leave(f"the sweep is gone: {error}", exit_code=1)
                 continue
             except SweepdError as error:
-                self._note_refusal(error)
+                self._server.note_refusal(error)
                 self._pause(_OTHERS_S[0])
                 continue
             self._take(commands)
@@ -143,62 +107,17 @@ class SlotWorker(threading.Thread):
                 self._pause(self._idle_s)
         return self._backlog.popleft() if self._backlog else None  # what was given is run
 
-    def _beat(self) -> list[Command]:
-        """Send a heartbeat of an idle slot; register first if it has not been done."""
-        sweep = self._crew.place.sweep
-        if self._agent is None:
-            try:
-                self._agent = self._register()
-            except ProtocolError as error:
-                if not self._api.has_ended(sweep):
-                    raise
-                self._crew.leave(str(error))
-                return []
-        return self._api.heartbeat(self._agent, running=())
-
-    def _register(self) -> str:
-        place = self._slot.place if self._crew.place.is_ours else None
-        return self._api.register(self._crew.place.sweep, host=self._crew.host, device=place)
-
-    def _take(self, commands: Iterable[Command], running: _Running | None = None) -> None:
+    def _take(self, commands: Iterable[Command], running: Running | None = None) -> None:
         """Note what the server wants."""
         for command in commands:
             if command.type in {"run", "resume"}:
                 self._backlog.append(command)
             elif command.type == "exit":
                 self._crew.leave()
-            elif command.type == "stop" and running and command.run == running.command.run:
-                self._stop(running)
+            elif command.type == "stop" and running and command.run in _runs(running.commands):
+                self._stop_trial(running, command.run)
             elif command.type == "stop":
                 self._drop([one for one in self._backlog if one.run == command.run])
-
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        """Return the server's answer, asking until it is there; None if the agent leaves first."""
-        tries_left = _LAST_TRIES
-        while True:
-            try:
-                answer = question()
-            except ServerUnreachable as error:
-                self._crew.note_server(self._slot.number, str(error))
-                if self._crew.leaving.is_set():
-                    tries_left -= 1
-                    if not tries_left:
-                        return None
-                    self._api.hurry(_LAST_TIMEOUT_S)
-                    self._pause(_BACKOFF_S[0])
-                else:
-                    self._clock.put_off(self._api.retry_after_s)
-                    self._pause(self._clock.next - time.monotonic())
-            else:
-                self._crew.note_server(self._slot.number, None)
-                self._clock.set(0.0)
-                return answer
-
-    def _note_refusal(self, error: SweepdError) -> None:
-        """Say what the server does not like, once."""
-        if str(error) != self._refusal:
-            self._refusal = str(error)
-            self._crew.say(EventKind.NOTICE, f"the server refuses: {error}")
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless something happens."""
@@ -212,25 +131,31 @@ class SlotWorker(threading.Thread):
         running = self._begin(command)
         while running is not None:
             ended = self._watch(running)
-            following = self._begin_next()
-            self._conclude(running.command, self._judge(running, ended), began=running.began)
-            running = following
+            if running.pack is not None:
+                self._conclude_pack(running, running.pack, self._judge(running, ended))
+                running = self._begin_next()
+            else:
+                following = self._begin_next()
+                self._conclude(running.command, self._judge(running, ended), began=running.began)
+                running = following
 
-    def _begin(self, command: Command) -> _Running | None:
-        """Start a trial; tell why it cannot be, and return None then."""
+    def _begin(self, command: Command) -> Running | None:
+        """Start a trial, or a pack of it and others; tell why it cannot be, return None then."""
         if self._crew.is_ending:
             return None  # the server gets it back with the goodbye
         began = time.monotonic()
+        commands = [command] if self._sizes is None else self._gather(command, self._sizes)
         try:
-            return self._start(command)
+            return self._start(commands)
         except SweepdError as error:
             reason = Reason.PREEMPTED if self._crew.is_ending else Reason.ERROR
-            self._conclude(command, Outcome(reason, message=str(error)), began=began)
+            for one in commands:
+                self._conclude(one, Outcome(reason, message=str(error)), began=began)
             return None
 
-    def _begin_next(self) -> _Running | None:
+    def _begin_next(self) -> Running | None:
         """Start the trial that was fetched ahead, if there is one."""
-        while self._backlog and self._prefetches and not self._crew.leaving.is_set():
+        while self._backlog and self._fetches_ahead and not self._crew.leaving.is_set():
             if not self._is_fit():
                 return None  # others get it with the goodbye
             following = self._begin(self._backlog.popleft())
@@ -245,17 +170,14 @@ class SlotWorker(threading.Thread):
             self._is_out = True
             self._drop(list(self._backlog) if self._prefetches else [])
             self._crew.take_out(self._slot, problem)
-            if self._crew.place.is_ours:
-                with contextlib.suppress(SweepdError):  # its own counting finds out as well
-                    self._agent = self._agent or self._register()
-                    self._api.quarantine(self._agent, problem)
+            self._server.quarantine(problem)
         return not self._is_out
 
     def _conclude(self, command: Command, outcome: Outcome, *, began: float) -> None:
         """Tell the server how a trial ended, and whoever started the agent."""
         crew, seconds = self._crew, time.monotonic() - began
         if command.lease is not None:
-            self._report(command, outcome)
+            self._server.report(command, outcome)
         log = crew.place.log_path(command.run)
         crew.report_event(
             trial_ended(command.run, outcome, slot=self._slot, seconds=seconds, log=log)
@@ -263,26 +185,30 @@ class SlotWorker(threading.Thread):
         if is_failure(outcome):
             crew.note_failure()
 
-    def _start(self, command: Command) -> _Running:
-        """Start a trial's process, or let the one begin that is ready.
+    def _start(self, commands: Sequence[Command]) -> Running:
+        """Start the process of a trial or a pack, or let the one begin that is ready.
 
         Raises:
             SweepdError: if it cannot be started, in a sentence for the trial's page.
         """
         running, self._ready = self._ready, None
-        if running is not None and running.command is command:
+        if running is not None and running.command is commands[0]:
             self._crew.nursery.go(running.number)
+        elif self._may_be_packed(commands[0]):
+            running = self._make_pack(commands)
         else:
-            running = self._make_process(command)
+            running = self._make_process(commands[0])
         running.began, running.memory = time.monotonic(), KillWatch()
         if (timeout_s := self._crew.options.trial_timeout_s) is not None:
             running.late_at = running.began + timeout_s
         return running
 
-    def _make_process(self, command: Command, *, waits: bool = False) -> _Running:
-        place = self._crew.place
-        job = {**prepare(place, command, self._slot), "waits": waits}
-        made = _Running(command, TrialLog(place.log_path(command.run)))
+    def _make_process(self, command: Command, *, waits: bool = False) -> Running:
+        job = {**prepare(self._crew.place, command, self._slot), "waits": waits}
+        return self._spawn(job, command)
+
+    def _spawn(self, job: Mapping[str, Any], command: Command, pack: Pack | None = None) -> Running:
+        made = Running(command, TrialLog(self._crew.place.log_path(command.run)), pack)
         number = None
         for _ in range(_STARTS):
             number = self._crew.nursery.start(
@@ -298,11 +224,13 @@ class SlotWorker(threading.Thread):
         made.number = number
         return made
 
-    def _watch(self, running: _Running) -> Ended:
+    def _watch(self, running: Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
-        self._clock.set(self._busy_s)
+        self._server.clock.set(self._busy_s)
         while True:
-            soonest = min(self._clock.next, running.kill_at, running.late_at) - time.monotonic()
+            soonest = (
+                min(self._server.clock.next, running.kill_at, running.late_at) - time.monotonic()
+            )
             try:
                 said = self._events.get(timeout=max(0.0, soonest))
             except queue.Empty:
@@ -319,9 +247,11 @@ class SlotWorker(threading.Thread):
                 return event
             elif isinstance(event, Started):
                 self._note_started(running, event)
+            if running.pack is not None:
+                self._follow_pack(running, running.pack)
             if self._crew.is_ending:
                 running.asked = running.asked or Reason.PREEMPTED
-            if self._crew.leaving.is_set() and self._prefetches and self._backlog:
+            if self._crew.leaving.is_set() and self._fetches_ahead and self._backlog:
                 self._give_back()
             now = time.monotonic()
             if now >= running.kill_at:
@@ -330,27 +260,131 @@ class SlotWorker(threading.Thread):
             if now >= running.late_at:
                 running.late_at = float("inf")
                 self._stop(running, Reason.TIMED_OUT)
-            if now >= self._clock.next:
+            if now >= self._server.clock.next:
                 self._beat_while(running)
 
-    def _note_started(self, running: _Running, event: Started) -> None:
+    def _note_started(self, running: Running, event: Started) -> None:
         running.pid = event.pid
         running.memory.follow(event.pid)
-        facts = {"pid": event.pid, "mode": event.mode}
-        command = running.command
-        self._crew.report_event(
-            trial_started(command.run, command.args, slot=self._slot, facts=facts)
-        )
+        facts: dict[str, Any] = {"pid": event.pid, "mode": event.mode}
+        if running.pack is not None:
+            facts["pack"] = running.pack.size
+        for command in running.commands:
+            self._crew.report_event(
+                trial_started(command.run, command.args, slot=self._slot, facts=facts)
+            )
         if self._prefetches:
-            self._clock.set(0.0)
+            self._server.clock.set(0.0)
+
+    # Packs
+
+    def _may_be_packed(self, command: Command) -> bool:
+        """Return whether a trial is new: one that was begun before is tried by itself."""
+        if self._sizes is None or command.lease is None or self._sizes.is_refused(kind_of(command)):
+            return False
+        return command.type == "run" and command.lease[0] == 1
+
+    def _gather(self, first: Command, sizes: PackSizes) -> list[Command]:
+        """Return a trial and others that can be packed with it, fetched now where some are short.
+
+        Trials of other kinds that come along are kept: their turn is next.
+        """
+        if not self._may_be_packed(first):
+            return [first]
+        kind, size = kind_of(first), sizes.size(kind_of(first))
+        give_up_at = time.monotonic() + _GATHER_S
+        while 1 + len(self._backlog) < size and not self._crew.leaving.is_set():
+            if not self._crew.take_turn():
+                break
+            n_before = len(self._backlog)
+            held = _runs([first, *self._backlog])
+            self._beat_for_more(held)
+            if len(self._backlog) > n_before:
+                give_up_at = time.monotonic() + _GATHER_S
+                continue
+            self._crew.return_turn()
+            if time.monotonic() >= give_up_at:
+                break
+            self._pause(_GATHER_S / 5)
+        like = [c for c in self._backlog if self._may_be_packed(c) and kind_of(c) == kind]
+        packed = like[: size - 1]
+        for command in packed:
+            self._backlog.remove(command)
+        return [first, *packed]
+
+    def _beat_for_more(self, held: Sequence[str]) -> None:
+        """Ask for one more trial beside those that are held and have not begun."""
+        ahead = Ahead(wants=True, waiting=tuple(held), returned=tuple(self._returned))
+        try:
+            self._take(self._server.beat(held, ahead))
+            self._returned.clear()
+        except ServerUnreachable as error:
+            self._server.note_server(str(error))
+        except SweepdError as error:
+            self._server.note_refusal(error)
+
+    def _make_pack(self, commands: Sequence[Command]) -> Running:
+        place = self._crew.place
+        pack = Pack(place.wandb_folder / f"pack-{commands[0].run}", commands)
+        return self._spawn(pack.make_job(place, self._slot), commands[0], pack)
+
+    def _follow_pack(self, running: Running, pack: Pack) -> None:
+        """Tell how trials of a pack have ended, each as it does."""
+        asked = running.asked or (Reason.PREEMPTED if self._crew.is_ending else None)
+        for command, outcome in pack.read(asked=asked):
+            self._conclude(command, outcome, began=running.began)
+        if running.asked is None and not pack.waits_for_end:
+            running.kill_at = float("inf")
+        if pack.problem is not None:
+            self._crew.say(EventKind.NOTICE, f"the program of a pack wrote {pack.problem}")
+            pack.problem = None
+        if pack.measured is not None and self._sizes is not None:
+            settled = self._sizes.note(pack.kind, pack.measured)
+            pack.measured = None
+            if settled:
+                self._crew.say(EventKind.NOTICE, settled)
+
+    def _conclude_pack(self, running: Running, pack: Pack, whole: Outcome) -> None:
+        """Tell how the rest of a pack has ended; run by itself what the program does not pack."""
+        assert self._sizes is not None
+        self._follow_pack(running, pack)
+        left = pack.left
+        pack.close()
+        if left and not pack.has_begun:
+            is_unaware = whole.reason == Reason.FINISHED
+            unpacked = "the program does not know of packs" if is_unaware else str(whole.message)
+            why = pack.refusal or unpacked
+            self._sizes.refuse(pack.kind)
+            if pack.size > 1 or pack.refusal:
+                self._crew.say(EventKind.NOTICE, f"trials are run one by one: {why}")
+            if pack.refusal is None:  # it has run the first, as any program would
+                self._conclude(left[0], whole, began=running.began)
+            self._backlog.extendleft(reversed(left if pack.refusal else left[1:]))
+        elif left and pack.size == 1:
+            self._conclude(left[0], whole, began=running.began)
+        elif left:
+            for command, outcome in pack.rest(whole):
+                self._conclude(command, outcome, began=running.began)
+            was_memory = whole.reason == Reason.OUT_OF_MEMORY
+            self._sizes.note_failure(pack.kind, pack.size, was_memory=was_memory)
 
     # Fetching ahead
 
-    def _ahead(self, running: _Running) -> Ahead | None:
+    @property
+    def _fetches_ahead(self) -> bool:
+        return self._prefetches or self._sizes is not None
+
+    @property
+    def _has_fetched(self) -> bool:
+        return self._fetches_ahead and bool(self._backlog)
+
+    def _ahead(self, running: Running) -> Ahead | None:
         """Return what to say of the trial after this one; None where nothing is fetched ahead."""
-        if not self._prefetches:
+        if not self._fetches_ahead:
             return None
-        wants = running.pid is not None and running.asked is None and not self._backlog
+        n_wanted = running.pack.size if running.pack is not None else 1
+        wants = self._prefetches and len(self._backlog) < n_wanted
+        wants = wants and running.pid is not None and running.asked is None
         wants = wants and self._crew.take_turn()
         waiting = tuple(command.run for command in self._backlog)
         return Ahead(wants=wants, waiting=waiting, returned=tuple(self._returned))
@@ -358,11 +392,11 @@ class SlotWorker(threading.Thread):
     def _get_ready(self) -> None:
         """Make the process of the trial that comes next, up to where its program begins."""
         command = self._backlog[0]
-        if self._ready is None and self._crew.place.sweep.command is None:
+        if self._sizes is None and self._ready is None and self._crew.place.sweep.command is None:
             with contextlib.suppress(SweepdError):  # it is met again, and told, at its turn
                 self._ready = self._make_process(command, waits=True)
 
-    def _note_ready(self, about: _Running, event: Started | Ended | None) -> None:
+    def _note_ready(self, about: Running, event: Started | Ended | None) -> None:
         """Note the end of a process that was to wait: at its turn another one is made."""
         if isinstance(event, Ended) and about is self._ready:
             about.log.finish()
@@ -382,44 +416,55 @@ class SlotWorker(threading.Thread):
         """Let others have what was fetched ahead, at once."""
         self._returned += [command.run for command in self._backlog]
         self._drop(list(self._backlog))
-        self._clock.set(0.0)
+        self._server.clock.set(0.0)
 
-    def _kill_rest(self, running: _Running) -> None:
+    def _kill_rest(self, running: Running) -> None:
         """Kill what is left of a trial whose warm parent has died."""
         if running.pid is not None:
             sweep, run = self._crew.place.sweep.name, running.command.run
             own = {f"WANDB_SWEEP_ID={sweep}".encode(), f"WANDB_RUN_ID={run}".encode()}
             kill_run(running.pid, own)
 
-    def _beat_while(self, running: _Running) -> None:
+    def _beat_while(self, running: Running) -> None:
         """Send a heartbeat of a busy slot. The trial goes on whatever becomes of it."""
-        assert self._agent is not None
         if running.pid is not None:
             running.memory.follow(running.pid)  # its command may have moved it
-        held = [running.command.run, *(command.run for command in self._backlog)]
+        held = _runs([*running.commands, *self._backlog])
+        if not held:
+            return  # a pack whose trials have all ended: its process is about to
         ahead, problem = self._ahead(running), None
+        n_before = len(self._backlog)
         try:
-            self._take(self._api.heartbeat(self._agent, running=held, ahead=ahead), running)
-            self._clock.set(self._busy_s)
+            self._take(self._server.beat(held, ahead), running)
+            self._server.clock.set(self._busy_s)
             self._returned.clear()
         except ServerUnreachable as error:
             problem = str(error)
-            self._clock.put_off(self._api.retry_after_s)
+            self._server.put_off()
         except NotFound as error:
-            self._clock.set(_BACKOFF_S[1])
+            self._server.clock.set(BACKOFF_S[1])
             self._crew.leave(f"the sweep is gone: {error}; what runs may finish", exit_code=1)
         except SweepdError as error:
-            self._clock.set(_OTHERS_S[1])
-            self._note_refusal(error)
-        self._crew.note_server(self._slot.number, problem)
+            self._server.clock.set(_OTHERS_S[1])
+            self._server.note_refusal(error)
+        self._server.note_server(problem)
         if ahead is not None and ahead.wants:
-            if self._backlog:
+            if len(self._backlog) > n_before:
                 self._get_ready()
+                self._server.clock.set(0.0 if running.pack is not None else self._busy_s)
             else:
                 self._crew.return_turn()
 
-    def _stop(self, running: _Running, reason: Reason = Reason.KILLED) -> None:
-        """End a trial, since the server wants it or it takes too long: SIGTERM, then SIGKILL."""
+    def _stop_trial(self, running: Running, run: str) -> None:
+        """End a trial since the server wants it; the others of its pack go on."""
+        if running.pack is None:
+            self._stop(running)
+        elif running.pack.stop(run, Reason.KILLED):
+            deadline = time.monotonic() + self._crew.options.kill_delay_s
+            running.kill_at = min(running.kill_at, deadline)
+
+    def _stop(self, running: Running, reason: Reason = Reason.KILLED) -> None:
+        """End a process, since the server wants it or it takes too long: SIGTERM, then SIGKILL."""
         if running.asked is None:
             running.asked = reason
             running.kill_at = time.monotonic() + self._crew.options.kill_delay_s
@@ -427,7 +472,7 @@ class SlotWorker(threading.Thread):
 
     # Ends
 
-    def _judge(self, running: _Running, ended: Ended) -> Outcome:
+    def _judge(self, running: Running, ended: Ended) -> Outcome:
         outcome = judge(
             ended.status,
             error=ended.error,
@@ -440,21 +485,14 @@ class SlotWorker(threading.Thread):
         limit_s = self._crew.options.trial_timeout_s
         return replace(outcome, message=f"it ran for longer than the {limit_s:g} s it may")
 
-    def _report(self, command: Command, outcome: Outcome) -> None:
-        crew = self._crew
 
-        def report() -> None:
-            self._api.report(
-                crew.place.sweep, command, outcome, host=crew.host, device=self._slot.device
-            )
+def _runs(commands: Iterable[Command]) -> list[str]:
+    return [command.run for command in commands]
 
-        try:
-            self._ask(report)
-        except SweepdError as error:
-            crew.say(EventKind.NOTICE, f"the end of {command.run} was not taken: {error}")
 
-    def _say_goodbye(self) -> None:
-        """Give back to our service what this agent holds; W&B's finds out by itself."""
-        if self._agent is not None and self._crew.place.is_ours:
-            with contextlib.suppress(SweepdError):
-                self._api.leave(self._agent)
+def _pack_sizes(slot: Slot, crew: Crew) -> PackSizes | None:
+    """Return how a slot packs trials; None if it runs them one by one."""
+    place = crew.place
+    if crew.options.pack is None or not place.is_ours or place.sweep.command is not None:
+        return None
+    return PackSizes(parse_pack(crew.options.pack), memory_share=slot.memory_fraction or 1.0)

@@ -21,7 +21,7 @@ from sweepd_agent.events import EventKind, Report
 from sweepd_agent.mps import find_mps
 from sweepd_agent.nursery import Nursery
 from sweepd_agent.offline import BundleSource
-from sweepd_agent.options import Options, SweepPath, parse_sweep
+from sweepd_agent.options import Options, SweepPath, parse_pack, parse_sweep
 from sweepd_agent.preload import list_imports
 from sweepd_agent.server import Server, resolve_server
 from sweepd_agent.slot import SlotWorker
@@ -47,6 +47,8 @@ def run_agent(options: Options, *, report: Report) -> int:
     """
     if options.count is not None and options.count < 1:
         raise InvalidInput(f"--count must be at least 1, not {options.count}")
+    if options.pack is not None:
+        parse_pack(options.pack)
     folder = Path(options.folder or ".").absolute()
     if options.offline is not None:
         return _run_offline(options, Bundle.read(Path(options.offline)), folder, report=report)
@@ -127,6 +129,8 @@ class _Agent:
         crew = self._crew
         try:
             crew.say(EventKind.AGENT_STARTED, self._opening_words(), self._facts())
+            if crew.options.pack is not None and (why := _why_no_packs(crew.place)):
+                self._notice(f"trials are run one by one, not packed: {why}")
             crew.nursery.open()
             self._n_working = len(self._workers)
             for worker in self._workers:
@@ -219,6 +223,15 @@ class _Agent:
                 for slot in self._slots
             ],
         }
+
+
+def _why_no_packs(place: Workplace) -> str | None:
+    """Return why the trials of a place cannot be packed, if they cannot."""
+    if not place.is_ours:
+        return "that takes a service of sweepd's"
+    if place.sweep.command is not None:
+        return "the definition has a command of its own"
+    return None
 
 
 def _make_slots(options: Options) -> tuple[Slot, ...]:

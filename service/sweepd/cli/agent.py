@@ -45,6 +45,11 @@ __all__ = ["agent"]
     help="Fetch the next trial and get it ready while one runs; the search knows a result less.",
 )
 @click.option(
+    "--pack",
+    metavar="auto|N",
+    help="Train so many like trials together in one process; auto finds out how many pay.",
+)
+@click.option(
     "--offline",
     metavar="BUNDLE",
     type=click.Path(exists=True),
@@ -65,6 +70,7 @@ def agent(
     term_timeout: float,
     trial_timeout: float | None,
     prefetch: bool,
+    pack: str | None,
     offline: str | None,
     server: str | None,
     data: Path,
@@ -84,6 +90,7 @@ def agent(
     options = Options(
         offline=offline,
         prefetch=prefetch,
+        pack=pack,
         gpus=gpus,
         per_gpu=per_gpu,
         slots=slots,

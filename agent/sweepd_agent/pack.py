@@ -1,0 +1,255 @@
+"""Packs: trials that one process trains together, each as a run of its own.
+
+Agent and program speak by files in a folder that SWEEPD_PACK names; docs/trainer.md has them. Only
+trials that agree in everything but what `sweepd.names.PACKABLE` names are packed.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweepd.errors import Reason
+from sweepd.names import PACKABLE
+from sweepd_agent.api import Command, Outcome
+from sweepd_agent.devices import Slot
+from sweepd_agent.trial import Workplace, prepare
+
+__all__ = ["Measured", "Pack", "PackSizes", "kind_of"]
+
+#: What differs between the environments of a pack's trials.
+_OWN = ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_X_EXTRA_HTTP_HEADERS")
+_LARGEST = 64
+_WORTHWHILE = 1.1  # doubling a pack must raise the throughput by so much
+_MEMORY = 0.8  # of the slot's part of the GPU: more is not filled on purpose
+_MESSAGE_LENGTH = 500
+
+
+def kind_of(command: Command) -> str:
+    """Return what trials have in common that can be packed."""
+    fixed = {key: value for key, value in command.args.items() if key not in PACKABLE}
+    return json.dumps([command.program, fixed], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a program measured of a pack: its throughput, and on a GPU the memory it needs."""
+
+    trials: int
+    rows_per_s: float  # of all trials together
+    peak_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+class Pack:
+    """Trials of one process.
+
+    Args:
+        folder: of this pack alone; it is made, and removed by `close`.
+        commands: the trials, of one kind.
+    """
+
+    def __init__(self, folder: Path, commands: Sequence[Command]) -> None:
+        self._folder = folder
+        self._left = {command.run: command for command in commands}
+        self._asked: dict[str, Reason] = {}
+        self._offset = 0
+        self.kind = kind_of(commands[0])
+        self.size = len(commands)
+        self.has_begun = False  # the program knows of packs, and trains this one
+        self.refusal: str | None = None
+        self.measured: Measured | None = None
+        self.problem: str | None = None  # what the program wrote that cannot be read
+
+    @property
+    def left(self) -> list[Command]:
+        """Return the trials that have not ended."""
+        return list(self._left.values())
+
+    def make_job(self, place: Workplace, slot: Slot) -> dict[str, Any]:
+        """Write what the program is to read, and return what the warm parent needs to start it.
+
+        Raises:
+            LaunchError: if the program cannot be run.
+        """
+        jobs = [prepare(place, command, slot) for command in self._left.values()]
+        trials = [
+            {
+                "run": job["env"]["WANDB_RUN_ID"],
+                "environment": {name: job["env"][name] for name in _OWN if name in job["env"]},
+            }
+            for job in jobs
+        ]
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        self._events.touch()
+        path = self._folder / "pack.json"
+        path.write_text(json.dumps({"trials": trials}), encoding="utf-8")
+        jobs[0]["env"]["SWEEPD_PACK"] = str(self._folder.resolve())
+        return jobs[0]
+
+    def stop(self, run: str, reason: Reason) -> bool:
+        """Ask one trial to end, the others go on; return whether it was not asked before."""
+        if run not in self._left or run in self._asked:
+            return False
+        self._asked[run] = reason
+        (self._folder / f"stop-{run}").touch()
+        return True
+
+    @property
+    def waits_for_end(self) -> bool:
+        """Return whether a trial that was asked to end has not."""
+        return bool(self._asked.keys() & self._left.keys())
+
+    def read(self, *, asked: Reason | None = None) -> list[tuple[Command, Outcome]]:
+        """Return the trials that have ended since the last time, and how.
+
+        Args:
+            asked: why all of them were told to end, or None if they were not.
+        """
+        ended: list[tuple[Command, Outcome]] = []
+        for line in self._new_lines():
+            try:
+                event = json.loads(line)
+                kind, command = event["event"], self._left.get(event.get("run", ""))
+                if kind == "refused":
+                    self.refusal = str(event["message"])[:_MESSAGE_LENGTH]
+                elif kind == "measured":
+                    self.measured = _measured(event)
+                elif kind == "began" and command is not None:
+                    self.has_begun = True
+                elif kind == "ended" and command is not None:
+                    why = asked or self._asked.get(command.run)
+                    outcome = _outcome(int(event["exit_code"]), event["message"], asked=why)
+                    del self._left[command.run]
+                    ended.append((command, outcome))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                self.problem = f"{line[:200]!r}: {error!r}"
+        return ended
+
+    def rest(self, whole: Outcome) -> list[tuple[Command, Outcome]]:
+        """Return how the trials ended of which the program said nothing before its own end.
+
+        One of them may have brought the process down, nobody can tell which: each is tried again,
+        by itself.
+
+        Args:
+            whole: how the process ended.
+        """
+        if whole.reason in {Reason.PREEMPTED, Reason.KILLED, Reason.TIMED_OUT}:
+            return [(command, whole) for command in self.left]
+        said = whole.message or str(whole.reason)
+        words = f"its pack of {self.size} ended ({said}): it is tried again by itself"
+        again = Outcome(Reason.PREEMPTED, whole.exit_code, whole.signal, words)
+        return [
+            (command, Outcome(self._asked[run]) if run in self._asked else again)
+            for run, command in self._left.items()
+        ]
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _events(self) -> Path:
+        return self._folder / "events.jsonl"
+
+    def _new_lines(self) -> list[str]:
+        try:
+            with self._events.open("rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
+            return []
+        self._offset += len(whole) + 1 if whole else 0
+        return whole.decode(errors="replace").splitlines()
+
+
+def _outcome(exit_code: int, message: str | None, *, asked: Reason | None) -> Outcome:
+    if exit_code == 0:
+        return Outcome(Reason.FINISHED, 0)
+    if asked is not None:
+        return Outcome(asked, exit_code)
+    words = str(message)[:_MESSAGE_LENGTH] if message else f"exit code {exit_code}"
+    return Outcome(Reason.ERROR, exit_code, message=words)
+
+
+def _measured(event: dict[str, Any]) -> Measured:
+    peak, total = event.get("peak_bytes"), event.get("total_bytes")
+    return Measured(
+        int(event["trials"]),
+        float(event["rows_per_s"]),
+        None if peak is None else int(peak),
+        None if total is None else int(total),
+    )
+
+
+@dataclass
+class _Size:
+    now: int
+    limit: int = _LARGEST
+    rates: dict[int, float] = field(default_factory=dict)  # rows a second, by the pack's size
+    is_settled: bool = False
+    is_refused: bool = False
+
+
+class PackSizes:
+    """How many trials a slot packs: as asked, or doubled for as long as that pays and fits.
+
+    Args:
+        asked: trials in a pack; None finds it out, for each kind.
+        memory_share: of the GPU's memory that the slot may use.
+    """
+
+    def __init__(self, asked: int | None, *, memory_share: float = 1.0) -> None:
+        self._asked, self._share = asked, memory_share
+        self._sizes: dict[str, _Size] = {}
+
+    def size(self, kind: str) -> int:
+        """Return how many trials of a kind to pack next."""
+        return self._of(kind).now
+
+    def note(self, kind: str, measured: Measured) -> str | None:
+        """Take a measurement; return why packs grow no more, once that is known."""
+        size = self._of(kind)
+        n, rate = measured.trials, measured.rows_per_s
+        size.rates[n] = rate
+        if self._asked is not None or size.is_settled or n != size.now:
+            return None
+        before = size.rates.get(n // 2)
+        peak, total = measured.peak_bytes, measured.total_bytes
+        if before is not None and rate < _WORTHWHILE * before:
+            size.now = n // 2
+            why = f"{n} train {rate / before:.2f} times as many rows a second"
+        elif 2 * n > size.limit:
+            why = f"more than {size.limit} are not tried"
+        elif peak is not None and total and 2 * peak > _MEMORY * self._share * total:
+            why = f"{n} need {peak / 2**30:.1f} GiB of the GPU's memory"
+        else:
+            size.now = 2 * n
+            return None
+        size.is_settled = True
+        return f"packs of {size.now}: {why}"
+
+    def refuse(self, kind: str) -> None:
+        """Note that the program does not pack trials of a kind."""
+        self._of(kind).is_refused = True
+
+    def is_refused(self, kind: str) -> bool:
+        """Return whether the program does not pack trials of a kind."""
+        return self._of(kind).is_refused
+
+    def note_failure(self, kind: str, n_trials: int, *, was_memory: bool) -> None:
+        """Pack fewer of a kind after a pack that failed: half of them, or one."""
+        size = self._of(kind)
+        size.limit = max(1, n_trials // 2) if was_memory else 1
+        if size.now > size.limit:
+            size.now, size.is_settled = size.limit, True
+
+    def _of(self, kind: str) -> _Size:
+        if kind not in self._sizes:
+            known = [size.now for size in self._sizes.values()]
+            self._sizes[kind] = _Size(min(known, default=self._asked or 1))
+        return self._sizes[kind]

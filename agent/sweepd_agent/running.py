@@ -1,0 +1,54 @@
+"""What a slot keeps of the process that it watches, and of the time until it asks again."""
+
+import random
+import time
+from dataclasses import dataclass, field
+
+from sweepd.errors import Reason
+from sweepd_agent.api import Command
+from sweepd_agent.log import TrialLog
+from sweepd_agent.memory_groups import KillWatch
+from sweepd_agent.pack import Pack
+
+__all__ = ["BACKOFF_S", "Clock", "Running"]
+
+BACKOFF_S = (1.0, 60.0)
+
+
+@dataclass(eq=False)
+class Running:
+    """A trial whose process lives: it runs the program, or is ready to. Or a pack of trials."""
+
+    command: Command
+    log: TrialLog
+    pack: Pack | None = None
+    number: int = 0
+    began: float = 0.0
+    memory: KillWatch = field(default_factory=KillWatch)
+    pid: int | None = None
+    asked: Reason | None = None
+    kill_at: float = float("inf")
+    late_at: float = float("inf")
+
+    @property
+    def commands(self) -> list[Command]:
+        """Return the trials of the process that have not ended."""
+        return [self.command] if self.pack is None else self.pack.left
+
+
+@dataclass
+class Clock:
+    """When to ask the server next; seconds that never run backwards."""
+
+    next: float = 0.0
+    wait: float = BACKOFF_S[0]
+
+    def put_off(self, at_least: float | None) -> None:
+        """Wait twice as long as the last time, a little at random, and no less than asked for."""
+        wait = max(self.wait, at_least or 0.0)
+        self.next = time.monotonic() + wait * random.uniform(1.0, 1.25)
+        self.wait = min(2 * self.wait, BACKOFF_S[1])
+
+    def set(self, seconds: float) -> None:
+        """Ask again in so many seconds: the server answers."""
+        self.next, self.wait = time.monotonic() + seconds, BACKOFF_S[0]
