@@ -22,6 +22,7 @@ class Running:
     command: Command
     log: TrialLog
     pack: Pack | None = None
+    waited: bool = False  # it was made ready before its turn
     number: int = 0
     began: float = 0.0
     memory: KillWatch = field(default_factory=KillWatch)
@@ -29,6 +30,11 @@ class Running:
     asked: Reason | None = None
     kill_at: float = float("inf")
     late_at: float = float("inf")
+
+    @property
+    def is_stillborn(self) -> bool:
+        """Return whether it died as it waited: no line of the program was run."""
+        return self.waited and self.pid is None and self.asked is None
 
     @property
     def commands(self) -> list[Command]:

@@ -131,7 +131,9 @@ class SlotWorker(threading.Thread):
         running = self._begin(command)
         while running is not None:
             ended = self._watch(running)
-            if running.pack is not None:
+            if running.is_stillborn:
+                running = self._begin(running.command)
+            elif running.pack is not None:
                 self._conclude_pack(running, running.pack, self._judge(running, ended))
                 running = self._begin_next()
             else:
@@ -208,7 +210,8 @@ class SlotWorker(threading.Thread):
         return self._spawn(job, command)
 
     def _spawn(self, job: Mapping[str, Any], command: Command, pack: Pack | None = None) -> Running:
-        made = Running(command, TrialLog(self._crew.place.log_path(command.run)), pack)
+        log = TrialLog(self._crew.place.log_path(command.run))
+        made = Running(command, log, pack, waited=job["waits"])
         number = None
         for _ in range(_STARTS):
             number = self._crew.nursery.start(
@@ -226,11 +229,10 @@ class SlotWorker(threading.Thread):
 
     def _watch(self, running: Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
-        self._server.clock.set(self._busy_s)
+        clock = self._server.clock
+        clock.set(self._busy_s)
         while True:
-            soonest = (
-                min(self._server.clock.next, running.kill_at, running.late_at) - time.monotonic()
-            )
+            soonest = min(clock.next, running.kill_at, running.late_at) - time.monotonic()
             try:
                 said = self._events.get(timeout=max(0.0, soonest))
             except queue.Empty:
@@ -260,7 +262,7 @@ class SlotWorker(threading.Thread):
             if now >= running.late_at:
                 running.late_at = float("inf")
                 self._stop(running, Reason.TIMED_OUT)
-            if now >= self._server.clock.next:
+            if now >= clock.next:
                 self._beat_while(running)
 
     def _note_started(self, running: Running, event: Started) -> None:
