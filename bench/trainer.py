@@ -77,7 +77,7 @@ def work(kind: str, *, epochs: int, is_random: bool) -> dict[str, float]:
 def _ours(run, trained, tested, spec, *, epochs: int) -> float:  # type: ignore[no-untyped-def]
     from sweepd_trainer.config import read_config
     from sweepd_trainer.data import Data
-    from sweepd_trainer.fitting import Learner, train
+    from sweepd_trainer.fitting import Job, Learner, train
     from sweepd_trainer.images import Normalise
     from sweepd_trainer.models import build_model
     from sweepd_trainer.tracking import Stop
@@ -85,7 +85,7 @@ def _ours(run, trained, tested, spec, *, epochs: int) -> float:  # type: ignore[
     config = read_config({"epochs": epochs, "learning_rate": 0.005, "batch_size": 128})
     learner = Learner(build=lambda: build_model(spec, config), prepare=Normalise(spec))
     data = Data(trained, validation=tested)
-    fitted = train(run, config, data, learner, stop=Stop(), values=config.to_dict())
+    fitted = train(run, Job(config, data, learner, config.to_dict()), stop=Stop())
     assert fitted.validation.accuracy is not None
     return fitted.validation.accuracy
 

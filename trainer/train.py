@@ -12,16 +12,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import wandb
-
 from sweepd_trainer.checkpoint import image_header
-from sweepd_trainer.config import Config, read_config
-from sweepd_trainer.data import load
-from sweepd_trainer.fitting import Fitted, Learner
-from sweepd_trainer.fitting import train as fit_run
+from sweepd_trainer.config import read_config
+from sweepd_trainer.data import Data, load
+from sweepd_trainer.fitting import Job, Learner, run_trial
 from sweepd_trainer.images import Normalise, augmentation
 from sweepd_trainer.models import build_model
-from sweepd_trainer.tracking import Stop, run_script, start
+from sweepd_trainer.tracking import run_script
 
 
 def main(values: Mapping[str, Any] | None = None) -> float:
@@ -30,17 +27,21 @@ def main(values: Mapping[str, Any] | None = None) -> float:
     Args:
         values: fields of `Config`; the rest keeps its default, and a sweep's values win.
     """
-    config = read_config(values or {})
-    with start(config.to_dict()) as run, Stop().on_sigterm() as stop:
-        fitted = train(run, read_config(run.config), stop)
+    fitted = run_trial(read_config(values or {}).to_dict(), job)
     assert fitted.test is not None, "a data set of images has test images"
     assert fitted.test.accuracy is not None, "and classes"
     return fitted.test.accuracy
 
 
-def train(run: wandb.Run, config: Config, stop: Stop) -> Fitted:
-    """Do what `config` says, log it to `run`, and return what came out."""
-    data = load(config.dataset, every=config.slice)
+def job(values: Mapping[str, Any], data: Data | None = None) -> Job:
+    """Return what the config of a run says is to be done.
+
+    Args:
+        values: the config.
+        data: the data set, if it is loaded already.
+    """
+    config = read_config(values)
+    data = load(config.dataset, every=config.slice) if data is None else data
     spec = data.spec
     assert spec is not None, "a data set of images says what they are"
     learner = Learner(
@@ -49,7 +50,7 @@ def train(run: wandb.Run, config: Config, stop: Stop) -> Fitted:
         augment=augmentation(config),
         header=image_header(config, spec),
     )
-    return fit_run(run, config, data, learner, stop=stop, values=config.to_dict())
+    return Job(config, data, learner, config.to_dict())
 
 
 if __name__ == "__main__":

@@ -109,17 +109,32 @@ def image_header(config: Config, spec: DataSpec) -> dict[str, Any]:
 
 
 def write_plain(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data and tensors whole or not at all: to a temporary file, flushed, renamed."""
+    """Write plain data and tensors whole or not at all: to a temporary file, flushed, renamed.
+
+    Of a tensor that is a view of a larger one, only what it shows is written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".checkpoint-", delete=False) as file:
         try:
-            torch.save(dict(content), file)
+            torch.save(_owned(dict(content)), file)
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def _owned(content: Any) -> Any:
+    """Return plain data whose tensors hold nothing but their own numbers."""
+    if isinstance(content, Tensor):
+        is_view = content.untyped_storage().nbytes() > content.nbytes
+        return content.clone() if is_view else content
+    if isinstance(content, Mapping):
+        return {name: _owned(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_owned(value) for value in content)
+    return content
 
 
 def load_plain(path: Path, *, device: torch.device | None = None) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """`fit`: trains any model on any data, with all that a trial of a sweep needs."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +9,23 @@ import torch
 import wandb
 from torch import nn
 
-from sweepd.errors import InvalidInput
-from sweepd_trainer.checkpoint import CHECKPOINT, Best
-from sweepd_trainer.config import Training, read_training
-from sweepd_trainer.data import Data
-from sweepd_trainer.device import device_name, let_hurry, pick_device, seed_everything
+from sweepd.errors import DataError, InvalidInput
+from sweepd_trainer.config import read_training
+from sweepd_trainer.course import Course, Fitted, Job, Learner, build_trainer
+from sweepd_trainer.data import Data, Rows
+from sweepd_trainer.device import let_hurry, pick_device
+from sweepd_trainer.evaluation import Diverged
 from sweepd_trainer.flops import utilisation
-from sweepd_trainer.loop import Diverged, Trainer
-from sweepd_trainer.optim import build_optimizer
-from sweepd_trainer.resume import Resumable
-from sweepd_trainer.step import Augmentation, Problem
-from sweepd_trainer.task import Loss, Score, as_floats, task_for
-from sweepd_trainer.tracking import Log, Stop, Stopped, as_wandb, by_section, start
+from sweepd_trainer.task import Loss
+from sweepd_trainer.tracking import Stop, start
 from sweepd_trainer.watch import Watcher
 
-__all__ = ["Fitted", "Learner", "fit", "train"]
+__all__ = ["Fitted", "Job", "Learner", "fit", "run_trial", "train"]
 
 Values = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """What came out.
-
-    Args:
-        model: with the weights of the best epoch, in evaluation mode, on its device.
-        epoch: which was the best.
-        validation: its score there.
-        test: its score on the test rows; None if there are none.
-        checkpoint: the file of its weights.
-    """
-
-    model: nn.Module
-    epoch: int
-    validation: Score
-    test: Score | None
-    checkpoint: Path
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A model to be made, and how its inputs come to it.
-
-    Args:
-        build: makes the model, with fresh weights.
-        loss: a mean over a batch; None is the usual one for the targets.
-        measures: what else is reported of held-out rows, each a mean over a batch, by name.
-        metric: decides which epoch is the best: `name` and `goal`; None is the usual way.
-        prepare: inputs as they are stored -> what the model takes.
-        augment: changes training inputs, another way each epoch.
-        header: what a checkpoint says besides the weights.
-    """
-
-    build: Callable[[], nn.Module]
-    loss: Loss | None = None
-    measures: Mapping[str, Loss] | None = None
-    metric: Mapping[str, str] | None = None
-    prepare: nn.Module | None = None
-    augment: Augmentation | None = None
-    header: Mapping[str, Any] | None = None
+#: Names the folder of a pack, whose trials one process trains together.
+PACK = "SWEEPD_PACK"
 
 
 def fit(
@@ -109,8 +65,8 @@ def fit(
     """
     if data is None or model is None:
         raise InvalidInput("fit needs data and a model, as in fit(config, data=data, model=build)")
-    with start(dict(config or {})) as run, Stop().on_sigterm() as stop:
-        values = dict(run.config.items())
+
+    def read(values: Values, shared: Data | None) -> Job:
         rows = _rows(data, values)
         learner = Learner(
             lambda: _build(model, values),
@@ -119,172 +75,75 @@ def fit(
             metric=metric,
             header={"config": values},
         )
-        return train(run, read_training(values), rows, learner, stop=stop, values=values)
+        if shared is not None:
+            _check_same(rows, shared)
+        return Job(read_training(values), shared or rows, learner, values)
+
+    return run_trial(dict(config or {}), read)
 
 
-def train(
-    run: wandb.Run,
-    config: Training,
-    data: Data,
-    learner: Learner,
-    *,
-    stop: Stop,
-    values: Values,
-) -> Fitted:
-    """Do what `config` says, log it to `run`, and return what came out.
+def run_trial(values: Values, read: Callable[[Values, Data | None], Job]) -> Fitted:
+    """Train a trial as a run of its own; or all trials of a pack, and return the first one's best.
+
+    Args:
+        values: the config, as far as no sweep says otherwise.
+        read: returns what a config says is to be done; the data, where it is given them, are those
+            of a trial that this one is packed with.
+
+    Raises:
+        SystemExit: a pack was refused, or its first trial has not been trained to its end.
+    """
+    pack = os.environ.get(PACK)
+    if pack:
+        from sweepd_trainer.packing import train_pack
+
+        return train_pack(Path(pack), values, read)
+    with start(values) as run, Stop().on_sigterm() as stop:
+        return train(run, read(dict(run.config.items()), None), stop=stop)
+
+
+def train(run: wandb.Run, job: Job, *, stop: Stop) -> Fitted:
+    """Do a job, log it to `run`, and return what came out.
 
     Args:
         run: a run that has begun.
-        config: how to train.
-        data: on the CPU.
-        learner: what.
+        job: what to do.
         stop: turns true when the run is to stop.
-        values: the whole config of the run, by which a saved state is recognised.
 
     Raises:
         Stopped, Diverged: as `fit`.
     """
     device = pick_device()
     let_hurry(device)
-    order = seed_everything(config.seed)
-    data = data.to(device)
-    model = learner.build().to(device)
-    if any(weight.ndim == 4 for weight in model.parameters()):
-        model = model.to(memory_format=torch.channels_last)
-    prepare = as_floats if learner.prepare is None else learner.prepare.to(device)
-    task = task_for(
-        data.train.targets,
-        loss=learner.loss,
-        measures=learner.measures,
-        label_smoothing=config.label_smoothing,
-    )
-    rank = _rank_by(learner.metric, task.names)
-    problem = Problem(data.train, task, prepare, learner.augment)
-    trainer = Trainer(
-        model,
-        build_optimizer(model, config),
-        problem,
-        config=config,
-        order=order,
-        should_stop=stop,
-    )
-    log = Log(run, unit="images" if data.spec is not None else "samples")
-    best = Best(Path(run.dir) / CHECKPOINT, header=learner.header or {}, rank=rank)
-    saved = Resumable(run, trainer=trainer, best=best, log=log, config=config, values=values)
-    if saved.take_up():
-        print(f"resumed after {trainer.examples:,} examples")
-    with _kept(run, best):
-        used = utilisation(model, problem)
-        _train(trainer, data, config, log=log, best=best, saved=saved, stop=stop, used=used)
-    return _finish(run, trainer, data, log=log, best=best, saved=saved)
+    data = job.data.to(device)
+    trainer = build_trainer(job, data, should_stop=stop)
+    course = Course(run, job, trainer)
+    course.take_up()
+    with course.kept():
+        course.used = utilisation(trainer.model, trainer.problem)
+        _train(course, data, stop=stop)
+    return course.finish(data.test)
 
 
-def _train(
-    trainer: Trainer,
-    data: Data,
-    config: Training,
-    *,
-    log: Log,
-    best: Best,
-    saved: Resumable,
-    stop: Stop,
-    used: float | None,  # of the device's peak, at one row a second
-) -> None:
+def _train(course: Course, data: Data, *, stop: Stop) -> None:
     """Train the epochs that are left, and keep the best."""
-    watcher = Watcher(trainer.model)
-    while trainer.step < trainer.n_steps or trainer.is_epoch_done:
+    trainer, watcher = course.trainer, Watcher(course.trainer.model)
+    while not course.is_over():
         try:
             for progress in trainer.epoch():
-                mfu = {} if used is None else {"mfu": used * progress.samples_per_s}
-                log({**asdict(progress), **mfu})
-                saved.save_if_due()
+                course.report(progress)
             if not trainer.is_epoch_done:
-                epoch = trainer.step // trainer.steps_per_epoch + 1
-                raise Stopped(f"stopped by SIGTERM in epoch {epoch} of {config.epochs}")
-            epoch = trainer.step // trainer.steps_per_epoch
+                raise course.halt("stopped by SIGTERM")
             score = trainer.evaluate(data.validation)
         except Diverged:
-            lost = {f"val_{name}": math.nan for name in trainer.measured}
-            log({"examples": trainer.examples, **lost})
+            course.lose()
             raise
-        except Stopped:
-            saved.save()
-            raise
-        best.offer(trainer.best_model, epoch=epoch, score=score)
-        log(
-            {
-                "epoch": epoch,
-                "examples": trainer.examples,
-                "train_loss": trainer.epoch_loss,
-                **score.named("val"),
-                **as_wandb(watcher.histograms()),
-            }
-        )
-        trainer.end_epoch()
-        print(f"epoch {epoch}: train_loss {trainer.epoch_loss:.4f}, {_in_words('val', score)}")
-        if config.patience and epoch - best.epoch >= config.patience:
-            print(f"no better epoch in {config.patience}: the run ends early")
+        course.end_epoch(score, watcher.histograms())
+        if course.is_over():
             return
-        if stop() and epoch < config.epochs:
-            saved.save()
-            raise Stopped(f"stopped by SIGTERM after epoch {epoch} of {config.epochs}")
-        saved.save_if_due()
-
-
-def _finish(
-    run: wandb.Run, trainer: Trainer, data: Data, *, log: Log, best: Best, saved: Resumable
-) -> Fitted:
-    """Test the best epoch, once, and sum the run up."""
-    best.restore(trainer.best_model)
-    test = trainer.evaluate(data.test) if data.test is not None else None
-    if test is not None:
-        log({"examples": trainer.examples, **test.named("test")})
-    run.summary.update(
-        {
-            "best_epoch": best.epoch,
-            **by_section(best.score.named("val")),  # the best epoch's, as the checkpoint is
-            "device": device_name(pick_device()),
-            "mode": trainer.mode,
-        }
-    )
-    saved.clear()
-    said = f", {_in_words('test', test)}" if test is not None else ""
-    print(f"best epoch {best.epoch}: {_in_words('val', best.score)}{said}")
-    return Fitted(trainer.best_model, best.epoch, best.score, test, best.path)
-
-
-@contextmanager
-def _kept(run: wandb.Run, best: Best) -> Iterator[None]:
-    """Make the best epoch's checkpoint a file of the run, however training ends."""
-    try:
-        yield
-    finally:
-        if best.epoch:
-            run.save(str(best.path), base_path=run.dir, policy="now")
-
-
-def _in_words(part: str, score: Score) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in score.named(part).items())
-
-
-def _rank_by(
-    metric: Mapping[str, str] | None, measured: Sequence[str]
-) -> Callable[[Score], tuple[float, ...]]:
-    """Return what is larger for a better score, by a metric as a definition has it.
-
-    Raises:
-        InvalidInput: no score has a number of that name, or the goal is no goal.
-    """
-    if metric is None:
-        return lambda score: score.rank
-    known = [f"val_{name}" for name in measured]
-    name, goal = metric.get("name"), metric.get("goal", "minimize")
-    if name not in known:
-        raise InvalidInput(f"metric: name must be one of {', '.join(known)}, not {name!r}")
-    if goal not in ("minimize", "maximize"):
-        raise InvalidInput(f"metric: goal must be minimize or maximize, not {goal!r}")
-    sign = 1.0 if goal == "maximize" else -1.0
-    return lambda score: (sign * score.named("val").get(str(name), math.nan),)
+        if stop():
+            raise course.halt("stopped by SIGTERM")
+        course.saved.save_if_due()
 
 
 def _rows(data: Any, values: Values) -> Data:
@@ -301,3 +160,18 @@ def _build(model: Any, values: Values) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise InvalidInput(f"the model must be a torch module, not {type(made).__name__}")
     return made
+
+
+def _check_same(rows: Data, others: Data) -> None:
+    """Refuse data that are not those of the trials that they are packed with."""
+    for part in ("train", "validation", "test"):
+        one, two = getattr(rows, part), getattr(others, part)
+        if one is not two and not _is_equal(one, two):
+            raise DataError(f"trials of one pack must have the same data: their {part} rows differ")
+
+
+def _is_equal(one: Rows | None, two: Rows | None) -> bool:
+    if one is None or two is None:
+        return one is two
+    pairs = ((one.inputs, two.inputs), (one.targets, two.targets))
+    return all(torch.equal(mine, other) for mine, other in pairs)

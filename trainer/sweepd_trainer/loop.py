@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sweepd.errors import DataError, SweepdError
+from sweepd.errors import DataError
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
+from sweepd_trainer.evaluation import Diverged, fewer_at_a_time, read_score, sums_of
 from sweepd_trainer.optim import learning_rate_at, set_learning_rate
 from sweepd_trainer.step import Captured, Problem, Step
 from sweepd_trainer.task import Score
@@ -22,12 +23,6 @@ __all__ = ["Diverged", "Progress", "Trainer"]
 #: Losses are summed on the device and read back once in so many steps.
 STEPS_PER_REPORT = 25
 REPORTS_PER_EPOCH = 20
-#: Small batches stay in a CPU's cache; a GPU wants them large.
-EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
-
-
-class Diverged(SweepdError):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,24 @@ class Progress:
     lr: float
     samples_per_s: float
     step_ms: float  # of one optimiser step, mean
+
+    def check(self) -> None:
+        """Do nothing while the loss is a number.
+
+        Raises:
+            Diverged: it is none.
+        """
+        if not math.isfinite(self.loss):
+            raise Diverged(f"the loss is {self.loss} after {self.examples} examples")
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """When progress was told last, or the epoch began."""
+
+    n_since: int  # rows of the next report that were learnt from before
+    at_s: float
+    step: int
 
 
 class Trainer:
@@ -71,10 +84,10 @@ class Trainer:
         self._should_stop = should_stop
         self._device = problem.rows.targets.device
         self.averaged = copy.deepcopy(model) if config.ema else None
-        step = Step(model, optimizer, problem, config, averaged=self.averaged)
-        self._step: Step | Captured = step
+        self.plain_step = Step(model, optimizer, problem, config, averaged=self.averaged)
+        self._step: Step | Captured = self.plain_step
         if self._device.type == "cuda":
-            self._step = Captured(step, size=config.batch_size)
+            self._step = Captured(self.plain_step, size=config.batch_size)
         self._ends = _ends(len(problem.rows), config.batch_size)
         self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
@@ -83,6 +96,12 @@ class Trainer:
         self._n_done = 0  # steps of this epoch
         self._order_before = order.get_state()  # as this epoch began
         self._epoch_sum, self._n_since = 0.0, 0
+        self._reported = _Reported(0, 0.0, 0)
+
+    @property
+    def problem(self) -> Problem:
+        """Return what is learnt."""
+        return self._problem
 
     @property
     def mode(self) -> str:
@@ -112,37 +131,78 @@ class Trainer:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
-        self.model.train()
-        size, rows = self.config.batch_size, self._problem.rows
-        every = max(STEPS_PER_REPORT, self.steps_per_epoch // REPORTS_PER_EPOCH)
-        self._order_before = self._order.get_state()
-        order = torch.randperm(len(rows), generator=self._order).to(self._device)
-        augment = self._problem.augment
-        drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
-        n_reported, started = self._n_since, time.perf_counter()
-        first = self.step
-        for number in range(self._n_done, self.steps_per_epoch):
-            batch = order[number * size : self._ends[number]]
-            lr = learning_rate_at(self.step, self.n_steps, self.config)
-            set_learning_rate(self.optimizer, lr)
+        order, drawn = self.begin_epoch()
+        order = order.to(self._device)
+        while not self.is_epoch_done:
+            batch = order[self.place]
+            set_learning_rate(self.optimizer, self.lr)
             self._step(batch, drawn)
-            self._n_since += len(batch)
-            self.step += 1
-            self.examples += len(batch)
-            self._n_done = number + 1
-            if self._n_done == self.steps_per_epoch or self._n_done % every == 0:
-                n_since, elapsed_s = self._n_since - n_reported, time.perf_counter() - started
-                loss = self._read_loss()
-                speed = n_since / max(elapsed_s, 1e-9)
-                epoch = self.step / self.steps_per_epoch
-                step_ms = 1000 * elapsed_s / (self.step - first)
-                yield Progress(epoch, self.examples, loss, lr, speed, step_ms)
-                if not math.isfinite(loss):
-                    raise Diverged(f"the loss is {loss} after {self.examples} examples")
-                n_reported, started, first = 0, time.perf_counter(), self.step
-            if self._should_stop() and self._n_done < self.steps_per_epoch:
+            self.count_step()
+            if self.is_report_due:
+                total = self._step.loss_sum.item()  # the only wait for the device
+                self._step.loss_sum.zero_()
+                progress = self.report(total)
+                yield progress
+                progress.check()
+            if self._should_stop() and not self.is_epoch_done:
                 return
-        self.epoch_loss = self._epoch_sum / len(rows)
+
+    def begin_epoch(self) -> tuple[Tensor, Tensor | None]:
+        """Return the order of the rows, (n,), on the CPU, and how each is augmented."""
+        self.model.train()
+        rows, augment = self._problem.rows, self._problem.augment
+        self._order_before = self._order.get_state()
+        order = torch.randperm(len(rows), generator=self._order)
+        drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
+        self._reported = _Reported(self._n_since, time.perf_counter(), self.step)
+        return order, drawn
+
+    @property
+    def place(self) -> slice:
+        """Return where in the order of an epoch the next batch lies."""
+        return slice(self._n_done * self.config.batch_size, self._ends[self._n_done])
+
+    @property
+    def lr(self) -> float:
+        """Return the learning rate of the next step."""
+        return learning_rate_at(self.step, self.n_steps, self.config)
+
+    def count_step(self) -> None:
+        """Note that the next batch has been learnt from."""
+        n_rows = self._ends[self._n_done] - self._n_done * self.config.batch_size
+        self._n_since += n_rows
+        self.examples += n_rows
+        self.step += 1
+        self._n_done += 1
+
+    @property
+    def is_report_due(self) -> bool:
+        """Return whether the step at hand is one after which progress is told."""
+        every = max(STEPS_PER_REPORT, self.steps_per_epoch // REPORTS_PER_EPOCH)
+        return self.is_epoch_done or self._n_done % every == 0
+
+    def report(self, total: float) -> Progress:
+        """Return what was done since the last report.
+
+        Args:
+            total: sum of the losses of the rows since then.
+        """
+        before, now = self._reported, time.perf_counter()
+        elapsed_s = now - before.at_s
+        progress = Progress(
+            epoch=self.step / self.steps_per_epoch,
+            examples=self.examples,
+            loss=total / self._n_since,
+            lr=learning_rate_at(self.step - 1, self.n_steps, self.config),
+            samples_per_s=(self._n_since - before.n_since) / max(elapsed_s, 1e-9),
+            step_ms=1000 * elapsed_s / (self.step - before.step),
+        )
+        self._epoch_sum += total
+        self._n_since = 0
+        if self.is_epoch_done:
+            self.epoch_loss = self._epoch_sum / len(self._problem.rows)
+        self._reported = _Reported(0, now, self.step)
+        return progress
 
     def end_epoch(self) -> None:
         """Note that all of an epoch is done, its evaluation too: the next one begins."""
@@ -154,6 +214,16 @@ class Trainer:
         """Return whether every row of this epoch has been trained on."""
         return self._n_done == self.steps_per_epoch
 
+    @property
+    def is_between_epochs(self) -> bool:
+        """Return whether no row of this epoch has been trained on."""
+        return self._n_done == 0
+
+    @property
+    def position(self) -> tuple[int, bool]:
+        """Return the number of steps, and whether the last of them ended an epoch."""
+        return self.step, self.is_epoch_done
+
     def evaluate(self, rows: Rows) -> Score:
         """Return how the model does on `rows`, in float32 as in the exported file.
 
@@ -162,41 +232,17 @@ class Trainer:
         Raises:
             Diverged: the loss is not a finite number.
         """
-        size = EVALUATION_BATCH.get(self._device.type, 128)
-        while size > 1:
-            try:
-                return self._evaluate(rows, size)
-            except torch.OutOfMemoryError:
-                size //= 4
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-        return self._evaluate(rows, 1)
+        return fewer_at_a_time(self._device, lambda size: self._evaluate(rows, size))
 
     def _evaluate(self, rows: Rows, size: int) -> Score:
         """Evaluate `size` rows at a time."""
         model, task = self.best_model.eval(), self._problem.task
-        totals = torch.zeros(3, device=self._device)  # loss, hits, targets
-        sums = torch.zeros(len(task.measures), device=self._device)
+        totals = torch.zeros(3 + len(task.measures), device=self._device)
         with torch.no_grad():
             for first in range(0, len(rows), size):
-                targets = rows.targets[first : first + size]
                 outputs = model(self._problem.prepare(rows.inputs[first : first + size]))
-                totals[0] += task.plain_loss(outputs, targets) * len(targets)
-                for place, measure in enumerate(task.measures.values()):
-                    sums[place] += measure(outputs, targets) * len(targets)
-                found = None if task.hits is None else task.hits(outputs, targets)
-                if found is not None:
-                    totals[1] += found
-                    totals[2] += (targets >= 0).sum()
-        loss, hits, n_targets = totals.tolist()
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} on held-out rows")
-        means = (sums / len(rows)).tolist()
-        return Score(
-            loss / len(rows),
-            hits / n_targets if n_targets else None,
-            dict(zip(task.measures, means, strict=True)),
-        )
+                totals += sums_of(task, outputs, rows.targets[first : first + size])
+        return read_score(task, totals.tolist(), n_rows=len(rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that another process needs to go on from here, as plain data and tensors."""
@@ -240,16 +286,9 @@ class Trainer:
         self.step, self.examples = state["step"], state["examples"]
         self._n_done, self._n_since = state["n_done"], state["n_since"]
         self._epoch_sum = state["epoch_sum"]
+        if self.is_epoch_done:
+            self.epoch_loss = self._epoch_sum / len(self._problem.rows)
         self._step.loss_sum.fill_(state["loss_sum"])
-
-    def _read_loss(self) -> float:
-        """Return the mean loss since the last report: the only wait for the device."""
-        total = self._step.loss_sum.item()
-        self._step.loss_sum.zero_()
-        self._epoch_sum += total
-        loss = total / self._n_since
-        self._n_since = 0
-        return float(loss)
 
 
 def _ends(n_rows: int, size: int) -> list[int]:

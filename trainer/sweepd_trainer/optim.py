@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sweepd.errors import InvalidInput
 from sweepd_trainer.config import Training
 
-__all__ = ["build_optimizer", "learning_rate_at", "set_learning_rate"]
+__all__ = ["BETA2", "build_optimizer", "learning_rate_at", "set_learning_rate"]
 
-_BETA2 = 0.999
+#: Of adam and adamw.
+BETA2 = 0.999
 #: onecycle rises for this share of the steps unless `warmup` is larger.
 _RISE = 0.3
 
@@ -49,7 +50,7 @@ def build_optimizer(model: nn.Module, config: Training) -> torch.optim.Optimizer
     if config.optimizer == "rmsprop":
         more = {"momentum": config.momentum, "foreach": True, "capturable": is_cuda}
         return _quiet(_without_compiler(torch.optim.RMSprop)(weights, **common, **more))
-    betas: dict[str, Any] = {"betas": (config.momentum, _BETA2)}
+    betas: dict[str, Any] = {"betas": (config.momentum, BETA2)}
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return _quiet(
         _without_compiler(kind)(weights, **common, **betas, fused=True, capturable=is_cuda)

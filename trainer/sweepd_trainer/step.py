@@ -5,6 +5,7 @@ on: small models are bound by launches, not by arithmetic.
 """
 
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ from sweepd_trainer.data import Rows
 from sweepd_trainer.device import has_fast_bfloat16
 from sweepd_trainer.task import Task
 
-__all__ = ["Augmentation", "Captured", "Problem", "Step"]
+__all__ = ["Augmentation", "Captured", "Problem", "Step", "Stepping"]
 
 #: A step is captured after so many have been taken: optimisers and libraries set up in the first.
 _N_EAGER = 4
@@ -52,14 +53,71 @@ class Problem:
     augment: Augmentation | None = None
 
 
-class Step:
+class Stepping(ABC):
     """Takes optimiser steps and adds up the losses on the device.
 
     When a batch does not fit into the memory it is halved once, and the gradients of both halves
     are added: the same step, but for what a model computes over a whole batch.
+
+    Args:
+        device: of the weights.
+        loss_sum: where the losses are added up.
     """
 
     mode = "eager"
+
+    def __init__(self, device: torch.device, *, loss_sum: Tensor) -> None:
+        self.device, self.loss_sum = device, loss_sum
+        self.is_bfloat16 = has_fast_bfloat16(device)
+        self.n_parts = 1  # batches are cut into so many
+
+    def __call__(self, batch: Tensor, drawn: Tensor | None) -> None:
+        """Take one step on the rows at `batch`, (…, b), augmented as `drawn`, (…, n, …), says.
+
+        Raises:
+            torch.OutOfMemoryError: half a batch does not fit either.
+        """
+        if not self._fits(batch, drawn):
+            self.n_parts = 2
+            self._forget()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.run(batch, drawn)
+
+    @abstractmethod
+    def run(self, batch: Tensor, drawn: Tensor | None) -> None:
+        """Take one step, whatever memory it needs; a CUDA graph records this."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Free what a step that failed has left."""
+
+    def _fits(self, batch: Tensor, drawn: Tensor | None) -> bool:
+        """Take the step; return whether there was memory for it, which is free again if not."""
+        try:
+            self.run(batch, drawn)
+        except torch.OutOfMemoryError:
+            if self.n_parts > 1 or batch.shape[-1] < 2:
+                raise
+            return False
+        return True
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a model computes in training."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.is_bfloat16, cache_enabled=False
+        )
+
+
+class Step(Stepping):
+    """Takes the optimiser steps of one model.
+
+    Args:
+        model, optimizer, averaged: what a step changes; `averaged` has the averaged weights.
+        problem: what is learnt.
+        config: how.
+    """
 
     def __init__(
         self,
@@ -70,65 +128,40 @@ class Step:
         *,
         averaged: nn.Module | None = None,
     ) -> None:
-        self._model, self._optimizer, self._problem = model, optimizer, problem
-        self._clip, self._decay = config.grad_clip, config.ema
+        self.model, self.optimizer, self.averaged = model, optimizer, averaged
+        self.problem, self.config = problem, config
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._averaged = list(averaged.parameters()) if averaged is not None else []
         self._all_weights = list(model.parameters())
-        self._device = self._weights[0].device
-        self._is_bfloat16 = has_fast_bfloat16(self._device)
-        self.loss_sum = torch.zeros((), device=self._device)
-        self.n_parts = 1  # batches are cut into so many
-
-    def __call__(self, batch: Tensor, drawn: Tensor | None) -> None:
-        """Take one step on the rows at `batch`, (b,), augmented as `drawn`, (n, …), says.
-
-        Raises:
-            torch.OutOfMemoryError: half a batch does not fit either.
-        """
-        if not self._fits(batch, drawn):
-            self.n_parts = 2
-            self._optimizer.zero_grad(set_to_none=True)
-            gc.collect()
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.run(batch, drawn)
-
-    def _fits(self, batch: Tensor, drawn: Tensor | None) -> bool:
-        """Take the step; return whether there was memory for it, which is free again if not."""
-        try:
-            self.run(batch, drawn)
-        except torch.OutOfMemoryError:
-            if self.n_parts > 1 or len(batch) < 2:
-                raise
-            return False
-        return True
+        device = self._weights[0].device
+        super().__init__(device, loss_sum=torch.zeros((), device=device))
 
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, whatever memory it needs; a CUDA graph records this."""
-        self._optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self._device)
+        self._forget()
+        total = torch.zeros((), device=self.device)
         for part in batch.chunk(self.n_parts):
             loss = self._loss(part, drawn) * (len(part) / len(batch))
             loss.backward()
             total += loss.detach()
-        if self._clip:
-            nn.utils.clip_grad_norm_(self._weights, self._clip, foreach=True)
-        self._optimizer.step()
+        if self.config.grad_clip:
+            nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip, foreach=True)
+        self.optimizer.step()
         if self._averaged:
             with torch.no_grad():
-                torch._foreach_lerp_(self._averaged, self._all_weights, 1 - self._decay)
+                torch._foreach_lerp_(self._averaged, self._all_weights, 1 - self.config.ema)
         self.loss_sum += total * len(batch)
 
+    def _forget(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
     def _loss(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
-        problem = self._problem
+        problem = self.problem
         inputs = problem.rows.inputs[batch]
         if problem.augment is not None and drawn is not None:
             inputs = problem.augment(inputs, drawn[batch])
-        with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._is_bfloat16, cache_enabled=False
-        ):
-            outputs = self._model(problem.prepare(inputs))
+        with self.autocast():
+            outputs = self.model(problem.prepare(inputs))
         return problem.task.loss(outputs, problem.rows.targets[batch])
 
 
@@ -141,7 +174,7 @@ class Captured:
         tell: is told once, in words, when a step cannot be captured; they are run one by one then.
     """
 
-    def __init__(self, step: Step, *, size: int, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, step: Stepping, *, size: int, tell: Callable[[str], None] = print) -> None:
         self._step, self._size, self._tell = step, size, tell
         self._stream = torch.cuda.Stream()
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -168,7 +201,7 @@ class Captured:
 
     def __call__(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, as `Step` does."""
-        if len(batch) != self._size or not self._is_possible:
+        if batch.shape[-1] != self._size or not self._is_possible:
             self._step(batch, drawn)
             return
         if self._graph is None and not self._is_ready(batch, drawn):

@@ -29,12 +29,15 @@ class Task:
         plain_loss: what evaluation reports, such as the loss without label smoothing.
         hits: how many targets the outputs meet, or None if they name no classes; None where
             targets are no classes.
+        uniform: the loss against all classes alike, which label smoothing mixes into the plain one;
+            None: label smoothing does nothing here.
         measures: what else evaluation reports, each a mean over a batch, by name.
     """
 
     loss: Loss
     plain_loss: Loss
     hits: Callable[[Tensor, Tensor], Tensor | None] | None = None
+    uniform: Loss | None = None
     measures: Mapping[str, Loss] = field(default_factory=dict)
 
     @property
@@ -121,12 +124,15 @@ def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:
     def plain(logits: Tensor, classes: Tensor) -> Tensor:
         return functional.cross_entropy(*checked(logits, classes))
 
+    def uniform(logits: Tensor, classes: Tensor) -> Tensor:
+        return functional.cross_entropy(*checked(logits, classes), label_smoothing=1.0)
+
     def hits(logits: Tensor, classes: Tensor) -> Tensor | None:
         if not _are_logits(logits, classes):
             return None
         return (logits.argmax(-1).reshape(classes.shape) == classes).sum()
 
-    return Task(smoothed, plain, hits)
+    return Task(smoothed, plain, hits, uniform)
 
 
 def _column_dropped(classes: Tensor) -> Tensor:

@@ -22,7 +22,10 @@ __all__ = [
     "Stopped",
     "after_finish",
     "as_wandb",
+    "begin",
     "by_section",
+    "check_not_over",
+    "end",
     "run_script",
     "start",
 ]
@@ -34,8 +37,8 @@ _CHOICES = ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_SWEEP_ID", "
 #: Trials that this process has ended.
 _ended: set[str] = set()
 
-#: What is to be done at the end of each run that `start` has begun, by its identity.
-_afterwards: dict[int, list[Callable[[], None]]] = {}
+#: Each run that `begin` has begun, by its identity: its trial, what is to be done at its end.
+_afterwards: dict[int, tuple[str | None, list[Callable[[], None]]]] = {}
 
 #: Rows that may be on their way to the server at any moment.
 _N_RECENT = 4096
@@ -151,20 +154,7 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         _define_metrics(wandb.run)
         yield wandb.run
         return
-    trial = os.environ.get("WANDB_RUN_ID")
-    if trial in _ended:
-        raise InvalidInput(f"the trial {trial} is over: a trial is one run, trained once")
-    is_chosen = any(os.environ.get(name) for name in _CHOICES) or _has_server()
-    if not is_chosen:
-        print("no W&B server is chosen (WANDB_BASE_URL): recording offline under wandb/")
-    run = wandb.init(
-        config=dict(values),
-        mode=None if is_chosen else "offline",
-        # A trial that was preempted or lost is started again under its run id.
-        resume="allow" if os.environ.get("WANDB_SWEEP_ID") else None,
-    )
-    _define_metrics(run)
-    acts = _afterwards.setdefault(id(run), [])
+    run = begin(values, trial=os.environ.get("WANDB_RUN_ID"))
     exit_code = 1
     try:
         yield run
@@ -173,18 +163,60 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         exit_code = error.exit_code
         raise
     finally:
-        run.finish(exit_code=exit_code)
-        del _afterwards[id(run)]
-        if trial:
-            _ended.add(trial)
-    for act in acts:
+        end(run, exit_code=exit_code)
+
+
+def check_not_over(trial: str | None) -> None:
+    """Refuse a trial that this process has ended.
+
+    Raises:
+        InvalidInput: it has.
+    """
+    if trial in _ended:
+        raise InvalidInput(f"the trial {trial} is over: a trial is one run, trained once")
+
+
+def begin(values: Mapping[str, Any], *, trial: str | None, **options: Any) -> wandb.Run:
+    """Begin a W&B run, which `end` ends.
+
+    Args:
+        values: the config to record, as far as no sweep says otherwise.
+        trial: its id in a sweep.
+        options: of `wandb.init`, as those of one run among several.
+
+    Raises:
+        InvalidInput: this process has ended the trial already.
+    """
+    check_not_over(trial)
+    is_chosen = any(os.environ.get(name) for name in _CHOICES) or _has_server()
+    if not is_chosen:
+        print("no W&B server is chosen (WANDB_BASE_URL): recording offline under wandb/")
+    run = wandb.init(
+        config=dict(values),
+        mode=None if is_chosen else "offline",
+        # A trial that was preempted or lost is started again under its run id.
+        resume="allow" if os.environ.get("WANDB_SWEEP_ID") else None,
+        **options,
+    )
+    _define_metrics(run)
+    _afterwards[id(run)] = (trial, [])
+    return run
+
+
+def end(run: wandb.Run, *, exit_code: int) -> None:
+    """Finish a run that `begin` began, once all its files are sent; do what was to come after."""
+    run.finish(exit_code=exit_code)
+    trial, acts = _afterwards.pop(id(run))
+    if trial:
+        _ended.add(trial)
+    for act in acts if exit_code == 0 else ():
         act()
 
 
 def after_finish(run: wandb.Run, act: Callable[[], None]) -> None:
     """Do something once a run has ended well and sent all its files; at once in a run not ours."""
     if id(run) in _afterwards:
-        _afterwards[id(run)].append(act)
+        _afterwards[id(run)][1].append(act)
     else:
         act()
 

@@ -4,6 +4,7 @@ wandb.watch reads every tensor back several times, each a wait for the device. H
 gradients are binned together and one small tensor is read back: one wait for all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Histogram", "Watcher"]
+__all__ = ["Histogram", "Watcher", "histograms_of"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class Watcher:
     """Takes histograms of a model's weights and of the gradients that its last step left."""
 
     def __init__(self, model: nn.Module, *, n_bins: int = 64) -> None:
-        self._weights = [w for w in model.named_parameters() if w[1].requires_grad]
-        self._n_bins = n_bins
+        self._model, self._n_bins = model, n_bins
 
     def histograms(self) -> dict[str, Histogram]:
         """Return `parameters/<name>` and, where a gradient is there, `gradients/<name>`.
@@ -35,21 +35,31 @@ class Watcher:
         Bins are even between a tensor's smallest and largest finite value; what is not finite is
         left out, as wandb.watch does. A tensor without a finite value has no histogram.
         """
-        named = [(f"parameters/{name}", weight.detach()) for name, weight in self._weights]
+        return histograms_of([self._model], n_bins=self._n_bins)[0]
+
+
+def histograms_of(models: Sequence[nn.Module], *, n_bins: int = 64) -> list[dict[str, Histogram]]:
+    """Return the histograms of each of several models: one wait for the device for all of them."""
+    named: list[tuple[int, str, Tensor]] = []
+    for place, model in enumerate(models):
+        weights = [(n, w) for n, w in model.named_parameters() if w.requires_grad]
+        named += [(place, f"parameters/{name}", weight.detach()) for name, weight in weights]
         named += [
-            (f"gradients/{name}", weight.grad)
-            for name, weight in self._weights
+            (place, f"gradients/{name}", weight.grad)
+            for name, weight in weights
             if weight.grad is not None
         ]
-        if not named:
-            return {}
+    found: list[dict[str, Histogram]] = [{} for _ in models]
+    if named:
         with torch.no_grad():
-            return _fused(
-                [name for name, _ in named], [tensor for _, tensor in named], self._n_bins
-            )
+            made = _fused([tensor for *_, tensor in named], n_bins)
+        for (place, name, _), histogram in zip(named, made, strict=True):
+            if histogram is not None:
+                found[place][name] = histogram
+    return found
 
 
-def _fused(names: list[str], tensors: list[Tensor], n_bins: int) -> dict[str, Histogram]:
+def _fused(tensors: Sequence[Tensor], n_bins: int) -> list[Histogram | None]:
     device = tensors[0].device
     values = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
     sizes = torch.tensor([tensor.numel() for tensor in tensors], device=device)
@@ -71,11 +81,10 @@ def _fused(names: list[str], tensors: list[Tensor], n_bins: int) -> dict[str, Hi
     packed = torch.cat([low.double(), high.double(), counts]).cpu().numpy()  # the one wait
     lows, highs = packed[: len(tensors)], packed[len(tensors) : 2 * len(tensors)]
     table = packed[2 * len(tensors) :].reshape(len(tensors), n_bins).astype(np.int64)
-    return {
-        name: _histogram(table[row], lows[row], highs[row], n_bins)
-        for row, name in enumerate(names)
-        if np.isfinite(lows[row])
-    }
+    return [
+        _histogram(table[row], lows[row], highs[row], n_bins) if np.isfinite(lows[row]) else None
+        for row in range(len(tensors))
+    ]
 
 
 def _histogram(counts: NDArray[np.int64], low: float, high: float, n_bins: int) -> Histogram:

@@ -12,6 +12,7 @@ from sweepd.errors import InvalidInput
 from sweepd_trainer.checkpoint import load_checkpoint
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
+from sweepd_trainer.fitting import train
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Diverged, Trainer
 from sweepd_trainer.models import build_model
@@ -53,7 +54,7 @@ def run(tmp_path):
 
 
 def test_a_run_logs_what_sweeps_and_people_ask_for(script, run):
-    accuracy = script.train(run, read_config(QUICK), Stop()).test.accuracy
+    accuracy = train(run, script.job(QUICK), stop=Stop()).test.accuracy
 
     assert len(run.column("val_accuracy")) == len(run.column("train_loss")) == 3
     assert run.column("test_accuracy") == [accuracy]
@@ -69,14 +70,14 @@ def test_same_seed_gives_the_same_rows(script, tmp_path):
     first, second = (RecordedRun(tmp_path / name) for name in "ab")
 
     for run in (first, second):
-        script.train(run, read_config(QUICK), Stop())
+        train(run, script.job(QUICK), stop=Stop())
 
     for name in ("loss", "train_loss", "val_loss", "val_accuracy", "test_accuracy"):
         assert first.column(name) == second.column(name)
 
 
 def test_the_summary_speaks_of_the_best_epoch_as_the_checkpoint_does(script, run):
-    script.train(run, read_config({**QUICK, "epochs": 6, "learning_rate": 0.05}), Stop())
+    train(run, script.job({**QUICK, "epochs": 6, "learning_rate": 0.05}), stop=Stop())
 
     best = max(run.column("val_accuracy"))
     checkpoint = load_checkpoint(Path(run.dir) / "checkpoint.pt")
@@ -89,7 +90,7 @@ def test_the_summary_speaks_of_the_best_epoch_as_the_checkpoint_does(script, run
 def test_the_test_accuracy_is_that_of_the_checkpoint(script, run):
     config = read_config({**QUICK, "epochs": 5, "learning_rate": 0.05})
 
-    accuracy = script.train(run, config, Stop()).test.accuracy
+    accuracy = train(run, script.job(config.to_dict()), stop=Stop()).test.accuracy
 
     data = load("digits", every=4)
     model = build_model(data.spec, config)
@@ -116,7 +117,7 @@ def test_a_stopped_run_keeps_state_and_best_epoch_and_leaves_the_test_images_alo
     run.log = stop_after_an_epoch
 
     with pytest.raises(Stopped, match="after epoch 1 of 3"):
-        script.train(run, read_config(QUICK), stop)
+        train(run, script.job(QUICK), stop=stop)
 
     assert run.saved == [
         ("checkpoint-resume.pt", "now", True),
@@ -135,7 +136,7 @@ def test_a_diverged_run_logs_that_its_metrics_are_no_numbers(script, run, monkey
     monkeypatch.setattr(script, "build_model", break_weights)
 
     with pytest.raises(Diverged):
-        script.train(run, read_config(QUICK), Stop())
+        train(run, script.job(QUICK), stop=Stop())
 
     assert math.isnan(run.rows[-1]["val_accuracy"])
     assert run.saved == []

@@ -1,0 +1,319 @@
+"""The trials of a pack: trained together in one process, each a run of its own.
+
+The agent names them in a folder and reads there how they do; docs/trainer.md has the contract.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+import wandb
+
+from sweepd.errors import SweepdError
+from sweepd_trainer.course import Course, Fitted, Job, build_trainer
+from sweepd_trainer.data import Data
+from sweepd_trainer.device import let_hurry, pick_device, seed_everything
+from sweepd_trainer.evaluation import Diverged
+from sweepd_trainer.flops import utilisation
+from sweepd_trainer.loop import Progress, Trainer
+from sweepd_trainer.pack import Pack
+from sweepd_trainer.pack_check import Refused, check_client, check_trainers, check_values
+from sweepd_trainer.pack_folder import Member, PackFolder
+from sweepd_trainer.task import Score
+from sweepd_trainer.tracking import Stop, begin, check_not_over, end
+from sweepd_trainer.watch import Histogram, histograms_of
+
+__all__ = ["train_pack"]
+
+Values = Mapping[str, Any]
+Read = Callable[[Values, Data | None], Job]
+
+#: Runs that send the rest of their data at the same time.
+_N_ENDING = 16
+
+
+def train_pack(path: Path, values: Values, read: Read) -> Fitted:
+    """Train the trials of a pack, and return what came out of the first one.
+
+    Args:
+        path: of the folder that the agent made.
+        values: the config, as far as no trial says otherwise.
+        read: what a config says is to be done.
+
+    Raises:
+        InvalidInput: the folder names no trials, or this process has trained them already.
+        SystemExit: the pack was refused, or the first trial has not been trained to its end; the
+            agent has been told.
+    """
+    folder = PackFolder(path)
+    members = folder.members()
+    for member in members:
+        check_not_over(member.run)
+    with Stop().on_sigterm() as stop:
+        try:
+            jobs = _read_jobs(members, values, read)
+            data = jobs[0].data.to(_ready_device())
+            trainers = [build_trainer(job, data) for job in jobs]
+            check_trainers(trainers, data)
+        except SweepdError as error:
+            folder.tell("refused", message=_one_line(error))
+            raise SystemExit(0) from error
+        seed_everything(jobs[0].config.seed)  # dropout is drawn for all of them together
+        with _ending(folder) as close:
+            trials = [
+                _Trial(*parts, close=close) for parts in zip(members, jobs, trainers, strict=True)
+            ]
+            try:
+                _Training(folder, trials, data, stop).train()
+            except BaseException:
+                for trial in trials:
+                    trial.abandon()
+                raise
+    fitted = trials[0].fitted
+    if fitted is None:
+        raise SystemExit(0)
+    return fitted
+
+
+def _read_jobs(members: Sequence[Member], values: Values, read: Read) -> list[Job]:
+    """Return what the trials are to do, with the data in common."""
+    check_client()
+    if wandb.run is not None:
+        raise Refused("the program has begun a run by itself before it began to train")
+    configs = [{**values, **member.values()} for member in members]
+    check_values(configs)
+    jobs = [read(configs[0], None)]
+    return jobs + [read(config, jobs[0].data) for config in configs[1:]]
+
+
+def _ready_device() -> torch.device:
+    device = pick_device()
+    let_hurry(device)
+    return device
+
+
+class _Trial:
+    """A trial of the pack.
+
+    Args:
+        member, job, trainer: its name, what it does, what does it.
+        close: ends a run with an exit code and a message, in the background.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        job: Job,
+        trainer: Trainer,
+        *,
+        close: Callable[["_Trial", int, str | None], None],
+    ) -> None:
+        self.run_id, self.trainer = member.run, trainer
+        self._member, self._job, self._close = member, job, close
+        self._course: Course | None = None
+        self.run: wandb.Run | None = None
+        self.fitted: Fitted | None = None
+        self.has_ended = False
+        self.stop = Stop()
+
+    @property
+    def course(self) -> Course:
+        """Return the course of its run, which has begun."""
+        assert self._course is not None, f"the run {self.run_id} has begun"
+        return self._course
+
+    def begin(self) -> None:
+        """Begin its run, and go on from a state that it left, if there is one."""
+        own = wandb.Settings()
+        own.update_from_env_vars(dict(self._member.environment))
+        wandb.setup(own)  # in a sweep, `wandb.init` takes a run's id and config from there alone
+        self.run = begin(
+            self._job.values,
+            trial=self.run_id,
+            reinit="create_new",
+            settings=wandb.Settings(console="off", stop_fn=self.stop.request),
+        )
+        self._course = Course(self.run, self._job, self.trainer, tell=self._tell)
+        self._course.take_up()
+
+    def report(self, progress: Progress) -> None:
+        """Log progress.
+
+        Raises:
+            Diverged: the loss is no number.
+        """
+        self.course.report(progress)
+        progress.check()
+
+    def end_epoch(self, score: Score | Diverged, histograms: Mapping[str, Histogram]) -> None:
+        """Log a whole epoch.
+
+        Raises:
+            Diverged: the loss is no number on held-out rows.
+        """
+        if isinstance(score, Diverged):
+            raise score
+        self.course.end_epoch(score, histograms)
+
+    def finish(self, data: Data, *, mode: str) -> None:
+        """Test the best epoch, and end."""
+        self.fitted = self.course.finish(data.test, mode=mode)
+        self.end()
+
+    def halt(self, why: str) -> None:
+        """Save the state to go on from, and end."""
+        self.end(self.course.halt(why))
+
+    def end(self, error: Exception | None = None) -> None:
+        """End the run, and tell the agent; the error says how it went."""
+        self.has_ended = True
+        if self._course is not None:
+            if isinstance(error, Diverged):
+                self._course.lose()
+            self._course.keep()
+        code = 0 if error is None else getattr(error, "exit_code", 1)
+        self._close(self, code, None if error is None else _one_line(error))
+
+    @contextmanager
+    def ended_by(self, *errors: type[Exception]) -> Iterator[None]:
+        """Let errors end this trial, and no other."""
+        try:
+            yield
+        except errors as error:
+            self.end(error)
+
+    def abandon(self) -> None:
+        """Finish the run as that of a process that fails; the agent tries the trial again."""
+        if self.run is not None and not self.has_ended:
+            self.has_ended = True
+            end(self.run, exit_code=1)
+
+    def _tell(self, text: str) -> None:
+        print(f"{self.run_id}: {text}")
+
+
+class _Training:
+    """Trains trials until all of them have ended.
+
+    Args:
+        folder: where the agent is told, and asks for a stop.
+        trials: of the pack.
+        data: on their device.
+        stop: turns true when all are to stop.
+    """
+
+    def __init__(
+        self, folder: PackFolder, trials: Sequence[_Trial], data: Data, stop: Stop
+    ) -> None:
+        self._folder, self._trials, self._data, self._stop = folder, trials, data, stop
+        self._has_measured = False
+
+    def train(self) -> None:
+        """Train all: first those that begin anew; those that go on from some step, after them."""
+        used = utilisation(self._trials[0].trainer.model, self._trials[0].trainer.problem)
+        for trial in self._trials:
+            with trial.ended_by(SweepdError, wandb.Error):
+                trial.begin()
+                trial.course.used = used
+                self._folder.tell("began", run=trial.run_id)
+        ready = sorted(_live(self._trials), key=lambda trial: trial.trainer.position)
+        for _, group in groupby(ready, key=lambda trial: trial.trainer.position):
+            left = list(group)
+            while left := _live(left):
+                self._train_together(left)
+
+    def _train_together(self, trials: Sequence[_Trial]) -> None:
+        """Train trials that stand at one step until at least one of them has ended."""
+        pack = Pack([trial.trainer for trial in trials], should_stop=self._stop)
+        while len(_live(trials)) == len(trials):
+            over = [trial for trial in trials if trial.course.is_over()]
+            for trial in over:
+                with trial.ended_by(SweepdError):
+                    trial.finish(self._data, mode=pack.mode)
+            if not over:
+                self._epoch(pack, trials)
+
+    def _epoch(self, pack: Pack, trials: Sequence[_Trial]) -> None:
+        """Train and evaluate one epoch; what ends in its midst is trained on, for nothing."""
+        lead, began_at = trials[0].trainer, time.perf_counter()
+        n_before, is_whole = lead.examples, lead.is_between_epochs
+        for reports in pack.epoch():
+            for trial, progress in zip(trials, reports, strict=True):
+                if not trial.has_ended:
+                    with trial.ended_by(Diverged):
+                        trial.report(progress)
+            if not lead.is_epoch_done:
+                self._stop_asked(trials)
+            if not _live(trials):
+                return
+        if not lead.is_epoch_done:
+            self._stop_asked(trials)
+            return
+        if is_whole and not self._has_measured:
+            n_rows = (lead.examples - n_before) * len(trials)
+            self._measure(len(trials), n_rows / (time.perf_counter() - began_at))
+        scores = pack.evaluate(self._data.validation)
+        histograms = histograms_of([trial.trainer.model for trial in trials])
+        for trial, score, found in zip(trials, scores, histograms, strict=True):
+            if not trial.has_ended:
+                with trial.ended_by(Diverged):
+                    trial.end_epoch(score, found)
+        going = [trial for trial in _live(trials) if not trial.course.is_over()]
+        self._stop_asked(going)
+        for trial in _live(going):
+            trial.course.saved.save_if_due()
+
+    def _stop_asked(self, trials: Sequence[_Trial]) -> None:
+        """Stop the trials that are to stop."""
+        live = _live(trials)
+        asked = self._folder.asked_to_stop() if live else set()
+        for trial in live:
+            if self._stop():
+                trial.halt("stopped by SIGTERM")
+            elif trial.run_id in asked or trial.stop():
+                trial.halt("stopped on request")
+
+    def _measure(self, n_trials: int, rows_per_s: float) -> None:
+        """Tell the agent once how much the pack brings and needs."""
+        self._has_measured = True
+        device = self._data.train.targets.device
+        peak = total = None
+        if device.type == "cuda":
+            peak = torch.cuda.max_memory_reserved(device)
+            total = torch.cuda.get_device_properties(device).total_memory
+        self._folder.tell(
+            "measured",
+            trials=n_trials,
+            rows_per_s=round(rows_per_s, 1),
+            peak_bytes=peak,
+            total_bytes=total,
+        )
+
+
+def _live(trials: Sequence[_Trial]) -> list[_Trial]:
+    return [trial for trial in trials if not trial.has_ended]
+
+
+@contextmanager
+def _ending(folder: PackFolder) -> Iterator[Callable[[_Trial, int, str | None], None]]:
+    """Give what ends runs while others train on; wait at the end until all have sent their data."""
+    closing: list[Future[None]] = []
+
+    def close(trial: _Trial, exit_code: int, message: str | None) -> None:
+        if trial.run is not None:
+            end(trial.run, exit_code=exit_code)
+        folder.tell("ended", run=trial.run_id, exit_code=exit_code, message=message)
+
+    with ThreadPoolExecutor(_N_ENDING) as pool:
+        yield lambda *trial: closing.append(pool.submit(close, *trial))
+    for future in closing:
+        future.result()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
