@@ -192,8 +192,8 @@ def test_link_to_ones_own_file_opens_no_other(world):
     number = int(read_number(own))
     path, _, query = world.link.partition("?")
 
-    for changed in (f"/storage/{number}/b.txt", f"/storage/{number + 1}/a.txt"):
-        moved = path.replace(f"/storage/{number}/a.txt", changed)
+    for changed in (f"/storage/{number}/b.txt", f"/storage/{number + 1}/net.onnx"):
+        moved = path.replace(f"/storage/{number}/net.onnx", changed)
         assert world.mal.request("GET", f"{moved}?{query}").status_code == 403
     assert world.mal.request("PUT", world.link, content=b"mine").status_code == 403
     assert world.mal.request("GET", path).status_code == 403

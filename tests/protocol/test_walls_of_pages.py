@@ -12,7 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from walls import World
 
 #: Addresses whose parts name nothing of anybody's, or that have a key or a signature of their own.
-OTHERS = ("/-/static/", "/login/", "/storage/", "/artifactsV2/", "/files/", "/{path:path}")
+OTHERS = (
+    *("/-/static/", "/-/netron/", "/login/"),
+    *("/storage/", "/artifactsV2/", "/files/", "/{path:path}"),
+)
 #: What a viewer may do: go.
 OWN = ("/-/settings/teams/{team}/leave",)
 #: What a stranger may read of an open project is no wall.
@@ -55,7 +58,7 @@ def addresses(app):
 def filled(path, *, entity, project, run, sweep):
     """Fill an address in; a part that is unknown here needs a line here."""
     name = sweep if "sweep" in path else run
-    if "/artifacts/" in path or "/chart/" in path:
+    if any(kind in path for kind in ("/artifacts/", "/artifact/", "/chart/")):
         name = "data"
     parts = {
         "entity": entity,
@@ -72,12 +75,15 @@ def filled(path, *, entity, project, run, sweep):
         "team": entity,
         "key": "k" * 12,
         "session": "s" * 16,
+        "path:path": "net.onnx",
     }
     for word, query in QUERY.items():
         if word in path:
             path += query.format(run=run, run2=f"{run}x")
             break
-    return path.format(**parts)
+    for part, value in parts.items():
+        path = path.replace(f"{{{part}}}", value)
+    return path
 
 
 def followed(client, method, path, headers):

@@ -68,11 +68,11 @@ CASES = {
     "Mutation.stopRun": ['stopRun(input: {id: "$run_id"}) { success }'],
     "Mutation.createRunFiles": [
         'createRunFiles(input: {entityName: "$entity", projectName: "$project",'
-        ' runName: "$run", files: ["a.txt"]}) { files { uploadUrl } }'
+        ' runName: "$run", files: ["net.onnx"]}) { files { uploadUrl } }'
     ],
     "Mutation.markRunFilesUploaded": [
         'markRunFilesUploaded(input: {entityName: "$entity", projectName: "$project",'
-        ' runName: "$run", files: ["a.txt"]}) { success }'
+        ' runName: "$run", files: ["net.onnx"]}) { success }'
     ],
     "Mutation.notifyScriptableRunAlert": [
         'notifyScriptableRunAlert(input: {entityName: "$entity", projectName: "$project",'
@@ -371,7 +371,7 @@ class World:
     def _file(self):
         links = self.ann.data(
             'mutation { createRunFiles(input: {entityName: "red", projectName: "toy",'
-            ' runName: "r1", files: ["a.txt"]}) { files { uploadUrl } } }'
+            ' runName: "r1", files: ["net.onnx"]}) { files { uploadUrl } } }'
         )
         url = links["createRunFiles"]["files"][0]["uploadUrl"]
         assert self.ann.request("PUT", url, content=b"secret").status_code == 200
@@ -414,7 +414,7 @@ class World:
 
     def _artifacts(self):
         drafting = Drafting(self.ann, self.service.client(key=None), entity="red")
-        files = {"a.txt": b"secret"}
+        files = {"net.onnx": b"secret"}
         version = drafting.log(files, clientID="client-of-red")
         draft = drafting.create("draft", "d2")["id"]
         ready = drafting.create("ready", "d3")["id"]

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
+from sweepd.dash import viewer
 from sweepd.dash.assets import HEADERS
-from sweepd.dash.filelinks import signed_link
+from sweepd.dash.filelinks import artifact_link
 from sweepd.dash.plain import flatten, parse
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Visit
@@ -26,7 +27,15 @@ from sweepd.engine.views import Page, RunView
 from sweepd.errors import NotFound
 from sweepd.store import Tx
 
-__all__ = ["collection_page", "list_page", "of_run", "version_page"]
+__all__ = [
+    "collection_page",
+    "find_version",
+    "in_bytes",
+    "list_page",
+    "of_run",
+    "url_of",
+    "version_page",
+]
 
 _FILES = 500  # of a page
 _MOST_VERSIONS = 200
@@ -106,18 +115,29 @@ def _collection(tx: Tx, visit: Visit) -> CollectionView:
     return collection
 
 
+def find_version(tx: Tx, visit: Visit) -> MemberView:
+    """Return the version that an address names.
+
+    Raises:
+        NotFound: if there is none that the visitor may see.
+    """
+    collection, alias = _collection(tx, visit), visit["version"]
+    member = find.member_by_alias(tx, actor=visit.account, collection=collection, alias=alias)
+    if member is None:
+        raise NotFound(f"there is no version {collection.name}:{alias}")
+    return member
+
+
 def _version(tx: Tx, visit: Visit) -> dict[str, Any]:
     """Return what a version's page shows."""
-    actor, collection = visit.account, _collection(tx, visit)
-    member = find.member_by_alias(tx, actor=actor, collection=collection, alias=visit["version"])
-    if member is None:
-        raise NotFound(f"there is no version {collection.name}:{visit['version']}")
-    artifact = member.artifact
+    actor, member = visit.account, find_version(tx, visit)
+    collection, artifact = member.collection, member.artifact
     others = listing.list_versions(
         tx, actor=actor, collection=collection, wanted=Sorted(first=_MOST_VERSIONS)
     )
     after = visit.request.query_params.get("after")
     files = listing.list_files(tx, artifact_id=artifact.id, after=after, first=_FILES)
+    names = [file.path for file in files.items if file.ref is None]
     places = listing.memberships(tx, actor=actor, artifact=artifact)
     using = listing.runs_using(tx, actor=actor, artifact_id=artifact.id)
     return {
@@ -127,7 +147,8 @@ def _version(tx: Tx, visit: Visit) -> dict[str, Any]:
         "links": [(place, url_of(place)) for place in places if place.collection.is_portfolio],
         "versions": [(one, url_of(one)) for one in others.items],
         "n_versions": others.total,
-        "files": _files(tx, visit, files),
+        "files": _files(tx, visit, files, viewer.pages(url_of(member), names)),
+        "lacking": viewer.lacking(names),
         "next": files.end if files.has_next else None,
         "is_first": after is None,
         "metadata": _metadata(artifact.metadata),
@@ -146,16 +167,19 @@ def _source(
     return places[0], url_of(places[0])
 
 
-def _files(tx: Tx, visit: Visit, page: Page[ArtifactFile]) -> list[dict[str, Any]]:
+def _files(
+    tx: Tx, visit: Visit, page: Page[ArtifactFile], drawn: Mapping[str, str]
+) -> list[dict[str, Any]]:
     return [
         {
             "name": file.path,
             "size": in_bytes(file.size),
             "is_reference": file.ref is not None,
             "ref": file.ref,
+            "view": drawn.get(file.path),
             "link": _web(file.ref)
             if file.ref is not None
-            else signed_link(visit, tx, f"/storage/wandb_artifacts/{file.artifact_id}/{file.path}"),
+            else artifact_link(visit, tx, file.artifact_id, file.path),
         }
         for file in page.items
     ]

@@ -8,17 +8,22 @@ from sweepd.engine import files, link_holders, links
 from sweepd.engine.views import FileView
 from sweepd.store import Tx
 
-__all__ = ["add_links", "file_link", "signed_link"]
+__all__ = ["add_links", "artifact_link", "file_link"]
 
 _LINK_S = 24 * 3600.0
 
 
 def file_link(visit: Visit, tx: Tx, run_id: int, name: str) -> str:
     """Return a link to a file of a run that is good for a day."""
-    return signed_link(visit, tx, f"/storage/{run_id}/{name}")
+    return _signed(visit, tx, f"/storage/{run_id}/{name}")
 
 
-def signed_link(visit: Visit, tx: Tx, path: str) -> str:
+def artifact_link(visit: Visit, tx: Tx, artifact_id: int, path: str) -> str:
+    """Return a link to a file of an artifact's version that is good for a day."""
+    return _signed(visit, tx, f"/storage/wandb_artifacts/{artifact_id}/{path}")
+
+
+def _signed(visit: Visit, tx: Tx, path: str) -> str:
     """Return a link to read what is stored at `path`, for whom the page is and for a day."""
     # To the whole hour, so that a page's data only change when something did.
     expires_at = tx.now // 3600 * 3600 + _LINK_S

@@ -16,10 +16,12 @@ from sweepd.dash import (
     live,
     login,
     mediapage,
+    modelpage,
     runpage,
     settingspage,
     sweeppage,
     teampage,
+    viewer,
 )
 from sweepd.dash.sweepshape import address
 from sweepd.dash.visit import Guard, Visit
@@ -50,9 +52,13 @@ def _open(guard: Guard) -> list[BaseRoute]:
     async def static(request: Request, _: Services) -> Response:
         return await assets.static(request)
 
+    async def netron(request: Request, _: Services) -> Response:
+        return await viewer.asset(request)
+
     return [
         Route("/favicon.ico", assets.favicon),
         Route("/-/static/{version}/{path:path}", guard.open(static)),
+        Route("/-/netron/{version}/{name}", guard.open(netron), methods=["GET"]),
         Route("/login", guard.open(login.form), methods=["GET"]),
         Route("/login", guard.open(login.sign_in), methods=["POST"]),
         Route("/login/{token}", guard.open(login.link), methods=["GET"]),
@@ -62,6 +68,7 @@ def _open(guard: Guard) -> list[BaseRoute]:
 def _data(guard: Guard) -> list[BaseRoute]:
     run = "/-/data/run/{entity}/{project}/{name}"
     compare = "/-/data/compare/{entity}/{project}"
+    version = "/-/data/artifact/{entity}/{project}/{type}/{name}/{version}"
     table = {
         "/-/data/entity/{entity}": listings.entity_data,
         "/-/data/project/{entity}/{project}": listings.project_data,
@@ -73,6 +80,8 @@ def _data(guard: Guard) -> list[BaseRoute]:
         f"{run}/media": mediapage.media,
         f"{run}/log": runpage.log,
         f"{run}/output.log": runpage.log_file,
+        f"{run}/file/{{path:path}}": modelpage.run_file,
+        f"{version}/file/{{path:path}}": modelpage.version_file,
         run: runpage.data,
         "/-/data/chart/{entity}/{name}": runpage.preset,
         f"{compare}/curves": comparepage.curves,
@@ -129,6 +138,7 @@ def _forms(guard: Guard) -> list[BaseRoute]:
 
 def _pages(guard: Guard) -> list[BaseRoute]:
     project = "/{entity}/{project}"
+    version = f"{project}/artifacts/{{type}}/{{name}}/{{version}}"
     table = {
         "/authorize": settingspage.page,
         "/settings": settingspage.page,
@@ -141,9 +151,11 @@ def _pages(guard: Guard) -> list[BaseRoute]:
         f"{project}/compare": comparepage.page,
         f"{project}/sweeps/{{name}}": sweeppage.page,
         f"{project}/runs/{{name}}": runpage.page,
+        f"{project}/runs/{{name}}/view/{{path:path}}": modelpage.run_page,
         f"{project}/artifacts": artifactpage.list_page,
         f"{project}/artifacts/{{type}}/{{name}}": artifactpage.collection_page,
-        f"{project}/artifacts/{{type}}/{{name}}/{{version}}": artifactpage.version_page,
+        version: artifactpage.version_page,
+        f"{version}/view/{{path:path}}": modelpage.version_page,
     }
     pages: list[BaseRoute] = [
         Route(path, guard.page(handler), methods=["GET"]) for path, handler in table.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sweepd.dash import artifactpage, queries
+from sweepd.dash import artifactpage, queries, viewer
 from sweepd.dash.assets import HEADERS
 from sweepd.dash.filelinks import add_links, file_link
 from sweepd.dash.mediashape import charts
@@ -57,6 +57,8 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
     run = find(tx, visit)
     listed = files.list_files(tx, run_id=run.id, first=_MOST_FILES)
     own = [file_link(visit, tx, run.id, file.name) for file in listed.items]
+    names = [file.name for file in listed.items]
+    drawn = viewer.pages(address(run.entity, run.project, "runs", run.name), names)
     shown = run_data(run, history.keys_by_kind(run), tx.now)
     shown["stamp"] = digest(queries.run_stamp(tx, run_ids=[run.id]))
     shown["attempts"], shown["metric"] = [], None
@@ -68,7 +70,8 @@ def gather(tx: Tx, visit: Visit) -> dict[str, Any]:
         shown["attempts"] = [attempt_data(attempt) for attempt in found]
     shown["decision"] = decision_data(decisions.decision_of(tx, run=run), run)
     shown["alerts"] = [asdict(one) for one in alerts.list_alerts(tx, run_id=run.id)]
-    shown["files"] = files_data(listed.items, own)
+    shown["files"] = files_data(listed.items, own, drawn)
+    shown["lacking"] = viewer.lacking(names)
     shown["n_files"] = files.count_files(tx, run_id=run.id)
     shown["pruned"] = files.pruned_notice(tx, run_id=run.id)
     shown["charts"] = charts(run.config, run.summary)

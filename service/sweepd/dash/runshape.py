@@ -180,8 +180,10 @@ def decision_data(decision: DecisionView | None, run: RunView) -> dict[str, Any]
     return shown
 
 
-def files_data(files: Sequence[FileView], links: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a run's files with the links that their bytes are fetched from."""
+def files_data(
+    files: Sequence[FileView], links: Sequence[str], drawn: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return a run's files with the links that their bytes are fetched from, and models' pages."""
     return [
         {
             "name": file.name,
@@ -189,6 +191,7 @@ def files_data(files: Sequence[FileView], links: Sequence[str]) -> list[dict[str
             "type": file.mimetype,
             "updated": file.updated_at,
             "link": link,
+            "view": drawn.get(file.name),
         }
         for file, link in zip(files, links, strict=True)
     ]

@@ -30,6 +30,7 @@ __all__ = [
     "is_from_elsewhere",
     "is_own",
     "json_text",
+    "packed",
     "safe_path",
 ]
 
@@ -164,7 +165,7 @@ class Guard:
                 visit = await self.visit(request)
                 if visit is None:
                     raise Unauthorized("your sign-in has ended: reload the page")
-                return await _compressed(request, await handler(visit))
+                return await packed(request, await handler(visit))
             except SweepdError as error:
                 return json_text(json.dumps({"error": str(error)}), error.http_status)
 
@@ -218,7 +219,7 @@ def _path_of(referer: str) -> str:
     return "/" + re.split("[?#]", referer.partition("://")[2].partition("/")[2])[0]
 
 
-async def _compressed(request: Request, reply: Response) -> Response:
+async def packed(request: Request, reply: Response) -> Response:
     """Return a large answer packed, where the browser takes that; streams are left alone."""
     body = getattr(reply, "body", b"")
     if len(body) < _LARGE or "gzip" not in request.headers.get("accept-encoding", ""):

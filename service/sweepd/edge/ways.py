@@ -24,7 +24,7 @@ class Way(StrEnum):
 
 
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-_OURS = {"feed": Way.FEED, "data": Way.DATA, "static": Way.STATIC}
+_OURS = {"feed": Way.FEED, "data": Way.DATA, "static": Way.STATIC, "netron": Way.STATIC}
 
 
 def way_of(method: str, path: str) -> Way:

@@ -196,7 +196,7 @@ for (const id of ["config", "summary"]) {
 
 const SHOWN_TYPES = /^(image\/(png|jpeg|gif|webp)|text\/plain|application\/json)$/;
 
-function files({ files: list, n_files: total }) {
+function files({ files: list, n_files: total, lacking }) {
   $("n-files").textContent = String(total);
   $("files-note").textContent = list.length ? `${bytes(list.reduce((sum, one) => sum + one.size, 0))}${list.length < total ? `, showing ${list.length} of ${total}` : ""}` : "";
   if (list.length === 0) {
@@ -208,7 +208,10 @@ function files({ files: list, n_files: total }) {
     h("tbody", {}, list.map((one) => h("tr", {},
       h("td", {}, h("span", { class: "run-name" }, icon("file", { width: 14, height: 14, class: "faint" }), h("a", { href: one.link, target: SHOWN_TYPES.test(one.type) ? "_blank" : null, rel: "noopener" }, one.name))),
       h("td", { class: "dim" }, one.name.endsWith(".onnx") ? "ONNX model" : one.type), h("td", { class: "right" }, bytes(one.size)), h("td", {}, when(one.updated)),
-      h("td", { class: "right" }, h("a", { class: "btn small", href: one.link, download: one.name.split("/").pop() }, icon("download"), "Download"))))))));
+      h("td", { class: "right" }, h("span", { class: "run-name" },
+        one.view ? h("a", { class: "btn small", href: one.view }, icon("graph"), "View the model") : null,
+        h("a", { class: "btn small", href: one.link, download: one.name.split("/").pop() }, icon("download"), "Download")))))))),
+    lacking ? h("p", { class: "more" }, "Netron draws models here where it is installed beside the service: ", h("code", {}, lacking)) : null);
 }
 
 // --- everything
