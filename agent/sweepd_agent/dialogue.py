@@ -55,6 +55,16 @@ class Dialogue:
         assert self._agent is not None, "it was given them"
         return self._api.heartbeat(self._agent, running=held, ahead=ahead)
 
+    def try_beat(self, held: Sequence[str], ahead: Ahead) -> list[Command] | None:
+        """Send a heartbeat, once; None if it was not taken."""
+        try:
+            return self.beat(held, ahead)
+        except ServerUnreachable as error:
+            self.note_server(str(error))
+        except SweepdError as error:
+            self.note_refusal(error)
+        return None
+
     def ask(self, question: Callable[[], T]) -> T | None:
         """Return the server's answer, asking until it is there; None if the agent leaves first."""
         tries_left = _LAST_TRIES

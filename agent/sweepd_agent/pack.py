@@ -15,6 +15,7 @@ from sweepd.errors import Reason
 from sweepd.names import PACKABLE
 from sweepd_agent.api import Command, Outcome
 from sweepd_agent.devices import Slot
+from sweepd_agent.options import parse_pack
 from sweepd_agent.trial import Workplace, prepare
 
 __all__ = ["Measured", "Pack", "PackSizes", "kind_of"]
@@ -206,6 +207,13 @@ class PackSizes:
     def __init__(self, asked: int | None, *, memory_share: float = 1.0) -> None:
         self._asked, self._share = asked, memory_share
         self._sizes: dict[str, _Size] = {}
+
+    @classmethod
+    def of(cls, asked: str | None, place: Workplace, slot: Slot) -> "PackSizes | None":
+        """Return how a slot packs trials; None if it runs them one by one."""
+        if asked is None or not place.is_ours or place.sweep.command is not None:
+            return None
+        return cls(parse_pack(asked), memory_share=slot.memory_fraction or 1.0)
 
     def size(self, kind: str) -> int:
         """Return how many trials of a kind to pack next."""

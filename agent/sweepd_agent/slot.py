@@ -26,7 +26,6 @@ from sweepd_agent.gpu_health import GpuHealth
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
-from sweepd_agent.options import parse_pack
 from sweepd_agent.outcome import judge
 from sweepd_agent.pack import Pack, PackSizes, kind_of
 from sweepd_agent.processes import kill_run
@@ -40,6 +39,7 @@ __all__ = ["SlotWorker"]
 _OURS_S = (1.0, 1.0)  # seconds between heartbeats of an idle slot, and of a busy one
 _OTHERS_S = (5.0, 5.0)
 _STARTS = 3
+_HELD = 2  # packs' worth of trials that a slot holds at most, to find some that are alike
 _GATHER_S = 0.5  # a pack begins when no trial has come for so long
 
 
@@ -58,7 +58,7 @@ class SlotWorker(threading.Thread):
         self._health: GpuHealth | None = None
         self._is_out = False
         self._prefetches = crew.options.prefetch and crew.place.is_ours
-        self._sizes = _pack_sizes(slot, crew)
+        self._sizes = PackSizes.of(crew.options.pack, crew.place, slot)
         self._events: queue.SimpleQueue[tuple[Running, Started | Ended] | None]
         self._events = queue.SimpleQueue()
         self._idle_s, self._busy_s = (
@@ -74,7 +74,7 @@ class SlotWorker(threading.Thread):
         """Work until there is nothing more to do."""
         try:
             self._health = GpuHealth.of(self._slot.gpu)
-            while self._is_fit() and (self._has_fetched or self._crew.take_turn()):
+            while self._is_fit() and self._has_turn():
                 command = self._next_trial()
                 if command is None:
                     self._crew.return_turn()
@@ -89,6 +89,10 @@ class SlotWorker(threading.Thread):
             self._crew.run_on_main(self._on_end)
 
     # Asking for work
+
+    def _has_turn(self) -> bool:
+        """Return whether a trial may be run: one that was fetched ahead has its turn already."""
+        return (self._fetches_ahead and bool(self._backlog)) or self._crew.take_turn()
 
     def _next_trial(self) -> Command | None:
         """Return the next trial; None when the agent shall leave."""
@@ -170,7 +174,7 @@ class SlotWorker(threading.Thread):
         problem = self._health.problem() if self._health is not None else None
         if problem is not None and not self._is_out:
             self._is_out = True
-            self._drop(list(self._backlog) if self._prefetches else [])
+            self._drop(list(self._backlog) if self._fetches_ahead else [])
             self._crew.take_out(self._slot, problem)
             self._server.quarantine(problem)
         return not self._is_out
@@ -293,14 +297,15 @@ class SlotWorker(threading.Thread):
         """
         if not self._may_be_packed(first):
             return [first]
-        kind, size = kind_of(first), sizes.size(kind_of(first))
+        size = sizes.size(kind_of(first))
         give_up_at = time.monotonic() + _GATHER_S
-        while 1 + len(self._backlog) < size and not self._crew.leaving.is_set():
-            if not self._crew.take_turn():
-                break
+        while (
+            len(self._like(first)) < size - 1
+            and 1 + len(self._backlog) < _HELD * size
+            and self._crew.take_turn()
+        ):
             n_before = len(self._backlog)
-            held = _runs([first, *self._backlog])
-            self._beat_for_more(held)
+            self._beat_for_more(_runs([first, *self._backlog]))
             if len(self._backlog) > n_before:
                 give_up_at = time.monotonic() + _GATHER_S
                 continue
@@ -308,22 +313,22 @@ class SlotWorker(threading.Thread):
             if time.monotonic() >= give_up_at:
                 break
             self._pause(_GATHER_S / 5)
-        like = [c for c in self._backlog if self._may_be_packed(c) and kind_of(c) == kind]
-        packed = like[: size - 1]
-        for command in packed:
-            self._backlog.remove(command)
-        return [first, *packed]
+        packed = [first, *self._like(first)[: size - 1]]
+        self._backlog = deque(c for c in self._backlog if c not in packed)
+        return packed
+
+    def _like(self, first: Command) -> list[Command]:
+        """Return those that wait and can be packed with a trial."""
+        kind = kind_of(first)
+        return [c for c in self._backlog if self._may_be_packed(c) and kind_of(c) == kind]
 
     def _beat_for_more(self, held: Sequence[str]) -> None:
         """Ask for one more trial beside those that are held and have not begun."""
         ahead = Ahead(wants=True, waiting=tuple(held), returned=tuple(self._returned))
-        try:
-            self._take(self._server.beat(held, ahead))
+        commands = self._server.try_beat(held, ahead)
+        if commands is not None:
+            self._take(commands)
             self._returned.clear()
-        except ServerUnreachable as error:
-            self._server.note_server(str(error))
-        except SweepdError as error:
-            self._server.note_refusal(error)
 
     def _make_pack(self, commands: Sequence[Command]) -> Running:
         place = self._crew.place
@@ -376,10 +381,6 @@ class SlotWorker(threading.Thread):
     def _fetches_ahead(self) -> bool:
         return self._prefetches or self._sizes is not None
 
-    @property
-    def _has_fetched(self) -> bool:
-        return self._fetches_ahead and bool(self._backlog)
-
     def _ahead(self, running: Running) -> Ahead | None:
         """Return what to say of the trial after this one; None where nothing is fetched ahead."""
         if not self._fetches_ahead:
@@ -401,8 +402,8 @@ class SlotWorker(threading.Thread):
     def _note_ready(self, about: Running, event: Started | Ended | None) -> None:
         """Note the end of a process that was to wait: at its turn another one is made."""
         if isinstance(event, Ended) and about is self._ready:
-            about.log.finish()
             self._ready = None
+            about.log.finish()
 
     def _drop(self, commands: Sequence[Command]) -> None:
         """Forget trials that were fetched ahead and have not begun."""
@@ -490,11 +491,3 @@ class SlotWorker(threading.Thread):
 
 def _runs(commands: Iterable[Command]) -> list[str]:
     return [command.run for command in commands]
-
-
-def _pack_sizes(slot: Slot, crew: Crew) -> PackSizes | None:
-    """Return how a slot packs trials; None if it runs them one by one."""
-    place = crew.place
-    if crew.options.pack is None or not place.is_ours or place.sweep.command is not None:
-        return None
-    return PackSizes(parse_pack(crew.options.pack), memory_share=slot.memory_fraction or 1.0)

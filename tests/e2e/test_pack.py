@@ -39,6 +39,11 @@ FENCED = """SELECT is_fenced FROM attempt JOIN trial ON trial.id = trial_id
 ROWS = "SELECT body FROM stream_line WHERE run_id = ? AND stream = 0 ORDER BY line"
 FILES = "SELECT name, blob FROM run_file WHERE run_id = ?"
 
+CREATE = """mutation($config: String) {
+  upsertSweep(input: {projectName: "p", config: $config}) { sweep { name } } }"""
+STATUS = """query($name: String!) { sweepdSweep(name: $name) {
+  state sweepdStatus { issued finished failed } } }"""
+
 
 class Stored:
     """A run as the service has it."""
@@ -126,3 +131,33 @@ def test_a_pack_that_cannot_be_trained_together_begins_no_run(
     assert done.returncode == 0
     assert event["event"] == "refused"
     assert "running_mean" in event["message"]
+
+
+def test_agent_packs_the_trials_of_a_sweep_each_its_own_run(
+    service: Service, tmp_path: Path
+) -> None:
+    rates = {"values": [0.05, 0.04, 0.03, 0.02]}
+    definition = {
+        **DEFINITION,
+        "program": str(SCRIPT),
+        "parameters": {**DEFINITION["parameters"], "learning_rate": rates},
+    }
+    made = service.graphql(CREATE, config=json.dumps(definition))["upsertSweep"]["sweep"]["name"]
+    agent = [sys.executable, "-m", "sweepd_agent", f"{service.user}/p/{made}", "--json"]
+
+    said = run(
+        [*agent, "--gpus=none", "--slots=1", "--pack=4"], env=service.environment(), cwd=tmp_path
+    )
+
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    started = [event for event in events if event["event"] == "trial_started"]
+    assert [event["pack"] for event in started] == [4] * 4
+    assert len({event["pid"] for event in started}) == 1
+    runs = [Stored(service, event["run"]) for event in started]
+    assert [one.state for one in runs] == ["finished"] * 4
+    assert [len(one.column("val_accuracy")) for one in runs] == [EPOCHS] * 4
+    found = service.graphql(STATUS, name=made)["sweepdSweep"]
+    assert found == {
+        "state": "FINISHED",
+        "sweepdStatus": {"issued": 4, "finished": 4, "failed": 0},
+    }
