@@ -4,6 +4,7 @@ Agent and program speak by files in a folder that SWEEPD_PACK names; docs/traine
 trials that agree in everything but what `sweepd.names.PACKABLE` names are packed.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ _LARGEST = 64
 _WORTHWHILE = 1.1  # doubling a pack must raise the throughput by so much
 _MEMORY = 0.8  # of the slot's part of the GPU: more is not filled on purpose
 _MESSAGE_LENGTH = 500
+#: What reading a line raises that is none of ours: there is nothing that a program cannot write.
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def kind_of(command: Command) -> str:
@@ -54,6 +57,7 @@ class Pack:
 
     def __init__(self, folder: Path, commands: Sequence[Command]) -> None:
         self._folder = folder
+        self._first = commands[0].run  # the one that a program runs which knows of no packs
         self._left = {command.run: command for command in commands}
         self._asked: dict[str, Reason] = {}
         self._offset = 0
@@ -96,8 +100,14 @@ class Pack:
         if run not in self._left or run in self._asked:
             return False
         self._asked[run] = reason
-        (self._folder / f"stop-{run}").touch()
+        with contextlib.suppress(OSError):  # it cannot be told: it is killed, with its pack
+            (self._folder / f"stop-{run}").touch()
         return True
+
+    @property
+    def is_all_asked(self) -> bool:
+        """Return whether each trial that has not ended was asked to."""
+        return self._asked.keys() >= self._left.keys()
 
     @property
     def waits_for_end(self) -> bool:
@@ -116,17 +126,17 @@ class Pack:
                 event = json.loads(line)
                 kind, command = event["event"], self._left.get(event.get("run", ""))
                 if kind == "refused":
-                    self.refusal = str(event["message"])[:_MESSAGE_LENGTH]
+                    self.refusal = _one_line(event["message"])
                 elif kind == "measured":
                     self.measured = _measured(event)
                 elif kind == "began" and command is not None:
                     self.has_begun = True
                 elif kind == "ended" and command is not None:
-                    why = asked or self._asked.get(command.run)
-                    outcome = _outcome(int(event["exit_code"]), event["message"], asked=why)
+                    why = self._asked.get(command.run) or asked
+                    outcome = _outcome(_exit_code(event), event["message"], asked=why)
                     del self._left[command.run]
                     ended.append((command, outcome))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except _UNREADABLE as error:
                 self.problem = f"{line[:200]!r}: {error!r}"
         return ended
 
@@ -134,20 +144,53 @@ class Pack:
         """Return how the trials ended of which the program said nothing before its own end.
 
         One of them may have brought the process down, nobody can tell which: each is tried again,
-        by itself.
+        by itself. A pack of one is a trial like any other.
 
         Args:
             whole: how the process ended.
         """
-        if whole.reason in {Reason.PREEMPTED, Reason.KILLED, Reason.TIMED_OUT}:
+        if self.size == 1:
             return [(command, whole) for command in self.left]
-        said = whole.message or str(whole.reason)
-        words = f"its pack of {self.size} ended ({said}): it is tried again by itself"
-        again = Outcome(Reason.PREEMPTED, whole.exit_code, whole.signal, words)
+        outcome = whole
+        if whole.reason not in {Reason.PREEMPTED, Reason.KILLED, Reason.TIMED_OUT}:
+            said = whole.message or str(whole.reason)
+            words = f"its pack of {self.size} ended ({said}): it is tried again by itself"
+            outcome = Outcome(Reason.PREEMPTED, whole.exit_code, whole.signal, words)
         return [
-            (command, Outcome(self._asked[run]) if run in self._asked else again)
+            (command, Outcome(self._asked[run]) if run in self._asked else outcome)
             for run, command in self._left.items()
         ]
+
+    def why_unpacked(self, whole: Outcome) -> str | None:
+        """Return why the program trains no packs, None if it was ended before that could be seen.
+
+        Args:
+            whole: how its process ended; none of the trials has begun by then.
+        """
+        if self.refusal or whole.reason in {Reason.PREEMPTED, Reason.KILLED}:
+            return self.refusal
+        if whole.reason == Reason.FINISHED:
+            return "the program does not know of packs"
+        return whole.message or str(whole.reason)
+
+    def unpacked(self, whole: Outcome) -> tuple[list[tuple[Command, Outcome]], list[Command]]:
+        """Return how trials ended that the program did not pack, and those that are to run yet.
+
+        It has run the first, as any program would, unless it refused in so many words.
+
+        Args:
+            whole: how its process ended.
+        """
+        ended, left = list[tuple[Command, Outcome]](), list[Command]()
+        for run, command in self._left.items():
+            was_run = not self.refusal and run == self._first
+            if run in self._asked and not (was_run and whole.reason == Reason.FINISHED):
+                ended.append((command, Outcome(self._asked[run])))
+            elif was_run:
+                ended.append((command, whole))
+            else:
+                left.append(command)
+        return ended, left
 
     def close(self) -> None:
         """Remove the folder."""
@@ -162,7 +205,7 @@ class Pack:
             with self._events.open("rb") as file:
                 file.seek(self._offset)
                 whole = file.read().rpartition(b"\n")[0]
-        except FileNotFoundError:
+        except OSError:  # the program made away with it, or the disk does not answer now
             return []
         self._offset += len(whole) + 1 if whole else 0
         return whole.decode(errors="replace").splitlines()
@@ -173,8 +216,21 @@ def _outcome(exit_code: int, message: str | None, *, asked: Reason | None) -> Ou
         return Outcome(Reason.FINISHED, 0)
     if asked is not None:
         return Outcome(asked, exit_code)
-    words = str(message)[:_MESSAGE_LENGTH] if message else f"exit code {exit_code}"
+    words = _one_line(message) if message else f"exit code {exit_code}"
     return Outcome(Reason.ERROR, exit_code, message=words)
+
+
+def _exit_code(event: dict[str, Any]) -> int:
+    code = int(event["exit_code"])
+    if not 0 <= code <= 255:
+        raise ValueError(f"exit_code must be from 0 to 255, not {code}")
+    return code
+
+
+def _one_line(message: Any) -> str:
+    """Return a program's words as they can be printed, sent and stored."""
+    text = "".join(char if char.isprintable() else " " for char in str(message))
+    return " ".join(text.split())[:_MESSAGE_LENGTH]
 
 
 def _measured(event: dict[str, Any]) -> Measured:
@@ -251,8 +307,10 @@ class PackSizes:
 
     def note_failure(self, kind: str, n_trials: int, *, was_memory: bool) -> None:
         """Pack fewer of a kind after a pack that failed: half of them, or one."""
+        if n_trials == 1:
+            return  # a trial of its own, which failed by itself
         size = self._of(kind)
-        size.limit = max(1, n_trials // 2) if was_memory else 1
+        size.limit = n_trials // 2 if was_memory else 1
         if size.now > size.limit:
             size.now, size.is_settled = size.limit, True
 

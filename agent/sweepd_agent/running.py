@@ -9,6 +9,7 @@ from sweepd_agent.api import Command
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.pack import Pack
+from sweepd_agent.processes import kill_run
 
 __all__ = ["BACKOFF_S", "Clock", "Running"]
 
@@ -40,6 +41,12 @@ class Running:
     def commands(self) -> list[Command]:
         """Return the trials of the process that have not ended."""
         return [self.command] if self.pack is None else self.pack.left
+
+    def kill_rest(self, sweep: str) -> None:
+        """Kill what is left of a trial of a sweep, by its id, whose warm parent has died."""
+        if self.pid is not None:
+            own = {f"WANDB_SWEEP_ID={sweep}".encode(), f"WANDB_RUN_ID={self.command.run}".encode()}
+            kill_run(self.pid, own)
 
 
 @dataclass

@@ -28,7 +28,6 @@ from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
 from sweepd_agent.outcome import judge
 from sweepd_agent.pack import Pack, PackSizes, kind_of
-from sweepd_agent.processes import kill_run
 from sweepd_agent.running import BACKOFF_S, Running
 from sweepd_agent.source import Source
 from sweepd_agent.telling import is_failure, trial_ended, trial_started
@@ -246,7 +245,7 @@ class SlotWorker(threading.Thread):
                 self._note_ready(about, event)
             elif isinstance(event, Ended):
                 if event.status is None:
-                    self._kill_rest(running)
+                    running.kill_rest(self._crew.place.sweep.name)
                 running.log.finish()
                 if self._health is not None and running.pid is not None:
                     self._health.note_end(running.pid)
@@ -261,8 +260,7 @@ class SlotWorker(threading.Thread):
                 self._give_back()
             now = time.monotonic()
             if now >= running.kill_at:
-                running.kill_at = float("inf")
-                self._crew.nursery.signal(running.number, signal.SIGKILL)
+                self._kill(running)
             if now >= running.late_at:
                 running.late_at = float("inf")
                 self._stop(running, Reason.TIMED_OUT)
@@ -355,25 +353,28 @@ class SlotWorker(threading.Thread):
         """Tell how the rest of a pack has ended; run by itself what the program does not pack."""
         assert self._sizes is not None
         self._follow_pack(running, pack)
-        left = pack.left
+        n_left, died = len(pack.left), whole.reason in {Reason.OUT_OF_MEMORY, Reason.CRASHED}
         pack.close()
-        if left and not pack.has_begun:
-            is_unaware = whole.reason == Reason.FINISHED
-            unpacked = "the program does not know of packs" if is_unaware else str(whole.message)
-            why = pack.refusal or unpacked
-            self._sizes.refuse(pack.kind)
-            if pack.size > 1 or pack.refusal:
-                self._crew.say(EventKind.NOTICE, f"trials are run one by one: {why}")
-            if pack.refusal is None:  # it has run the first, as any program would
-                self._conclude(left[0], whole, began=running.began)
-            self._backlog.extendleft(reversed(left if pack.refusal else left[1:]))
-        elif left and pack.size == 1:
-            self._conclude(left[0], whole, began=running.began)
-        elif left:
+        if n_left and not pack.has_begun and not (died and pack.size > 1):
+            self._conclude_unpacked(running, pack, whole)
+        elif n_left:
             for command, outcome in pack.rest(whole):
                 self._conclude(command, outcome, began=running.began)
             was_memory = whole.reason == Reason.OUT_OF_MEMORY
             self._sizes.note_failure(pack.kind, pack.size, was_memory=was_memory)
+
+    def _conclude_unpacked(self, running: Running, pack: Pack, whole: Outcome) -> None:
+        """Run by themselves the trials that the program did not pack."""
+        assert self._sizes is not None
+        why = pack.why_unpacked(whole)
+        if why is not None:
+            self._sizes.refuse(pack.kind)
+        if why is not None and (pack.size > 1 or pack.refusal):
+            self._crew.say(EventKind.NOTICE, f"trials are run one by one: {why}")
+        ended, left = pack.unpacked(whole)
+        for command, outcome in ended:
+            self._conclude(command, outcome, began=running.began)
+        self._backlog.extendleft(reversed(left))
 
     # Fetching ahead
 
@@ -421,20 +422,14 @@ class SlotWorker(threading.Thread):
         self._drop(list(self._backlog))
         self._server.clock.set(0.0)
 
-    def _kill_rest(self, running: Running) -> None:
-        """Kill what is left of a trial whose warm parent has died."""
-        if running.pid is not None:
-            sweep, run = self._crew.place.sweep.name, running.command.run
-            own = {f"WANDB_SWEEP_ID={sweep}".encode(), f"WANDB_RUN_ID={run}".encode()}
-            kill_run(running.pid, own)
-
     def _beat_while(self, running: Running) -> None:
         """Send a heartbeat of a busy slot. The trial goes on whatever becomes of it."""
         if running.pid is not None:
             running.memory.follow(running.pid)  # its command may have moved it
         held = _runs([*running.commands, *self._backlog])
-        if not held:
-            return  # a pack whose trials have all ended: its process is about to
+        if not held:  # a pack whose trials have all ended: its process is about to
+            self._server.clock.set(self._busy_s)
+            return
         ahead, problem = self._ahead(running), None
         n_before = len(self._backlog)
         try:
@@ -465,6 +460,8 @@ class SlotWorker(threading.Thread):
         elif running.pack.stop(run, Reason.KILLED):
             deadline = time.monotonic() + self._crew.options.kill_delay_s
             running.kill_at = min(running.kill_at, deadline)
+            if running.pack.is_all_asked:
+                self._stop(running)
 
     def _stop(self, running: Running, reason: Reason = Reason.KILLED) -> None:
         """End a process, since the server wants it or it takes too long: SIGTERM, then SIGKILL."""
@@ -472,6 +469,14 @@ class SlotWorker(threading.Thread):
             running.asked = reason
             running.kill_at = time.monotonic() + self._crew.options.kill_delay_s
             self._crew.nursery.signal(running.number, signal.SIGTERM)
+
+    def _kill(self, running: Running) -> None:
+        """Kill a process that was told to end and has not."""
+        running.kill_at = float("inf")
+        if running.pack is not None and not running.pack.has_begun and running.asked is None:
+            self._stop(running, Reason.PREEMPTED)  # it may know of no files, and was told nothing
+        else:
+            self._crew.nursery.signal(running.number, signal.SIGKILL)
 
     # Ends
 

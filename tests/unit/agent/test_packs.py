@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -223,6 +225,68 @@ def test_program_that_knows_nothing_of_packs_runs_each_trial_once(
     assert ends(server) == dict.fromkeys(["run1", "run2", "run3", "run4"], "finished")
 
 
+def test_program_that_knows_nothing_of_packs_is_told_to_end_with_its_sweep(
+    server, make_agent, write_program, wait_for, tmp_path
+):
+    write_program("import time\nopen('ready', 'w').close()\ntime.sleep(60)\n")
+    agent = make_agent(server := server(3), pack="3")
+    wait_for((tmp_path / "ready").exists)
+
+    server.stop = {"run1", "run2", "run3"}
+
+    assert agent.wait() == 0
+    assert ends(server) == dict.fromkeys(["run1", "run2", "run3"], "killed")
+
+
+def test_program_that_knows_nothing_of_packs_ends_a_trial_that_is_stopped(
+    server, make_agent, write_program, wait_for, tmp_path
+):
+    write_program(
+        "import os, time\n"
+        "open('ready', 'w').close()\n"
+        "time.sleep(60 if os.environ['WANDB_RUN_ID'] == 'run1' else 0)\n"
+    )
+    agent = make_agent(server := server(3), pack="3", kill_delay_s=0.3)
+    wait_for((tmp_path / "ready").exists)
+
+    server.stop = {"run1"}
+
+    assert agent.wait() == 0
+    assert ends(server) == {"run1": "killed", "run2": "finished", "run3": "finished"}
+
+
+def test_pack_that_is_killed_before_it_begins_costs_no_trial(
+    server, make_agent, write_program, packs
+):
+    write_program(
+        PROGRAM
+        + """
+if len(runs) > 1:
+    raise MemoryError("16 models")
+"""
+        + TRAINS_ALL
+    )
+
+    agent = make_agent(server := server(3), pack="2")
+
+    assert agent.wait() == 0
+    assert ends(server) == {"run1": "preempted", "run2": "preempted", "run3": "finished"}
+    assert packs()[1:] == [(["run3"], True)]
+
+
+def test_process_whose_trials_have_all_ended_is_waited_for_at_rest(
+    server, make_agent, write_program, wait_for, packs
+):
+    write_program(PROGRAM + TRAINS_ALL + "time.sleep(3)\n")
+    agent = make_agent(server := server(2), pack="2")
+    wait_for(lambda: len(ends(server)) == 2)
+
+    before = time.process_time()
+    agent.wait()
+
+    assert time.process_time() - before < 1.0
+
+
 def test_packs_grow_while_that_pays(server, make_agent, write_program, packs):
     write_program(
         PROGRAM
@@ -396,7 +460,18 @@ def test_line_that_is_not_whole_yet_is_read_when_it_is(pack, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[]", '{"event": "ended", "run": "run1"}', '{"run": "run1"}']
+    "line",
+    [
+        "no JSON",
+        "[]",
+        "[" * 100_000,
+        '{"run": "run1"}',
+        '{"event": "ended", "run": "run1"}',
+        '{"event": "ended", "run": "run1", "exit_code": 1e999, "message": null}',
+        '{"event": "ended", "run": "run1", "exit_code": 1000, "message": null}',
+        '{"event": "began", "run": ["run1"]}',
+        '{"event": "measured", "trials": 1e999, "rows_per_s": 1}',
+    ],
 )
 def test_line_that_says_nothing_is_a_problem_and_ends_no_trial(pack, tmp_path, line):
     write(tmp_path, line + "\n")
@@ -404,6 +479,26 @@ def test_line_that_says_nothing_is_a_problem_and_ends_no_trial(pack, tmp_path, l
     assert pack.read() == []
     assert pack.problem is not None
     assert len(pack.left) == 2
+
+
+def test_words_of_a_program_become_a_line_that_can_be_printed(pack, tmp_path):
+    message = r"no file \udc80\u0000 here:\n\u001b[31mred"
+    write(
+        tmp_path, f'{{"event": "ended", "run": "run1", "exit_code": 1, "message": "{message}"}}\n'
+    )
+
+    ((_, outcome),) = pack.read()
+
+    assert outcome.message == "no file here: [31mred"
+
+
+def test_folder_that_the_program_made_away_with_says_nothing(pack, tmp_path):
+    (tmp_path / "pack" / "events.jsonl").mkdir()
+    assert pack.read() == []
+    shutil.rmtree(tmp_path / "pack")
+
+    assert pack.stop("run1", Reason.KILLED)
+    assert pack.read() == []
 
 
 def test_trial_that_was_asked_to_end_was_killed_though_its_pack_died(pack):
