@@ -151,7 +151,7 @@ def heartbeat(
     ahead: Ahead = _NOTHING_AHEAD,
     limits: Limits = _DEFAULT,
 ) -> list[Command]:
-    """Renew an agent and the leases of its runs; return what it is told: one command, or none.
+    """Renew an agent and the leases of its runs; return one command, several stops, or none.
 
     Args:
         tx: the transaction.
@@ -182,12 +182,12 @@ def heartbeat(
     )
     match turn.kind:
         case TurnKind.STOP:
-            return [Command("stop", run=turn.run)]
+            return [Command("stop", run=run) for run in turn.runs]
         case TurnKind.EXIT:
             _set_state(tx, agent_id, AgentState.EXITED)
             return [Command("exit")]
         case TurnKind.AGAIN:
-            lease = next(lease for lease in held if lease.run == turn.run)
+            lease = next(lease for lease in held if lease.run in turn.runs)
             trials.resend(tx, lease)
             return [command_of(tx, sweep, lease)]
         case TurnKind.NEXT:

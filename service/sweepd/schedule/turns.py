@@ -22,10 +22,10 @@ class TurnKind(StrEnum):
 
 @dataclass(frozen=True)
 class Turn:
-    """One command; `run` names the run of a STOP or AGAIN."""
+    """What kind of command, and the runs of a STOP, or the one of an AGAIN."""
 
     kind: TurnKind
-    run: str | None = None
+    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,9 @@ def next_turn(
     fenced_out: Collection[str],
     wants_ahead: bool = False,
 ) -> Turn:
-    """Return what an agent is told. One command at a time: W&B's function agent reads no second.
+    """Return what an agent is told: one thing, since W&B's function agent reads no second command.
+
+    Of all that are to stop it is told at once: only an agent that runs a pack has several.
 
     Args:
         held: its live attempts, those that `missing` named left out.
@@ -105,16 +107,16 @@ def next_turn(
     """
     # Those of others first: one that waits must not begin, and one that stops may take its time.
     to_stop = {one.run for one in held if one.is_to_stop}.difference(fenced_out)
-    for runs in (fenced_out, to_stop):
-        for run in sorted(set(runs).intersection(running)):
-            return Turn(TurnKind.STOP, run)
+    stops = [run for runs in (set(fenced_out), to_stop) for run in sorted(runs & set(running))]
+    if stops:
+        return Turn(TurnKind.STOP, tuple(stops))
     if running and not (wants_ahead and sweep == SweepState.RUNNING):
         return Turn(TurnKind.WAIT)
     if is_terminal(sweep):
         return Turn(TurnKind.EXIT)
     for one in held:
         if not one.has_started and one.run not in running:
-            return Turn(TurnKind.AGAIN, one.run)
+            return Turn(TurnKind.AGAIN, (one.run,))
     return Turn(TurnKind.NEXT if sweep == SweepState.RUNNING else TurnKind.WAIT)
 
 

@@ -49,12 +49,14 @@ def test_missing(one, running, sweep, reason):
         pytest.param([held()], {"r"}, S.RUNNING, set(), Turn(TurnKind.WAIT), id="busy"),
         pytest.param([held()], {"r"}, S.CANCELED, set(), Turn(TurnKind.WAIT), id="never exit busy"),
         pytest.param(
-            [held(stop=True)], {"r"}, S.CANCELED, set(), Turn(TurnKind.STOP, "r"), id="stop"
+            [held(stop=True)], {"r"}, S.CANCELED, set(), Turn(TurnKind.STOP, ("r",)), id="stop"
         ),
-        pytest.param([], {"z", "y"}, S.RUNNING, {"z"}, Turn(TurnKind.STOP, "z"), id="fenced out"),
-        pytest.param([held()], set(), S.RUNNING, set(), Turn(TurnKind.AGAIN, "r"), id="again"),
         pytest.param(
-            [held()], set(), S.PAUSED, set(), Turn(TurnKind.AGAIN, "r"), id="again, paused"
+            [], {"z", "y"}, S.RUNNING, {"z"}, Turn(TurnKind.STOP, ("z",)), id="fenced out"
+        ),
+        pytest.param([held()], set(), S.RUNNING, set(), Turn(TurnKind.AGAIN, ("r",)), id="again"),
+        pytest.param(
+            [held()], set(), S.PAUSED, set(), Turn(TurnKind.AGAIN, ("r",)), id="again, paused"
         ),
         pytest.param(
             [held(started=True)], set(), S.RUNNING, set(), Turn(TurnKind.NEXT), id="last one dying"
@@ -64,8 +66,16 @@ def test_missing(one, running, sweep, reason):
             {"a", "b"},
             S.CANCELED,
             {"b"},
-            Turn(TurnKind.STOP, "b"),
+            Turn(TurnKind.STOP, ("b", "a")),
             id="what is another's comes first",
+        ),
+        pytest.param(
+            [held("a", stop=True), held("b"), held("c", stop=True)],
+            {"a", "b", "c"},
+            S.RUNNING,
+            set(),
+            Turn(TurnKind.STOP, ("a", "c")),
+            id="all of a pack that are to stop, at once",
         ),
     ],
 )
@@ -101,12 +111,16 @@ def test_is_lapsed(silent_s, started, fenced, lapsed):
     [
         pytest.param([held()], {"r"}, S.RUNNING, Turn(TurnKind.NEXT), id="one more"),
         pytest.param(
-            [held(started=True), held("s")], {"r"}, S.RUNNING, Turn(TurnKind.AGAIN, "s"), id="again"
+            [held(started=True), held("s")],
+            {"r"},
+            S.RUNNING,
+            Turn(TurnKind.AGAIN, ("s",)),
+            id="again",
         ),
         pytest.param([held()], {"r"}, S.PAUSED, Turn(TurnKind.WAIT), id="none in a pause"),
         pytest.param([held()], {"r"}, S.FINISHED, Turn(TurnKind.WAIT), id="none after the end"),
         pytest.param(
-            [held(stop=True)], {"r"}, S.RUNNING, Turn(TurnKind.STOP, "r"), id="stop comes first"
+            [held(stop=True)], {"r"}, S.RUNNING, Turn(TurnKind.STOP, ("r",)), id="stop comes first"
         ),
     ],
 )
