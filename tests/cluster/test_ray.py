@@ -71,8 +71,9 @@ class Launched:
         self("--on=ray", "--agents=2", "--slots=1")
 
     def __call__(self, *arguments: str) -> str:
-        """Run `sweep launch`, where Ray is installed, and return what it printed."""
-        command = [self._python, "-m", "sweepd.cli", "launch", self.sweep, *arguments]
+        """Run `sweep launch` by uv, where Ray is installed, and return what it printed."""
+        command = ["uv", "run", "--no-project", self._python, "-m", "sweepd.cli", "launch"]
+        command += [self.sweep, *arguments]
         return run(command, env=self._environ, cwd=self.folder, timeout=200)
 
     def is_over(self) -> bool:

@@ -42,6 +42,8 @@ _NOT_SENT = ["/.git/", "/.venv/", "/wandb/"]
 _WORDS_BYTES = 256 * 1024
 _N_NOTES = 1000
 _FIRST_ANSWER_S, _ANSWER_S = 20.0, 5.0
+#: Ray may have to start a process first, on a machine that is busy.
+_DESK_S = 90.0
 #: Trials have 30 s to save themselves, then the agent has some to say so.
 _STOP_S = 60.0
 
@@ -131,7 +133,7 @@ class Ray:
         """Return the last 256 KiB that an agent has printed, since it was started on its node."""
         actor = _actors(kept)[name]
         with _cluster(kept["address"]) as ray:
-            noted: str | None = ray.get(_desk(ray).words.remote(actor))
+            noted: str | None = _ask_desk(ray, "words", actor)
             if noted is not None:
                 return noted
             try:
@@ -226,6 +228,9 @@ class Desk:
 @contextmanager
 def _cluster(address: object, *, runtime_env: Mapping[str, Any] | None = None) -> Iterator[Any]:
     """Connect to a cluster that runs, give Ray's library, and disconnect."""
+    # Beneath `uv run`, Ray would have every worker run by uv, in an environment of its own that has
+    # neither Ray nor sweepd unless the working folder is a project that asks for both.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
@@ -285,6 +290,21 @@ def _desk(ray: Any) -> Any:
     )
 
 
+def _ask_desk(ray: Any, method: str, *arguments: object) -> Any:
+    """Return what the desk answers.
+
+    Raises:
+        LaunchError: it does not, since Ray cannot start a process on the head node.
+    """
+    try:
+        return ray.get(getattr(_desk(ray), method).remote(*arguments), timeout=_DESK_S)
+    except ray.exceptions.RayError as error:
+        raise LaunchError(
+            "Ray starts no process of ours on its head node, whose raylet.err may say why: "
+            f"{_last_line(error)}"
+        ) from None
+
+
 def _see_them_start(ray: Any, actors: Mapping[str, Any]) -> None:
     """Wait for first answers, for a while: those that find no free node are left waiting.
 
@@ -294,7 +314,7 @@ def _see_them_start(ray: Any, actors: Mapping[str, Any]) -> None:
     asked = {one.is_here.remote(): name for name, one in actors.items()}
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_FIRST_ANSWER_S)
     failed = {asked[answer]: why for answer in ready if (why := _failure(ray, answer))}
-    ended = ray.get(_desk(ray).codes.remote(list(failed)))  # in order: the sweep was over
+    ended = _ask_desk(ray, "codes", list(failed))  # in order: the sweep was over
     for name, why in failed.items():
         if name not in ended:
             for one in actors.values():
@@ -329,7 +349,7 @@ def _status(ray: Any, actors: Mapping[str, str]) -> list[AgentStatus]:
             states[asked[answer]] = "lost"
         else:
             states[asked[answer]] = "running"
-    ended = ray.get(_desk(ray).codes.remote(list(actors.values())))
+    ended = _ask_desk(ray, "codes", list(actors.values()))
     return [
         AgentStatus(name, "ended", ended[actor])
         if actor in ended
