@@ -30,7 +30,7 @@ from sweepd_agent.outcome import judge
 from sweepd_agent.pack import Pack, PackSizes, kind_of
 from sweepd_agent.running import BACKOFF_S, Running
 from sweepd_agent.source import Source
-from sweepd_agent.telling import is_failure, trial_ended, trial_started
+from sweepd_agent.telling import in_words, is_failure, trial_ended, trial_started
 from sweepd_agent.trial import prepare
 
 __all__ = ["SlotWorker"]
@@ -152,10 +152,10 @@ class SlotWorker(threading.Thread):
         commands = [command] if self._sizes is None else self._gather(command, self._sizes)
         try:
             return self._start(commands)
-        except SweepdError as error:
+        except (SweepdError, OSError) as error:
             reason = Reason.PREEMPTED if self._crew.is_ending else Reason.ERROR
             for one in commands:
-                self._conclude(one, Outcome(reason, message=str(error)), began=began)
+                self._conclude(one, Outcome(reason, message=in_words(error)), began=began)
             return None
 
     def _begin_next(self) -> Running | None:

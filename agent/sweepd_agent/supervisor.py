@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from sweepd.errors import InvalidInput, ServerUnreachable
+from sweepd.errors import InvalidInput, LaunchError, ServerUnreachable
 from sweepd_agent.api import AgentApi, Sweep
 from sweepd_agent.bundle import Bundle
 from sweepd_agent.client import Client
@@ -26,6 +26,7 @@ from sweepd_agent.preload import list_imports
 from sweepd_agent.server import Server, resolve_server
 from sweepd_agent.slot import SlotWorker
 from sweepd_agent.source import Source
+from sweepd_agent.telling import in_words
 from sweepd_agent.trial import Workplace, program_file
 
 __all__ = ["run_agent"]
@@ -253,7 +254,10 @@ def _make_nursery(
         file = program_file(sweep.program, place.folder)
         if file is not None:
             modules = list_imports(file, [file.parent, place.folder])
-    place.wandb_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        place.wandb_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"no trial can be run: {in_words(error)}") from error
     return Nursery(
         folder=place.folder,
         modules=modules,

@@ -9,7 +9,14 @@ from sweepd_agent.api import Outcome
 from sweepd_agent.devices import Slot
 from sweepd_agent.events import AgentEvent, EventKind
 
-__all__ = ["is_failure", "trial_ended", "trial_started"]
+__all__ = ["in_words", "is_failure", "trial_ended", "trial_started"]
+
+
+def in_words(error: Exception) -> str:
+    """Return what went wrong in words, a refusal of the file system's too."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def is_failure(outcome: Outcome) -> bool:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sweepd.errors import InvalidInput, NotFound, ServerUnreachable
+from sweepd.errors import InvalidInput, LaunchError, NotFound, ServerUnreachable
 from sweepd_agent import EventKind
 
 NOTE = """
@@ -417,3 +417,43 @@ open("numbers.txt", "a").write(f"{numpy.random.rand()} {random.random()}\\n")
     lines = (tmp_path / "numbers.txt").read_text().splitlines()
     assert len({line.split()[0] for line in lines}) == 2
     assert len({line.split()[1] for line in lines}) == 2
+
+
+def test_folder_that_cannot_be_written_ends_the_agent_in_words(
+    make_server, make_agent, write_program, tmp_path
+):
+    write_program("")
+    (tmp_path / "wandb").write_text("a file where a folder is to be")
+
+    agent = make_agent(make_server(config={"program": "train.py"}, n_trials=1))
+
+    with pytest.raises(LaunchError, match=r"no trial can be run: .*wandb.*: Not a"):
+        agent.wait()
+
+
+def test_trial_whose_files_cannot_be_written_fails_alone_and_says_which(
+    make_server, make_agent, write_program, tmp_path
+):
+    write_program("")
+    (tmp_path / "wandb" / "sweep-sw1" / "config-run1.yaml").mkdir(parents=True)
+
+    make_agent(server := make_server(config={"program": "train.py"}, n_trials=2)).wait()
+
+    first, second = server.outcomes
+    assert first["reason"] == "error"
+    assert first["message"].endswith("config-run1.yaml: Is a directory")
+    assert second["reason"] == "finished"
+
+
+def test_full_disk_keeps_no_trial_from_printing_nor_its_error_from_being_told(
+    make_server, make_agent, write_program, tmp_path
+):
+    write_program("print('x' * 3_000_000)\nraise ValueError('boom')")
+    folder = tmp_path / "wandb" / "sweep-sw1"
+    folder.mkdir(parents=True)
+    (folder / "run1.log").symlink_to("/dev/full")
+
+    make_agent(server := make_server(config={"program": "train.py"}, n_trials=1)).wait()
+
+    (outcome,) = server.outcomes
+    assert (outcome["reason"], outcome["message"]) == ("error", "ValueError: boom")
