@@ -1,8 +1,10 @@
 """The device a run trains on, and its random numbers."""
 
+import ctypes
 import os
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,9 @@ import torch
 from sweepd.errors import InvalidInput
 
 __all__ = ["device_name", "has_fast_bfloat16", "let_hurry", "pick_device", "seed_everything"]
+
+#: Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def pick_device() -> torch.device:
@@ -57,21 +62,56 @@ def device_name(device: torch.device) -> str:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether the device computes in bfloat16 by itself, hence faster than in float32."""
+    """Return whether the device computes faster in bfloat16 than in float32.
+
+    A CPU does with AMX. AVX512-BF16 alone is twice as fast as float32 on AMD's, but not on Intel's,
+    which start half as many of its products in a cycle: the convnet takes longer there.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if sys.platform != "linux":
+        return False
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return sys.platform == "linux" and bool(
-        capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    )
+    if capabilities.get("amx_bf16"):
+        return True
+    return bool(capabilities.get("avx512_bf16")) and _cpu_vendor() == "AuthenticAMD"
+
+
+def _cpu_vendor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """Return who made the processor, in its own word, or "" where the kernel does not say."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def let_hurry(device: torch.device) -> None:
-    """Let a CUDA device use TF32 where it computes in float32, and try which algorithm is best."""
+    """Let a CUDA device use TF32 where it computes in float32, and try which algorithm is best.
+
+    On a CPU let the process keep the memory that it frees, up to 1 GiB.
+    """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+    else:
+        _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc give the tensors of a step the memory that those of the last one had.
+
+    By itself it hands large ones back to the kernel, which has to clear every page anew: a step of
+    the convnet on 128 images takes 3,000 page faults, a tenth of its time. What others put in
+    glibc's place (jemalloc, tcmalloc, musl) keeps memory already, or does not know these settings.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that it takes
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def seed_everything(seed: int) -> torch.Generator:

@@ -1,13 +1,22 @@
 """The device and the seeds."""
 
+import platform
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from sweepd.errors import InvalidInput
-from sweepd_trainer.device import device_name, has_fast_bfloat16, pick_device, seed_everything
+from sweepd_trainer.device import (
+    _cpu_vendor,
+    device_name,
+    has_fast_bfloat16,
+    pick_device,
+    seed_everything,
+)
 
 
 def test_omp_num_threads_counts_even_after_torch_was_loaded(monkeypatch):
@@ -24,15 +33,60 @@ def test_omp_num_threads_counts_even_after_torch_was_loaded(monkeypatch):
     assert device_name(torch.device("cpu")) == "CPU, 1 thread"
 
 
-def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch):
-    for capabilities, wanted in (
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"avx2": True}, False),
-        ({}, False),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda told=capabilities: told)
-        assert has_fast_bfloat16(torch.device("cpu")) is wanted
+@pytest.mark.parametrize(
+    ("vendor", "capabilities", "wanted"),
+    [
+        ("AuthenticAMD", {"avx512_bf16": True}, True),
+        ("GenuineIntel", {"avx512_bf16": True}, False),
+        ("", {"avx512_bf16": True}, False),
+        ("GenuineIntel", {"avx512_bf16": True, "amx_bf16": True}, True),
+        ("AuthenticAMD", {"avx2": True}, False),
+        ("AuthenticAMD", {}, False),
+    ],
+)
+def test_bfloat16_is_used_only_where_the_processor_is_faster_with_it(
+    monkeypatch, vendor, capabilities, wanted
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("sweepd_trainer.device._cpu_vendor", lambda: vendor)
+
+    assert has_fast_bfloat16(torch.device("cpu")) is wanted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_the_maker_of_the_processor_is_read_from_the_kernel(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel\t: 1\n")
+
+    assert _cpu_vendor(tmp_path / "cpuinfo") == "AuthenticAMD"
+    assert _cpu_vendor(tmp_path / "none") == ""
+
+
+#: Prints how many page faults ten steps take, after others.
+STEPS = """
+import resource, sys, torch
+from torch import nn
+from sweepd_trainer.device import let_hurry
+
+let_hurry(torch.device("cpu"))
+model = nn.Sequential(
+    nn.Conv2d(1, 16, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(),
+    nn.Conv2d(16, 32, 5, padding=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 7 * 7, 1),
+)
+inputs = torch.zeros(128, 1, 28, 28)
+for number in range(40):
+    if number == 30:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    model(inputs).sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="of glibc")
+def test_the_memory_of_one_step_serves_the_next():
+    done = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True)
+
+    n_pages = 128 * 16 * 28 * 28 * 4 // 4096  # of the largest tensor of one step
+    assert int(done.stdout) < n_pages
 
 
 def test_the_seed_reaches_every_generator():
