@@ -10,15 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from live import PATIENCE, Process, Service, execute
+from live import Process, Service, execute
 from nursery import nursery
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have as much patience with a whole test as with what it waits for."""
-    for item in items:
-        if (mark := item.get_closest_marker("timeout")) is not None:
-            item.add_marker(pytest.mark.timeout(mark.args[0] * PATIENCE), append=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
