@@ -59,15 +59,16 @@ def _handler(target: str, state: Between) -> type[BaseHTTPRequestHandler]:
             size = int(self.headers.get("Content-Length") or 0)
             status = state.refuse(self.command, self.path, size)
             if status is not None:
-                self._drain(size)
-                self._answer(status, b"")
+                with contextlib.suppress(ConnectionError):  # who asked is gone
+                    self._drain(size)
+                    self._answer(status, b"")
             else:
                 status = self._forward(size)
             state.passed.append(Passed(self.command, self.path, size, status))
 
         def _drain(self, left: int) -> None:
-            while left:
-                left -= len(self.rfile.read(min(left, _CHUNK)))
+            while left and (chunk := self.rfile.read(min(left, _CHUNK))):
+                left -= len(chunk)
 
         def _forward(self, size: int) -> int:
             left = size

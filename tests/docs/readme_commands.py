@@ -3,7 +3,8 @@
 Checks what the README promises of it: twenty trials of the quick start end on their own, the run
 chosen on validation has a test accuracy of at least 0.97, and its model.onnx loads in onnxruntime
 from a folder of its own and agrees with PyTorch; then the tests pass.
-`python tests/docs/readme_commands.py` exits 0.
+`python tests/docs/readme_commands.py` exits 0. With `--coverage` the tests leave for `coverage
+combine`, run in this tree, what they have reached.
 """
 
 import os
@@ -77,6 +78,9 @@ def main() -> int:
         assert done.returncode == 0, f"exit {done.returncode}"
         check(done.stdout, clone, folder, env)
         began_tests = time.monotonic()
+        if "--coverage" in sys.argv:
+            env["COVERAGE_PROCESS_START"] = str(clone / "pyproject.toml")
+            env["COVERAGE_FILE"] = str(ROOT / ".coverage")
         subprocess.run(
             ["bash", "-c", test_job], cwd=clone, env=env, check=True, stdin=subprocess.DEVNULL
         )
