@@ -1,6 +1,8 @@
 """The temporary folder of a warm parent: made when it is needed, gone with what is in it."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -31,7 +33,7 @@ def test_what_a_child_leaves_goes_with_it_and_the_rest_at_the_end(place):
 
     scratch.drop(7)
 
-    assert [path.name for path in first.parent.iterdir()] == ["8"]
+    assert [path.name for path in first.parent.iterdir() if path.is_dir()] == ["8"]
     assert second.exists()
     scratch.close()
     assert list(place.iterdir()) == []
@@ -47,6 +49,44 @@ def test_folder_whose_sockets_would_have_too_long_a_name_is_not_used(place, monk
     assert scratch.make(7) is None
     scratch.close()
     assert list(deep.iterdir()) == []
+
+
+#: A warm parent that dies at once, and its child, which lives until its input ends.
+KILLED = """
+import os, sys
+from sweepd_agent.scratch import Scratch
+
+scratch = Scratch()
+scratch.open()
+scratch.make(7)
+if os.fork() == 0:
+    sys.stdin.read()
+os._exit(0)
+"""
+
+
+def test_folder_of_a_warm_parent_that_was_killed_goes_once_no_child_uses_it(place):
+    (place / "sweepd-warm-of-somebody").mkdir()
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        env={**os.environ, "TMPDIR": str(place)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    killed.wait(30)
+    before, after = Scratch(), Scratch()
+
+    before.open()
+    assert len(list(place.glob("*/7"))) == 1
+
+    killed.stdin.close()
+    killed.stdout.read()  # until the child has ended
+    killed.stdout.close()
+    after.open()
+    assert list(place.glob("*/7")) == []
+    before.close()
+    after.close()
+    assert [path.name for path in place.iterdir()] == ["sweepd-warm-of-somebody"]
 
 
 def test_a_core_that_starts_uses_the_childs_folder_and_the_program_its_own(place, monkeypatch):
