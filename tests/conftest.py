@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Have as much patience with a whole test as with what it waits for."""
     if PATIENCE == 1:
         return
-    usual = float(config.getini("timeout"))
+    usual = float(config.getoption("timeout") or config.getini("timeout"))
     for item in items:
         mark = item.get_closest_marker("timeout")
         seconds = mark.args[0] if mark is not None else usual
