@@ -170,6 +170,8 @@ class AgentApi:
         if not entity:
             viewer = self.client.execute(_VIEWER, {}).get("viewer") or {}
             entity = viewer.get("entity")
+        if is_ours and not project:
+            raise NotFound(f"there is no sweep {path.name} on {self.client.url}")
         if not project:
             raise InvalidInput(
                 f"the project of sweep {path.name} is not known; use ENTITY/PROJECT/ID"

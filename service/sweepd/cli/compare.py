@@ -53,9 +53,9 @@ def _paths(runs: Sequence[str], server: str | None, data: Path) -> list[str]:
     found = []
     for text in runs:
         try:
-            path, kind = sign_in(text, server, data)
+            path, kind = sign_in(text, server, data, takes_runs=True)
         except NotFound as error:
-            raise NotFound(str(error).replace("no sweep", "no run", 1)) from None
+            raise NotFound(str(error).replace("no sweep and ", "", 1)) from None
         if kind == "sweep":
             raise InvalidInput(f"{path} is a sweep; name runs to compare, `sweep best` lists some")
         found.append(path)

@@ -24,9 +24,16 @@ __all__ = [
 ]
 
 
-def sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
-    """Point `wandb.Api()` at the server that is meant; return TARGET's whole path and its kind."""
+def sign_in(
+    target: str, server: str | None, data: Path, *, takes_runs: bool = False
+) -> tuple[str, str]:
+    """Point `wandb.Api()` at the server that is meant; return TARGET's whole path and its kind.
+
+    Raises:
+        NotFound: if it is neither; where runs are taken it says how they are named.
+    """
     from sweepd.cli.api import Api, parse_target, path_of
+    from sweepd.cli.control import find_either
     from sweepd.cli.server import find_server
 
     reference = parse_target(target)
@@ -35,6 +42,9 @@ def sign_in(target: str, server: str | None, data: Path) -> tuple[str, str]:
     os.environ.setdefault("WANDB_SILENT", "true")
     api = Api(found)
     try:
+        if takes_runs:
+            thing, kind = find_either(api, reference)
+            return path_of(thing), kind
         try:
             return path_of(api.find_sweep(reference)), "sweep"
         except NotFound:
@@ -210,7 +220,7 @@ def export(
     beside model.onnx, are kept if they answer as it does.
     """
     check_place(out)
-    path, kind = sign_in(target, server, data)
+    path, kind = sign_in(target, server, data, takes_runs=True)
     if kind == "run" and by:
         raise InvalidInput(f"{path} is a run: --by chooses among the runs of a sweep")
     from sweepd.results import export as export_model

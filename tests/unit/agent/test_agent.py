@@ -327,6 +327,11 @@ def test_sweep_is_found_by_its_short_id_on_our_service(make_server, make_agent, 
     assert server.agents[0]["project"] == "toy"
 
 
+def test_short_id_that_our_service_does_not_have_is_said(make_server, make_agent):
+    with pytest.raises(NotFound, match="there is no sweep none on http"):
+        make_agent(make_server(), sweep="none").wait()
+
+
 def test_short_id_alone_is_not_enough_elsewhere(make_server, make_agent):
     with pytest.raises(InvalidInput, match="project of sweep sw1 is not known"):
         make_agent(make_server(is_ours=False), sweep="sw1").wait()

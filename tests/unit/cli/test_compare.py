@@ -17,6 +17,13 @@ def test_a_run_that_does_not_exist_is_one_sentence(local):
     assert "there is no run alice/toys/nope on" in local("compare", "alice/toys/nope", code=1).err
 
 
+def test_how_a_run_is_named_is_said_of_an_id_alone(local):
+    err = local("compare", "r1", "r1", code=1).err
+
+    assert "there is no run r1 on" in err
+    assert "name a run as entity/project/run" in err
+
+
 def test_a_sweep_is_not_compared(local):
     assert "is a sweep; name runs to compare" in local("compare", "s1", "s1", code=2).err
 

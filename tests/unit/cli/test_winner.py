@@ -10,10 +10,17 @@ def local(ours, data, sweep):
     return lambda *arguments, **how: sweep(*arguments, "--data", data, **how)
 
 
-@pytest.mark.parametrize("command", ["best", "export"])
 @pytest.mark.parametrize("name", ["nope", "alice/toys/nope"])
-def test_what_does_not_exist_is_one_sentence(local, command, name):
-    assert f"there is no sweep {name} on" in local(command, name, code=1).err
+def test_a_sweep_that_does_not_exist_is_one_sentence(local, name):
+    assert f"there is no sweep {name} on" in local("best", name, code=1).err
+
+
+@pytest.mark.parametrize("name", ["nope", "alice/toys/nope"])
+def test_to_export_what_does_not_exist_says_how_a_run_is_named(local, name):
+    err = local("export", name, code=1).err
+
+    assert f"there is no sweep and no run {name} on" in err
+    assert "name a run as entity/project/run" in err
 
 
 def test_the_best_is_one_of_a_sweep_not_of_a_run(local):
