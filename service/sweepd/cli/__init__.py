@@ -65,6 +65,17 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and of a misspelt one name the nearest: click knows none of ours."""
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            from sweepd.spec.words import nearest
+
+            ctx.fail(f"No such command {name!r}{nearest(name, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sweep")

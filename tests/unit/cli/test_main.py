@@ -41,7 +41,8 @@ def test_help_and_lint_import_only_what_they_need():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["lnit"], "No such command 'lnit'"),
+        (["lnit"], "No such command 'lnit'; did you mean lint?"),
+        (["moon"], "No such command 'moon'\n"),
         (["lint"], "Missing argument 'DEFINITION'"),
         (["lint", "quickstart", "more"], "unexpected extra argument"),
         (["preview", "quickstart", "-n", "0"], "1<=x<=10000"),
