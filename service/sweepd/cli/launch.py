@@ -9,11 +9,13 @@ import click
 
 from sweepd.cli.console import echo_json, say
 from sweepd.cli.options import Seconds, as_json, check_mode, data_folder, server_choice
-from sweepd.errors import InvalidInput, NotFound
+from sweepd.errors import InvalidInput, NotFound, ServerUnreachable
 from sweepd.names import LAUNCHERS
 
 if TYPE_CHECKING:
+    from sweepd.cli.server import Server
     from sweepd_agent.launchers.record import Launch
+    from sweepd_agent.options import SweepPath
 
 __all__ = ["launch"]
 
@@ -78,7 +80,7 @@ def launch(
     click.echo(f"using {found}", err=True)
     made = start(
         Options(
-            sweep=path_of(target),
+            sweep=_whole_path(target, found),
             gpus=gpus,
             per_gpu=per_gpu,
             slots=slots,
@@ -96,6 +98,26 @@ def launch(
     told = made.kept.get("told")
     say(f"{made.name}: {agents} agent{'s' if agents > 1 else ''} on {on}")
     say(f"to start them: {told}" if told else f"how they are: sweep launch {sweep} --status")
+
+
+def _whole_path(target: "SweepPath", server: "Server") -> str:
+    """Return the sweep's path, after a look whether there is such a sweep.
+
+    Where the server does not answer here it may answer the agents, so that is said and no more.
+
+    Raises:
+        NotFound: if the server has no such sweep.
+    """
+    from sweepd.cli.api import Api, path_of
+
+    api = Api(server)
+    try:
+        return path_of(api.find_sweep(target))
+    except ServerUnreachable as error:
+        click.echo(f"whether there is such a sweep is not known here: {error}", err=True)
+        return path_of(target)
+    finally:
+        api.close()
 
 
 def _settings(given: Sequence[str]) -> dict[str, str]:

@@ -9,8 +9,10 @@ SWEEP = "alice/toys/s1"
 
 @pytest.fixture
 def launch(sweep, monkeypatch, tmp_path):
-    """Run `sweep launch` for a server that pods can reach; what it keeps is in a folder of ours."""
+    """Run `sweep launch` for a server that pods reach, and not we; it keeps all in our folder."""
     monkeypatch.setenv("WANDB_BASE_URL", "https://sweeps.example")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", "")
@@ -28,6 +30,25 @@ def test_manifests_are_written_and_the_command_that_applies_them_is_printed(laun
     assert "s1-k8s-1: 2 agents on k8s" in done.out
     assert f"kubectl apply --kustomize {folder}" in done.out
     assert "image: mine:1" in (folder / "job.yaml").read_text()
+
+
+def test_a_server_that_only_the_agents_reach_is_no_obstacle(launch):
+    err = launch(SWEEP, "--on=k8s", code=0).err
+
+    assert "whether there is such a sweep is not known here: no answer from" in err
+
+
+@pytest.mark.parametrize("name", ["nope", "alice/toys/nope"])
+def test_nothing_is_launched_for_a_sweep_that_there_is_not(
+    ours, sweep, monkeypatch, tmp_path, name
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+
+    done = sweep("launch", name, "--on=k8s", "--server", ours.url, code=1)
+
+    assert f"there is no sweep {name} on" in done.err
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_launch_is_told_as_json(launch):
