@@ -188,9 +188,9 @@ def _download(name: str, folder: str) -> Path:
             if not target.exists():
                 shutil.move(Path(scratch) / folder, target)
     except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{name} is not on this machine and could not be downloaded ({reason[0]}); "
+            f"{name} is not on this machine and could not be downloaded ({reason}); "
             f"set SWEEP_DATA to a folder that holds {folder}/raw/train-images-idx3-ubyte.gz and "
             "its three companions, or use the data set that needs no download: dataset: digits"
         ) from error

@@ -180,6 +180,20 @@ def test_a_download_is_kept_and_not_repeated(monkeypatch):
     assert [path.name for path in idx.cache_folder().iterdir()] == ["MNIST"]
 
 
+def test_a_download_that_fails_says_why_on_one_line(monkeypatch):
+    from torchvision import datasets
+
+    def download(root, download):
+        raise RuntimeError("Error downloading x.gz:\nTried http://a.test/, got: no route")
+
+    monkeypatch.setattr(datasets, "MNIST", download)
+
+    with pytest.raises(
+        DataError, match=r"\(Error downloading x.gz: Tried .*, got: no route\); set"
+    ):
+        idx.read_folder("mnist", "MNIST", n_classes=10)
+
+
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
     monkeypatch.setattr(idx, "find_spec", lambda name: None)
 
