@@ -10,7 +10,8 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,19 +126,37 @@ class Resumable:
         if run_path is None:
             return
         try:
-            for file in wandb.Api().run(run_path).files(names=[RESUME]):
-                file.delete()
+            with _as_served(run_path) as run:
+                for file in run.files(names=[RESUME]):
+                    file.delete()
         except (wandb.Error, ValueError, OSError) as error:
             print(f"{RESUME} stays on the server, which does no harm: {error}")
 
 
 def _fetch(run: wandb.Run, folder: Path) -> Path | None:
     """Return the state that the server has, None if it has none."""
-    for file in wandb.Api().run(run.path).files(names=[RESUME]):
-        if file.size:
-            file.download(root=str(folder), replace=True)
-            return folder / RESUME
+    with _as_served(run.path) as served:
+        for file in served.files(names=[RESUME]):
+            if file.size:
+                file.download(root=str(folder), replace=True)
+                return folder / RESUME
     return None
+
+
+@contextmanager
+def _as_served(run_path: str) -> Iterator[Any]:
+    """Read a run from the server, without the folders that the client makes for it.
+
+    They are ENTITY/PROJECT/RUN beside the program, empty, and not used.
+    """
+    run = wandb.Api().run(run_path)
+    try:
+        yield run
+    finally:
+        made = Path(run.dir)
+        with suppress(OSError):  # another trial's are in it, or something of the user's
+            for folder in (made, *made.parents[:2]):
+                folder.rmdir()
 
 
 def _hash(values: Mapping[str, Any]) -> str:

@@ -56,6 +56,19 @@ def saved(tmp_path, monkeypatch):
     return path
 
 
+def test_asking_for_a_state_leaves_no_folder_beside_the_program(tmp_path, monkeypatch):
+    def read(path):  # as the client does
+        (tmp_path / path).mkdir(parents=True)
+        return SimpleNamespace(dir=str(tmp_path / path), files=lambda names: [])
+
+    monkeypatch.setattr(resume.wandb, "Api", lambda: SimpleNamespace(run=read))
+    (tmp_path / "me" / "q").mkdir(parents=True)
+
+    assert not make(tmp_path).take_up()
+
+    assert [path.name for path in (tmp_path / "me").iterdir()] == ["q"]
+
+
 def test_a_state_is_taken_up(saved, tmp_path):
     assert make(tmp_path).take_up()
 
