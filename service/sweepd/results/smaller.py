@@ -145,9 +145,23 @@ def _to_int8(source: Path, rebuilt: Any) -> onnx.ModelProto:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_exclude=_masks(onnx.load(prepared)),
             per_channel=True,
         )
         return onnx.load(quantized)
+
+
+def _masks(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the sums that go into a softmax: they add what masks an attention.
+
+    Its minus infinity would stretch the range of the scores until all of them are one number.
+    """
+    scores = {name for node in model.graph.node if node.op_type == "Softmax" for name in node.input}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Add" and scores.intersection(node.output)
+    ]
 
 
 #: precision -> what makes it of a file in fp32.

@@ -258,6 +258,28 @@ def test_tokens_go_through_all_three(tmp_path):
     assert min(shares) >= 0.9
 
 
+class _LooksBack(nn.Module):
+    """Attends to the places so far, by far the most to those that are like the place itself."""
+
+    def forward(self, x):
+        heads = (4 * x).unsqueeze(1)
+        seen = nn.functional.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
+        return seen.squeeze(1)
+
+
+def test_the_mask_of_an_attention_does_not_drown_its_scores_in_int8(tmp_path):
+    inputs = torch.randn(200, 6, 8, generator=torch.Generator().manual_seed(0))
+    rebuilt = set_apart(_rebuilt(_LooksBack(), inputs))
+    out = tmp_path / "m.onnx"
+    proof = onnx_file.write(rebuilt, out, metadata={})
+
+    _, share = write_smaller(
+        "int8", out, tmp_path / "m.int8.onnx", rebuilt, reference=proof, min_agreement=0
+    )
+
+    assert share > 0.95
+
+
 @pytest.mark.parametrize(
     ("found", "wanted", "share"),
     [
