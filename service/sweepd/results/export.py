@@ -205,7 +205,7 @@ def _user_hook(text: str) -> Hook:
     try:
         hook = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"{text} cannot be imported: {error}") from error
+        raise InvalidInput(f"{text} cannot be imported in {os.getcwd()}: {error}") from error
     if not callable(hook):
         raise InvalidInput(f"{text} is not a function")
     return hook  # type: ignore[no-any-return]

@@ -170,6 +170,13 @@ def test_a_wrong_hook_is_refused_before_anything_is_read(out, hook):
         export("me/digits/r1", out=out, model=hook, api=SimpleNamespace())
 
 
+def test_a_hook_that_is_not_there_names_the_folder_it_was_looked_for_in(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidInput, match=f"cannot be imported in {tmp_path}: No module named"):
+        export("me/digits/r1", out=out, model="no_such_module_here:f", api=SimpleNamespace())
+
+
 def test_a_users_own_function_rebuilds_a_users_own_model(api, trained_run, out, monkeypatch):
     torch.save(nn.Linear(3, 2).state_dict(), trained_run.folder / "checkpoint.pt")
     (out.parent).mkdir()
