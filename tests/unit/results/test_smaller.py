@@ -339,7 +339,7 @@ def test_the_command_ends_as_failed_if_a_precision_is_refused(
     fake, trained_run, tmp_path, monkeypatch
 ):
     api = fake.api([trained_run])
-    monkeypatch.setattr(winner, "sign_in", lambda *_: ("me/digits/r1", "run"))
+    monkeypatch.setattr(winner, "sign_in", lambda *_, **__: ("me/digits/r1", "run"))
     monkeypatch.setattr(export_module, "open_api", lambda: api)
     monkeypatch.setitem(smaller.SMALLER, "int8", lambda *_: onnx.ModelProto())
     arguments = ["r1", "--out", str(tmp_path / "m.onnx"), "--precision", "int8", "--no-upload"]
