@@ -114,8 +114,9 @@ def _begin(
 def _tell(plan: "Plan", made: Sequence[str], selection: "Selection") -> None:
     seeds = ", ".join(map(str, plan.seeds))
     leaders = ", ".join(run.display_name for run in plan.leaders)
+    n_runs = len(plan.leaders) * len(plan.seeds)
     say(
-        f"{len(plan.leaders) * len(plan.seeds)} runs wait for agents: "
+        f"{n_runs} {'run waits' if n_runs == 1 else 'runs wait'} for agents: "
         f"{leaders}, each with {plan.seed_key} {seeds}"
     )
     for path in made:

@@ -18,8 +18,10 @@ __all__ = [
     "Table",
     "account_of",
     "confirmed_table",
+    "duration",
     "front_table",
     "in_words_of",
+    "moment",
     "ranking_table",
 ]
 
@@ -70,7 +72,7 @@ def account_of(sweep: Any, runs: Iterable[Any], *, now: datetime) -> Account:
         runtime = dict(run.summary_metrics).get("_runtime")
         runtime_s = float(runtime) if isinstance(runtime, int | float) else 0.0
         total_s += runtime_s
-        begun = _moment(getattr(run, "created_at", None))
+        begun = moment(getattr(run, "created_at", None))
         if begun is not None:
             begins.append(begun)
             is_live = run.state in ("running", "pending")
@@ -182,7 +184,7 @@ def _cell(value: Any) -> Cell:
     return Cell(str(value), is_number=isinstance(value, int))
 
 
-def _moment(text: Any) -> datetime | None:
+def moment(text: Any) -> datetime | None:
     """Return a moment of the server's, UTC unless it says otherwise; None if it is none."""
     try:
         found = datetime.fromisoformat(str(text))

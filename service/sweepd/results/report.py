@@ -30,8 +30,10 @@ from sweepd.results.pages import (
     Table,
     account_of,
     confirmed_table,
+    duration,
     front_table,
     in_words_of,
+    moment,
     ranking_table,
 )
 from sweepd.results.select import Selection
@@ -102,7 +104,7 @@ def write_report(
         "went": account.rows,
         "laws": _laws(config),
         "definition": json.dumps(config, indent=2, ensure_ascii=False),
-        "environment": [*_versions(), *facts.items()],
+        "environment": [*_versions(), *_told(facts)],
         "model": model,
         **_plots(found, account, config, importance),
         "tables": _tables(found),
@@ -282,6 +284,20 @@ def _log_names(config: Mapping[str, Any]) -> set[str]:
 
 def _versions() -> list[tuple[str, str]]:
     return [("sweepd", version("sweepd")), ("wandb, of this report", version("wandb"))]
+
+
+def _told(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return where the best run ran, by names and in units that people read."""
+    told: dict[str, Any] = {}
+    for name, value in facts.items():
+        if name == "started_at":
+            begun = moment(value)
+            told["began"] = value if begun is None else f"{begun.astimezone(UTC):%F %T} UTC"
+        elif name == "duration_s":
+            told["run time"] = duration(value)
+        else:
+            told[{"gpu": "GPU"}.get(name, name.replace("_", " "))] = value
+    return list(told.items())
 
 
 def _model_of(run: Any) -> list[tuple[str, Any]]:

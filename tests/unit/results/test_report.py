@@ -67,7 +67,8 @@ def api(fake, tmp_path):
     runs[1].folder = tmp_path / "files"
     runs[1].folder.mkdir()
     (runs[1].folder / "model.onnx").write_bytes(b"12345")
-    runs[1].metadata |= {"host": "node7", "python": "3.11.9", "gpu": "H200"}
+    told = {"startedAt": "2026-01-02T03:04:05.678901Z", "host": "node7", "python": "3.11.9"}
+    runs[1].metadata |= {**told, "gpu": "H200"}
     runs[1].summary_metrics = {"_runtime": 90, "test_accuracy": 0.88}
     return fake.api(runs, metric=METRIC)
 
@@ -78,6 +79,8 @@ def test_a_report_tells_what_was_searched_how_it_went_and_what_came_of_it(page_o
     assert "acc 0.9: run b" in text
     assert "3: 2 finished, 1 failed" in text
     assert "from first to last 1 min 30 s" in text
+    assert "began 2026-01-02 03:04:05 UTC" in text
+    assert "run time 1 min 30 s" in text
     assert "2026-01-02 04:00 UTC" in text
     assert '{"min": 0.1, "max": 1.0}' in text
     assert "test_accuracy 0.88" in text
