@@ -23,8 +23,13 @@ TOOLS = ("unshare", "ip", "mount", "uv")
 _CLONE_NEWNET = 0x40000000
 _PORT = 6379
 _MEMORY_BYTES = 80 * 1024 * 1024
-#: Ray has workers give way to all else, which on a busy machine means that they stand still.
-_ENVIRON = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+#: Ray has workers give way to all else, which on a busy machine means that they stand still; and
+#: beneath `uv run` it would run them by uv.
+_ENVIRON = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
 
 
 @contextmanager
@@ -75,7 +80,8 @@ class Cluster:
         """Return how many GPUs no actor holds, on the nodes that are there."""
         ask = f"import ray; ray.init({self.address!r}, logging_level='ERROR', log_to_driver=False);"
         ask += "print(ray.available_resources().get('GPU', 0.0))"
-        return float(run([self.python, "-c", ask], env=os.environ, cwd=self.folder))
+        environ = {**os.environ, **_ENVIRON}
+        return float(run([self.python, "-c", ask], env=environ, cwd=self.folder))
 
     def stop(self) -> None:
         """End every node, and remove the folder."""
