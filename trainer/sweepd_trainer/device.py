@@ -64,8 +64,8 @@ def device_name(device: torch.device) -> str:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether the device computes faster in bfloat16 than in float32.
 
-    A CPU does with AMX. AVX512-BF16 alone is twice as fast as float32 on AMD's, but not on Intel's,
-    which start half as many of its products in a cycle: the convnet takes longer there.
+    A CPU does with AMX. AVX512-BF16 alone pays on AMD's, but not on Intel's: our models train more
+    slowly with it there.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -102,9 +102,9 @@ def let_hurry(device: torch.device) -> None:
 def _keep_freed_memory() -> None:
     """Have glibc give the tensors of a step the memory that those of the last one had.
 
-    By itself it hands large ones back to the kernel, which has to clear every page anew: a step of
-    the convnet on 128 images takes 3,000 page faults, a tenth of its time. What others put in
-    glibc's place (jemalloc, tcmalloc, musl) keeps memory already, or does not know these settings.
+    By itself it hands large ones back to the kernel, which has to clear every page anew: thousands
+    in each step of the convnet. What others put in glibc's place (jemalloc, tcmalloc, musl) keeps
+    memory already, or does not know these settings.
     """
     if sys.platform != "linux":
         return

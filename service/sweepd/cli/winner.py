@@ -42,16 +42,12 @@ def sign_in(
     os.environ.setdefault("WANDB_SILENT", "true")
     api = Api(found)
     try:
-        if takes_runs:
-            thing, kind = find_either(api, reference)
-            return path_of(thing), kind
-        try:
-            return path_of(api.find_sweep(reference)), "sweep"
-        except NotFound:
-            run = api.find_run(reference) if reference.project else None
-            if run is None:
-                raise
-            return path_of(run), "run"
+        thing, kind = find_either(api, reference)
+        return path_of(thing), kind
+    except NotFound:
+        if not takes_runs:
+            api.find_sweep(reference)  # says that there is no sweep, and no word of runs
+        raise
     finally:
         api.close()
 
