@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results" / "faults.jsonl"
 N_SEEDS = 200
 #: Seeds that share a process.
-N_TOGETHER = 5
+N_TOGETHER = 10
 #: A deadline of a test is for a quiet machine; here it is so many times as long.
 PATIENCE = "8"
 IN_MEMORY = Path("/dev/shm")

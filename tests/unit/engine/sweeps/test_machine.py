@@ -111,7 +111,8 @@ class World(RuleBasedStateMachine):
         user, _ = store.write_sync(accounts.ensure_first_user, name="root")
         self.lab = self.lab_class(store, folder, self.clock, user)
         self.tables = Tables(folder)
-        self.models, self.n_rows, self.acknowledged, self.deleted = [], 0, {}, set()
+        self.models, self.n_rows, self.n_bundles = [], 0, 0
+        self.acknowledged, self.deleted = {}, set()
         self.lab.tick()
         model = self._create(chosen)
         return multiple(*(self._join(model, is_ours=n > 0) for n in range(3)))
@@ -216,14 +217,15 @@ class World(RuleBasedStateMachine):
     )
     def fill_bundle(self, number, n, luck, for_s):
         """Trials are given to a machine that is cut off; what it runs comes back at any time."""
-        model, key = self._any(number), f"{len(self.models):08}{self.n_rows:08}"
+        self.n_bundles += 1
+        model, key = self._any(number), f"{self.n_bundles:016}"
         before = model.n_at_end
         for _ in range(2 if luck == "twice" else 1):
             try:
                 bundle, commands = self.lab.fill(model.view, n, key=key, for_s=for_s)
-            except Conflict:  # it has ended, is paused, or that key is another's
+            except Conflict:  # it has ended, or is paused
                 return multiple()
-        assert before is None or bundle.n_given == 0 or luck == "twice"
+        assert before is None or bundle.n_given == 0
         away = Agent(bundle.id, model, is_ours=True)
         for command in commands:
             if model.attempts.get(command.run) != command.attempt:
