@@ -111,8 +111,9 @@ def _files(files: Sequence[ExportedFile], refused: Mapping[str, str]) -> list[st
         f"Judged on {first.n_held_out:,} held-out inputs; the difference is the largest of an "
         "output from PyTorch's, the times are onnxruntime's on one CPU thread."
     )
-    refusals = [f"- No {name}: {_text(why)}" for name, why in refused.items()]
-    return [_table([*head, *(f"ms for {n}" for n in sizes)], rows), said, *refusals, sums]
+    notes = [f"- {_text(file.remark)}." for file in files if file.in_float]
+    notes += [f"- No {name}: {_text(why)}" for name, why in refused.items()]
+    return [_table([*head, *(f"ms for {n}" for n in sizes)], rows), said, *notes, sums]
 
 
 def _curve(metric: str, curve: Curve) -> list[str]:

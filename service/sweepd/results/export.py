@@ -121,7 +121,7 @@ def export(
         reference=proof,
         min_agreement=min_agreement,
     )
-    first = _facts("fp32", out, proof, None)
+    first = _facts("fp32", out, proof)
     files = [ExportedFile(**first), *made]
     written = _write_card(out, files, refused, run=run, config=config, metadata=metadata)
     said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
@@ -175,11 +175,18 @@ def _beside(out: Path, precision: str) -> Path:
     return out.with_name(f"{out.name.removesuffix(suffix)}.{precision}{suffix}")
 
 
-def _facts(precision: str, path: Path, proof: "Proof", agreement: float | None) -> dict[str, Any]:
+def _facts(
+    precision: str,
+    path: Path,
+    proof: "Proof",
+    agreement: float | None = None,
+    in_float: str = "",
+) -> dict[str, Any]:
     return {
         "precision": precision,
         "path": path.resolve(),
         "agreement": agreement,
+        "in_float": in_float,
         "sha256": proof.sha256,
         "size_bytes": proof.size_bytes,
         "max_abs_diff": proof.max_abs_diff,

@@ -21,6 +21,12 @@ class ExportedFile:
     accuracy: float | None
     n_held_out: int
     latency_ms: Mapping[int, float]  # batch size -> median milliseconds on one CPU thread
+    in_float: str = ""  # what had to stay float in an int8 file; empty: nothing
+
+    @property
+    def remark(self) -> str:
+        """Return in words what stays float in it, for else it would answer otherwise."""
+        return f"in {self.path.name} stays float, for its answers' sake: {self.in_float}"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -31,6 +37,7 @@ class ExportedFile:
             "size_bytes": self.size_bytes,
             "max_abs_diff": self.max_abs_diff,
             "agreement": self.agreement,
+            "in_float": self.in_float,
             "accuracy": self.accuracy,
             "n_held_out": self.n_held_out,
             "latency_ms": {str(size): ms for size, ms in self.latency_ms.items()},
@@ -70,6 +77,7 @@ class ExportReport(ExportedFile):
             lines.append(f"{self.accuracy:.4f} accuracy on {self.n_held_out:,} held-out inputs")
         lines.append(f"onnxruntime takes {times} on one CPU thread")
         lines.append(f"all about it is in {self.card.name}")
+        lines += [file.remark for file in self.files if file.in_float]
         if self.uploaded_as:
             lines.append(f"uploaded to the run as {self.uploaded_as}")
         if self.artifact:

@@ -1,47 +1,25 @@
-"""Makes smaller files of an exported one: float16, and int8 calibrated on real data."""
+"""Makes smaller files of an exported one, and keeps those that answer as it does."""
 
-import logging
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
-import onnx_ir
 import torch
 
 from sweepd.errors import ExportError
+from sweepd.results.converters import Made, to_fp16, to_int8
 from sweepd.results.onnx_file import place
 from sweepd.results.proof import Proof, agreement, prove
 
-__all__ = ["SMALLER", "set_apart", "write_smaller"]
+__all__ = ["SMALLER", "Smaller", "set_apart", "write_smaller"]
 
-#: As many inputs calibrate an int8 file at most, so many at a time.
+#: As many inputs calibrate an int8 file at most.
 _CALIBRATED_ON = 512
-_CALIBRATION_BATCH = 32
 #: Without inputs for it, one held-out input in so many calibrates and judges no more.
 _CALIBRATES = 5
-#: What becomes int8: what is heavy, and what lies between it. Norms and softmax stay float, as
-#: little is gained by them and much is lost.
-_QUANTIZED = (
-    "Add",
-    "AveragePool",
-    "Clip",
-    "Concat",
-    "Conv",
-    "ConvTranspose",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "MatMul",
-    "MaxPool",
-    "Relu",
-    "Reshape",
-    "Transpose",
-)
 
 
 def set_apart(rebuilt: Any) -> Any:
@@ -67,6 +45,20 @@ def set_apart(rebuilt: Any) -> Any:
     )
 
 
+class Smaller(NamedTuple):
+    """What was proven of a smaller file: also how often it answers as the one in fp32.
+
+    Args:
+        proof: of the file.
+        agreement: the share of answers that are the same.
+        in_float: what stays in float in it so that they are, in words; empty: nothing.
+    """
+
+    proof: Proof
+    agreement: float
+    in_float: str
+
+
 def write_smaller(
     precision: str,
     source: Path,
@@ -75,8 +67,10 @@ def write_smaller(
     *,
     reference: Proof,
     min_agreement: float,
-) -> tuple[Proof, float]:
-    """Make a smaller file of an exported one; return its proof and its agreement with it.
+) -> Smaller:
+    """Make a smaller file of an exported one.
+
+    Where there are several ways, from the smallest file to the largest, the first that agrees.
 
     Args:
         precision: a row of `SMALLER`.
@@ -90,84 +84,46 @@ def write_smaller(
         ExportError: in words: it could not be made, does not run, or agrees too little. What
             stood at `out` before is untouched.
     """
+    origin, best = onnx.load(source), 0.0
 
     def check(path: Path) -> tuple[Proof, float]:
+        nonlocal best
         proof = prove(path, rebuilt, tolerance=None)
         same = agreement(proof.answers, reference.answers)
+        best = max(best, same)
         if same < min_agreement:
-            raise ExportError(
-                f"it answers as fp32 does for {same:.2%} of {reference.answers.given.size:,} "
-                f"held-out answers, {100 * (min_agreement - same):.2f} points below the "
-                f"{min_agreement:.2%} that are asked for"
-            )
+            raise _Differs
         return proof, same
 
+    with closing(_ways(precision, source, rebuilt)) as ways:
+        for made in ways:
+            with suppress(_Differs):
+                found = place(out, _finished(made, origin, precision), check=check)
+                return Smaller(*found, made.in_float)
+    raise ExportError(
+        f"it answers as fp32 does for {best:.2%} of {reference.answers.given.size:,} held-out "
+        f"answers at best, {100 * (min_agreement - best):.2f} points below the "
+        f"{min_agreement:.2%} that are asked for"
+    )
+
+
+class _Differs(Exception):
+    """A file's answers are not those of the fp32 file."""
+
+
+def _ways(precision: str, source: Path, rebuilt: Any) -> Generator[Made, None, None]:
+    """Yield what a precision makes of a file, an error of the converter in words."""
     try:
-        made = SMALLER[precision](source, rebuilt)
+        yield from SMALLER[precision](source, rebuilt)
     except _CONVERTER_ERRORS as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(f"onnxruntime's converter failed: {reason}") from error
-    return place(out, _finished(made, onnx.load(source), precision), check=check)
 
 
-def _to_fp16(source: Path, rebuilt: Any) -> onnx.ModelProto:
-    """Return the file with weights and sums in float16; inputs and outputs stay as they are."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with _quiet():
-        made = onnx_ir.from_proto(convert_float_to_float16(onnx.load(source), keep_io_types=True))
-    made.graph.sort()  # the converter puts the casts of float inputs last
-    return onnx_ir.to_proto(made)
-
-
-def _to_int8(source: Path, rebuilt: Any) -> onnx.ModelProto:
-    """Return the file in int8, QDQ, a scale for each channel, ranges from the calibration."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed here
-        """Hands the calibration out in batches."""
-
-        def __init__(self) -> None:
-            self._batches = iter(rebuilt.calibration.split(_CALIBRATION_BATCH))
-
-        def get_next(self) -> dict[str, Any] | None:
-            """Return the next batch by the input's name, None after the last."""
-            batch = next(self._batches, None)
-            return None if batch is None else {rebuilt.input_name: batch.numpy()}
-
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(quantized),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTIZED),
-            nodes_to_exclude=_masks(onnx.load(prepared)),
-            per_channel=True,
-        )
-        return onnx.load(quantized)
-
-
-def _masks(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the sums that go into a softmax: they add what masks an attention.
-
-    Its minus infinity would stretch the range of the scores until all of them are one number.
-    """
-    scores = {name for node in model.graph.node if node.op_type == "Softmax" for name in node.input}
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "Add" and scores.intersection(node.output)
-    ]
-
-
-#: precision -> what makes it of a file in fp32.
-SMALLER: Mapping[str, Callable[[Path, Any], onnx.ModelProto]] = {
-    "fp16": _to_fp16,
-    "int8": _to_int8,
+#: precision -> what makes it of a file in fp32: in one or several ways, the smallest file first.
+SMALLER: Mapping[str, Callable[[Path, Any], Iterator[Made]]] = {
+    "fp16": to_fp16,
+    "int8": to_int8,
 }
 
 #: What a converter raises for a model that it cannot convert: it says no more precisely.
@@ -184,33 +140,16 @@ _CONVERTER_ERRORS = (
 )
 
 
-def _finished(made: onnx.ModelProto, source: onnx.ModelProto, precision: str) -> bytes:
+def _finished(way: Made, source: onnx.ModelProto, precision: str) -> bytes:
     """Return a made file with the metadata of its source and no more domains than it uses."""
+    made = way.model
     used = {node.domain for node in made.graph.node} | {""}
     kept = [entry for entry in made.opset_import if entry.domain in used]
     del made.opset_import[:]
     made.opset_import.extend(kept)
     made.ClearField("metadata_props")
-    told = {entry.key: entry.value for entry in source.metadata_props}
-    onnx.helper.set_model_props(made, {**told, "precision": precision})
+    told = {entry.key: entry.value for entry in source.metadata_props} | {"precision": precision}
+    if way.in_float:
+        told["in_float"] = way.in_float
+    onnx.helper.set_model_props(made, told)
     return bytes(made.SerializeToString())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converters, one of which writes to the root logger, from telling their steps."""
-    root = logging.getLogger()
-
-    def drop(record: logging.LogRecord) -> bool:
-        return "quantization" not in record.pathname
-
-    silent = logging.NullHandler()  # a root without handlers would be given one for good
-    root.addFilter(drop)
-    root.addHandler(silent)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the proof judges: numbers that are cut off
-            yield
-    finally:
-        root.removeHandler(silent)
-        root.removeFilter(drop)

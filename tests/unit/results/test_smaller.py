@@ -18,6 +18,7 @@ from sweepd.cli.winner import export as command
 from sweepd.cli.winner import print_export
 from sweepd.errors import ExportError, InvalidInput
 from sweepd.results import export, onnx_file, smaller
+from sweepd.results.converters import Made
 from sweepd.results.export import MIN_AGREEMENT, OPSET, OPSETS, PRECISIONS
 from sweepd.results.proof import Answers, agreement
 from sweepd.results.smaller import set_apart, write_smaller
@@ -136,13 +137,16 @@ def test_all_files_become_files_of_the_run(three, exported_in_three):
 
 
 class _CloseCalls(nn.Module):
-    """Names the class by a difference that eight bits do not hold, of values that are large."""
+    """Names the class by a difference that eight bits do not hold, of values that are large.
 
-    def __init__(self):
+    Nor do eight bits of its weights, if `large` is.
+    """
+
+    def __init__(self, large):
         super().__init__()
         self.layer = nn.Linear(4, 2)
         with torch.no_grad():
-            self.layer.weight.copy_(torch.tensor([[9.0, 1, 0, 0], [9.0, 0, 1, 0]]))
+            self.layer.weight.copy_(torch.tensor([[large, 1, 0, 0], [large, 0, 1, 0]]))
 
     def forward(self, x):
         return self.layer(x)
@@ -150,7 +154,7 @@ class _CloseCalls(nn.Module):
 
 def test_a_file_that_answers_otherwise_is_not_kept_and_it_is_said_by_how_much(tmp_path):
     inputs = torch.cat([torch.rand(400, 1) * 100, torch.rand(400, 3)], dim=1)
-    rebuilt = set_apart(_rebuilt(_CloseCalls(), inputs))
+    rebuilt = set_apart(_rebuilt(_CloseCalls(3000.0), inputs))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     beside.write_bytes(b"the last good one")
     reference = onnx_file.write(rebuilt, out, metadata={})
@@ -273,11 +277,63 @@ def test_the_mask_of_an_attention_does_not_drown_its_scores_in_int8(tmp_path):
     out = tmp_path / "m.onnx"
     proof = onnx_file.write(rebuilt, out, metadata={})
 
-    _, share = write_smaller(
+    found = write_smaller(
         "int8", out, tmp_path / "m.int8.onnx", rebuilt, reference=proof, min_agreement=0
     )
 
-    assert share > 0.95
+    assert found.agreement > 0.95
+
+
+def test_int8_leaves_the_layers_in_float_without_which_its_answers_would_be_others(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2, bias=False))
+    with torch.no_grad():  # the last layer tells two numbers apart beside a large one
+        model[0].weight.copy_(torch.eye(3))
+        model[0].bias.zero_()
+        model[2].weight.copy_(torch.tensor([[300.0, 1, 0], [300.0, 0, 1]]))
+    inputs = torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
+    rebuilt = set_apart(_rebuilt(model, inputs))
+    out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    reference = onnx_file.write(rebuilt, out, metadata={})
+
+    found = write_smaller("int8", out, beside, rebuilt, reference=reference, min_agreement=0.98)
+
+    made = onnx.load(beside)
+    whole = [one for one in made.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    assert found.agreement >= 0.98
+    assert found.in_float == "the last layer, and what lies between layers"
+    assert {one.key: one.value for one in made.metadata_props}["in_float"] == found.in_float
+    assert [list(one.dims) for one in whole if len(one.dims) == 2] == [[2, 3]]
+
+
+def test_int8_weights_alone_are_the_last_resort(tmp_path):
+    inputs = torch.cat([torch.rand(400, 1) * 100, torch.rand(400, 3)], dim=1)
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 4, 2, bias=False), nn.Flatten(), _CloseCalls(9.0)
+    )
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(4).view(4, 1, 2, 2))
+    rebuilt = set_apart(_rebuilt(model, inputs))
+    out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    reference = onnx_file.write(rebuilt, out, metadata={})
+
+    found = write_smaller("int8", out, beside, rebuilt, reference=reference, min_agreement=0.99)
+
+    made = onnx.load(beside)
+    assert found.in_float == "all but the weights"
+    assert sum(one.data_type == onnx.TensorProto.INT8 for one in made.graph.initializer) == 2
+    assert {node.op_type for node in made.graph.node}.isdisjoint({"QuantizeLinear"})
+
+
+def test_a_file_of_which_nothing_became_int8_is_never_passed_off_as_one(tmp_path):
+    inputs = torch.randn(200, 6, 8, generator=torch.Generator().manual_seed(0))
+    rebuilt = set_apart(_rebuilt(_LooksBack(), inputs))
+    out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    proof = onnx_file.write(rebuilt, out, metadata={})
+
+    with pytest.raises(ExportError, match="answers as fp32 does for"):
+        write_smaller("int8", out, beside, rebuilt, reference=proof, min_agreement=1)
+
+    assert not beside.exists()
 
 
 @pytest.mark.parametrize(
@@ -341,7 +397,7 @@ def test_the_command_ends_as_failed_if_a_precision_is_refused(
     api = fake.api([trained_run])
     monkeypatch.setattr(winner, "sign_in", lambda *_, **__: ("me/digits/r1", "run"))
     monkeypatch.setattr(export_module, "open_api", lambda: api)
-    monkeypatch.setitem(smaller.SMALLER, "int8", lambda *_: onnx.ModelProto())
+    monkeypatch.setitem(smaller.SMALLER, "int8", lambda *_: iter([Made(onnx.ModelProto())]))
     arguments = ["r1", "--out", str(tmp_path / "m.onnx"), "--precision", "int8", "--no-upload"]
 
     done = CliRunner().invoke(command, [*arguments, "--json"])
