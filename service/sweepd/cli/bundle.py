@@ -102,7 +102,7 @@ def make(
     if as_json:
         echo_json({"bundle": str(made.folder), "trials": n_given, "until": made.until})
         return
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(made.until))
+    until = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(made.until))
     fewer = f", of {n} asked for: the sweep has no more" if n_given < n else ""
     say(f"{made.folder}: {n_given} trial{'' if n_given == 1 else 's'} until {until}{fewer}")
     say(f"to run them:   sweep agent --offline {made.folder}")

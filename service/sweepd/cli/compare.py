@@ -9,7 +9,7 @@ import click
 from sweepd.cli.console import echo_json, format_duration, print_table, say
 from sweepd.cli.options import as_json, data_folder, server_choice
 from sweepd.cli.winner import sign_in
-from sweepd.errors import InvalidInput, NotFound
+from sweepd.errors import InvalidInput
 
 if TYPE_CHECKING:
     from sweepd.results import Comparison
@@ -52,10 +52,7 @@ def _paths(runs: Sequence[str], server: str | None, data: Path) -> list[str]:
     server = server or next(iter(bases), None)
     found = []
     for text in runs:
-        try:
-            path, kind = sign_in(text, server, data, takes_runs=True)
-        except NotFound as error:
-            raise NotFound(str(error).replace("no sweep and ", "", 1)) from None
+        path, kind = sign_in(text, server, data, takes_runs=True, unknown="no run")
         if kind == "sweep":
             raise InvalidInput(f"{path} is a sweep; name runs to compare, `sweep best` lists some")
         found.append(path)

@@ -320,11 +320,13 @@ def _holdings(size: Mapping[str, Any]) -> str:
     return "its " + " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1])))
 
 
-def find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str]:
+def find_either(
+    api: "Api", reference: "SweepPath", *, unknown: str = "no sweep and no run"
+) -> tuple[dict[str, Any], str]:
     """Return the sweep or else the run that a reference names, and which of the two it is.
 
     Raises:
-        NotFound: if there is neither.
+        NotFound: if there is neither: there is `unknown` of that name.
     """
     from sweepd.cli.api import path_of
 
@@ -334,7 +336,7 @@ def find_either(api: "Api", reference: "SweepPath") -> tuple[dict[str, Any], str
         run = api.find_run(reference) if reference.project else None
         if run is None:
             raise NotFound(
-                f"there is no sweep and no run {path_of(reference)} on {api.server.url}; "
+                f"there is {unknown} {path_of(reference)} on {api.server.url}; "
                 "name a run as entity/project/run"
             ) from None
         return run, "run"

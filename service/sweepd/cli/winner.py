@@ -25,12 +25,18 @@ __all__ = [
 
 
 def sign_in(
-    target: str, server: str | None, data: Path, *, takes_runs: bool = False
+    target: str,
+    server: str | None,
+    data: Path,
+    *,
+    takes_runs: bool = False,
+    unknown: str = "no sweep and no run",
 ) -> tuple[str, str]:
     """Point `wandb.Api()` at the server that is meant; return TARGET's whole path and its kind.
 
     Raises:
-        NotFound: if it is neither; where runs are taken it says how they are named.
+        NotFound: if it is neither; where runs are taken it says that there is
+            `unknown` of that name, and how runs are named.
     """
     from sweepd.cli.api import Api, parse_target, path_of
     from sweepd.cli.control import find_either
@@ -42,7 +48,7 @@ def sign_in(
     os.environ.setdefault("WANDB_SILENT", "true")
     api = Api(found)
     try:
-        thing, kind = find_either(api, reference)
+        thing, kind = find_either(api, reference, unknown=unknown)
         return path_of(thing), kind
     except NotFound:
         if not takes_runs:
