@@ -41,20 +41,27 @@ from sweepd.store import Store
 
 NUMBERS = [int(one) for one in os.environ.get("SWEEPD_MACHINE_SEEDS", "0").split(",")]
 METRIC = "metric: {name: loss, goal: minimize}\n"
-#: Definitions, each with the number of trials after which it must be at its end.
+#: Definitions, each with the number of trials after which it must be at its end, and for a search
+#: the number of its configs: one whose run was deleted may be tried again.
 SWEEPS = [
-    ("method: grid\nparameters: {a: {values: [1, 2]}, b: {values: [x, y]}}\n" + METRIC, 4),
-    ("method: random\nrun_cap: 5\nparameters: {lr: {min: 0.0, max: 1.0}}\n" + METRIC, 5),
-    ("method: bayes\nrun_cap: 6\nparameters: {n: {min: 1, max: 4}}\n" + METRIC, 4),
+    (
+        "method: grid\nparameters: {a: {values: [1, 2]}, b: {values: [x, y]}}\n" + METRIC,
+        4,
+        math.inf,
+    ),
+    ("method: random\nrun_cap: 5\nparameters: {lr: {min: 0.0, max: 1.0}}\n" + METRIC, 5, math.inf),
+    ("method: bayes\nrun_cap: 6\nparameters: {n: {min: 1, max: 4}}\n" + METRIC, 6, 4),
     (
         "method: random\nrun_cap: 6\nparameters: {lr: {min: 0.0, max: 1.0}}\n"
         "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n" + METRIC,
         6,
+        math.inf,
     ),
     (
         "method: random\nrun_cap: 6\nparameters: {lr: {min: 0.0, max: 1.0}}\n"
         "sweepd: {stop: {rule: asha, eta: 2, promote: true}}\n" + METRIC,
         6,
+        math.inf,
     ),
 ]
 _VALUES = st.sampled_from([0.5, 1.0, 2.0, 3.0, math.nan, math.inf])
@@ -65,8 +72,8 @@ TERMINAL = (SweepState.FINISHED, SweepState.CANCELED)
 class Model:
     """A sweep as it should be: who may be given what."""
 
-    def __init__(self, view, limit):
-        self.view, self.limit = view, limit
+    def __init__(self, view, cap, n_configs):
+        self.view, self.cap, self.n_configs = view, cap, n_configs
         self.attempts = {}  # run -> the attempt that was handed out last
         self.begun = set()  # the runs that called `wandb.init`
         self.state, self.seen, self.n_at_end = SweepState.PENDING, {}, None
@@ -124,8 +131,8 @@ class World(RuleBasedStateMachine):
             self.scratch.cleanup()
 
     def _create(self, chosen):
-        text, limit = SWEEPS[chosen]
-        self.models.append(Model(self.lab.create(text), limit))
+        text, *limits = SWEEPS[chosen]
+        self.models.append(Model(self.lab.create(text), *limits))
         return self.models[-1]
 
     def _join(self, model, *, is_ours):
@@ -188,12 +195,14 @@ class World(RuleBasedStateMachine):
         command = self.lab.beat_ahead(
             agent.id, *agent.running, wants=len(agent.running) < 2, waiting=waiting
         )
-        if command is None or (luck == "lost" and command.type != "stop"):
+        if command is None:
             return multiple()
         if command.type == "stop":
             agent.running.pop(command.run).has_ended = True
             return multiple()
         agent.model.give(command)
+        if luck == "lost":
+            return multiple()
         agent.running[command.run] = process = Process(agent, command)
         return process
 
@@ -276,7 +285,8 @@ class World(RuleBasedStateMachine):
             return
         run = self.lab.start(process.command, lease=process.is_ours)
         process.has_begun, process.line = True, run.history_lines
-        process.agent.model.begun.add(process.command.run)
+        if run.started_at is not None:  # not by an attempt that was late
+            process.agent.model.begun.add(process.command.run)
         process.step = run.last_step + 1 if resumes and run.last_step is not None else 0
 
     @rule(
@@ -413,7 +423,7 @@ class World(RuleBasedStateMachine):
                 sweep_id=model.view.id,
                 definition=edited,
             )
-            model.limit = max(model.limit, min(cap, 4) if "bayes" in text else cap)
+            model.cap = max(model.cap, cap)
 
     @rule(number=st.integers(0, 9))
     def retry(self, number):
@@ -460,7 +470,8 @@ class World(RuleBasedStateMachine):
 
     def _every_trial_is_handed_out_once_and_held_by_one(self, model, sweep, trials, live):
         gone = len(self.deleted.intersection(model.attempts))
-        assert len(trials) + gone == sweep.n_issued == len(model.attempts) <= model.limit  # I4
+        assert len(trials) + gone == sweep.n_issued == len(model.attempts)
+        assert sweep.n_issued <= min(model.cap, model.n_configs + gone)  # I4
         assert len({canonical(json.loads(trial.config)) for trial in trials}) == len(trials)  # I1
         assert len({trial.run_id for trial in trials}) == len(trials)
         held = {trial.id: trial.state == "leased" for trial in trials}
@@ -479,7 +490,7 @@ class World(RuleBasedStateMachine):
             model.n_at_end = attempts
             assert all(trial.state != "queued" for trial in trials)
         if sweep.state == SweepState.FINISHED and "every" in (sweep.stop_reason or ""):  # I3
-            assert sweep.n_issued == model.limit
+            assert sweep.n_issued >= min(model.cap, model.n_configs)
             assert all(trial.state == "ended" and trial.reason for trial in trials)
 
     def _what_was_acknowledged_is_stored_and_the_best_is_in_it(self, stored):
