@@ -1,6 +1,6 @@
 """What deleted runs leave behind: rows by the million, deleted some at a time."""
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import delete, func, literal_column, select, tuple_, update
 
 from sweepd.store import Prepared, Tx
 from sweepd.store.history_tables import deleted_run, history_column
@@ -15,6 +15,15 @@ _RUN_IDS = Prepared(
     select(
         select(func.max(run.c.id)).scalar_subquery().label("newest"),
         select(func.max(deleted_run.c.run_id)).scalar_subquery().label("deleted"),
+    )
+)
+_PROJECT_IDS = Prepared(
+    select(
+        select(func.max(project.c.id)).scalar_subquery().label("newest"),
+        select(func.max(event.c.project_id))
+        .where(event.c.kind == literal_column("'project.deleted'"))  # as its partial index says
+        .scalar_subquery()
+        .label("deleted"),
     )
 )
 
@@ -39,9 +48,8 @@ def next_project_id(tx: Tx) -> int:
 
     A deletion names an id, and one that is sent again must not delete another project.
     """
-    newest = select(func.max(project.c.id)).scalar_subquery()
-    noted = select(func.max(event.c.project_id)).scalar_subquery()
-    found = tx.conn.execute(select(newest, noted)).one()
+    found = _PROJECT_IDS.row(tx)
+    assert found is not None, "a row of two maxima, whatever there is"
     return max(value or 0 for value in found) + 1
 
 

@@ -416,3 +416,8 @@ event = Table(  # append-only: every state change, in the transaction that made 
 )
 Index("ix_event_sweep_id", event.c.sweep_id)
 Index("ix_event_run_id", event.c.run_id)
+Index(
+    "ix_event_deleted_project",
+    event.c.project_id,
+    sqlite_where=event.c.kind == "project.deleted",
+)

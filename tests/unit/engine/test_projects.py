@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import projects
+from sweepd.engine import project_deletion, projects
 from sweepd.engine.access import Need
 from sweepd.errors import InvalidInput, NotFound, ProtocolError
 
@@ -106,3 +106,16 @@ def test_cursor_that_is_none_is_refused(store, alice, cursor):
         store.read_sync(
             projects.list_projects, actor=alice, need=Need.READ, entity=None, after=cursor
         )
+
+
+def test_id_of_a_deleted_project_is_never_another_ones(store, alice):
+    def make(name):
+        return store.write_sync(
+            projects.ensure_project, actor=alice, entity="alice", name=name, need=Need.WRITE
+        ).id
+
+    first, second = make("first"), make("second")
+    store.write_sync(project_deletion.delete_project, actor=alice, project_id=second)
+
+    assert second > first
+    assert make("third") > second
