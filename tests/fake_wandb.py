@@ -27,6 +27,9 @@ class FakeServer:
     n_trials: int = 1
     is_ours: bool = True
     status: int | None = None  # answered to every request, if set
+    outages: dict[str, int] = field(
+        default_factory=dict
+    )  # operation -> answers it with 503 so often
     hold: bool = False  # hand out nothing for now
     args: dict[str, Any] = field(default_factory=lambda: {"lr": 0.1})
     own_args: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run, on top of `args`
@@ -76,6 +79,9 @@ class FakeServer:
         self.requests.append((name, variables))
         if self.status is not None:
             return self.status, {"errors": [{"message": f"made to answer {self.status}"}]}
+        if self.outages.get(name, 0) > 0:
+            self.outages[name] -= 1
+            return 503, {"errors": [{"message": "made to be away"}]}
         if name == "CreateAgent" and self.state != "RUNNING":
             return 422, {"errors": [{"message": "sweep sw1 has ended"}]}
         data = getattr(self, f"on_{name}")(variables)

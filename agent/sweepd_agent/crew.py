@@ -1,5 +1,6 @@
 """What the slots of one agent share: the count, the server's health, the decision to leave."""
 
+import contextlib
 import os
 import threading
 import time
@@ -44,8 +45,8 @@ class Crew:
         self.report_event(AgentEvent(kind, text, data or {}))
 
     def report_event(self, event: AgentEvent) -> None:
-        """Report an event, one at a time."""
-        with self._lock:
+        """Report an event, one at a time; trials go on though it cannot be printed."""
+        with self._lock, contextlib.suppress(OSError, ValueError):  # full, closed, no such letter
             self.report(event)
 
     def take_turn(self) -> bool:

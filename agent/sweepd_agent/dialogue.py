@@ -26,7 +26,7 @@ class Dialogue:
     Args:
         slot, crew: whose.
         api: the server, or what stands in for it.
-        pause: waits so many seconds, unless something happens to the slot.
+        pause: waits so many seconds, or until something happens to the slot.
     """
 
     def __init__(
@@ -35,9 +35,14 @@ class Dialogue:
         self._slot, self._crew, self._api, self._pause = slot, crew, api, pause
         self._agent: str | None = None
         self._refusal = ""
+        self._has_given_up = False
         self.clock = Clock()
 
-    def beat_idle(self) -> list[Command]:
+    def ask_for_work(self) -> list[Command] | None:
+        """Return what the server wants of an idle slot; None if the agent leaves first."""
+        return self._ask(self._beat_idle, is_over=self._crew.leaving.is_set)
+
+    def _beat_idle(self) -> list[Command]:
         """Send a heartbeat of an idle slot; register first if it has not been done."""
         sweep = self._crew.place.sweep
         if self._agent is None:
@@ -65,17 +70,18 @@ class Dialogue:
             self.note_refusal(error)
         return None
 
-    def ask(self, question: Callable[[], T]) -> T | None:
-        """Return the server's answer, asking until it is there; None if the agent leaves first."""
+    def _ask(self, question: Callable[[], T], *, is_over: Callable[[], bool]) -> T | None:
+        """Return the server's answer, asking until it is there, or a few times once it is over."""
         tries_left = _LAST_TRIES
         while True:
             try:
                 answer = question()
             except ServerUnreachable as error:
                 self.note_server(str(error))
-                if self._crew.leaving.is_set():
+                if is_over():
                     tries_left -= 1
-                    if not tries_left:
+                    if self._has_given_up or not tries_left:
+                        self._has_given_up = True
                         return None
                     self._api.hurry(_LAST_TIMEOUT_S)
                     self._pause(BACKOFF_S[0])
@@ -102,7 +108,7 @@ class Dialogue:
             self._crew.say(EventKind.NOTICE, f"the server refuses: {error}")
 
     def report(self, command: Command, outcome: Outcome) -> None:
-        """Tell our service how a trial ended."""
+        """Tell our service how a trial ended, however long that takes, but for who ends us."""
         crew = self._crew
 
         def report() -> None:
@@ -111,7 +117,7 @@ class Dialogue:
             )
 
         try:
-            self.ask(report)
+            self._ask(report, is_over=lambda: crew.is_ending)
         except SweepdError as error:
             crew.say(EventKind.NOTICE, f"the end of {command.run} was not taken: {error}")
 
@@ -124,9 +130,10 @@ class Dialogue:
 
     def say_goodbye(self) -> None:
         """Give back to our service what this agent holds; W&B's finds out by itself."""
-        if self._agent is not None and self._crew.place.is_ours:
+        agent = self._agent
+        if agent is not None and self._crew.place.is_ours:
             with contextlib.suppress(SweepdError):
-                self._api.leave(self._agent)
+                self._ask(lambda: self._api.leave(agent), is_over=lambda: True)
 
     def close(self) -> None:
         """Close the connection."""

@@ -113,6 +113,8 @@ class Nursery:
         self._log = log
         self._notice = notice
         self._lock = threading.Lock()
+        self._roll = threading.Lock()  # who is started, and who was told to end
+        self._told: int | None = None
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._serving: list[_Warm] = []  # the last that lives gets the trials
@@ -161,17 +163,20 @@ class Nursery:
         """Start a trial and return its number here; None if there is no warm parent to start it.
 
         One whose job says that it `waits` gets ready, and begins when `go` says so. Where it cannot
-        be made to wait, it ends at once.
+        be made to wait, it ends at once. One that is started after a signal to all gets it too.
         """
-        warm = self._current
-        if warm is None:
-            return None
-        number = next(self._numbers)
-        if not warm.adopt(number, listener):
-            return None
-        if not warm.send({"op": "start", "id": number, **job}, [log]) and warm.release(number):
-            return None
-        return number
+        with self._roll:
+            warm = self._current
+            if warm is None:
+                return None
+            number = next(self._numbers)
+            if not warm.adopt(number, listener):
+                return None
+            if not warm.send({"op": "start", "id": number, **job}, [log]) and warm.release(number):
+                return None
+            if self._told is not None:
+                warm.send({"op": "signal", "id": number, "number": self._told})
+            return number
 
     def go(self, trial: int) -> None:
         """Let a trial begin that was started to wait."""
@@ -186,10 +191,12 @@ class Nursery:
                 warm.send({"op": "signal", "id": trial, "number": number})
 
     def signal_all(self, number: int) -> None:
-        """Send a signal to every trial's process group."""
-        for warm in self._all:
-            for trial in list(warm.trials):
-                warm.send({"op": "signal", "id": trial, "number": number})
+        """Send a signal to every trial's process group, and to those that are started later."""
+        with self._roll:
+            self._told = number
+            for warm in self._all:
+                for trial in list(warm.trials):
+                    warm.send({"op": "signal", "id": trial, "number": number})
 
     def close(self) -> None:
         """End every warm parent, and with it whatever it still runs."""

@@ -13,7 +13,8 @@ from sweepd_agent.processes import kill_run
 
 __all__ = ["BACKOFF_S", "Clock", "Running"]
 
-BACKOFF_S = (1.0, 60.0)
+#: The longest wait is well below a lease, which is a minute: it goes on when the server comes back.
+BACKOFF_S = (1.0, 20.0)
 
 
 @dataclass(eq=False)

@@ -1,7 +1,6 @@
 """One slot at work: it asks for a trial, runs it, reports how it ended, and asks again."""
 
 import contextlib
-import queue
 import signal
 import threading
 import time
@@ -24,6 +23,7 @@ from sweepd_agent.dialogue import Dialogue
 from sweepd_agent.events import EventKind
 from sweepd_agent.gpu_health import GpuHealth
 from sweepd_agent.log import TrialLog
+from sweepd_agent.mailbox import Mailbox
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
 from sweepd_agent.outcome import judge
@@ -49,7 +49,8 @@ class SlotWorker(threading.Thread):
         super().__init__(name=f"slot-{slot.number}", daemon=True)
         self._slot = slot
         self._crew = crew
-        self._server = Dialogue(slot, crew, api, pause=self._pause)
+        self._events = Mailbox[tuple[Running, Started | Ended]]()
+        self._server = Dialogue(slot, crew, api, pause=self._events.wait)
         self._on_end = on_end
         self._backlog: deque[Command] = deque()
         self._ready: Running | None = None  # the first of the backlog, if it was got ready
@@ -58,8 +59,6 @@ class SlotWorker(threading.Thread):
         self._is_out = False
         self._prefetches = crew.options.prefetch and crew.place.is_ours
         self._sizes = PackSizes.of(crew.options.pack, crew.place, slot)
-        self._events: queue.SimpleQueue[tuple[Running, Started | Ended] | None]
-        self._events = queue.SimpleQueue()
         self._idle_s, self._busy_s = (
             _OURS_S if crew.place.is_ours or crew.place.is_offline else _OTHERS_S
         )
@@ -67,7 +66,7 @@ class SlotWorker(threading.Thread):
 
     def wake(self) -> None:
         """Make the worker look at what has changed: the agent is leaving, or ending."""
-        self._events.put(None)
+        self._events.wake()
 
     def run(self) -> None:
         """Work until there is nothing more to do."""
@@ -97,18 +96,20 @@ class SlotWorker(threading.Thread):
         """Return the next trial; None when the agent shall leave."""
         while not self._backlog and not self._crew.leaving.is_set():
             try:
-                commands = self._server.ask(self._server.beat_idle) or []
+                commands = self._server.ask_for_work() or []
             except NotFound as error:
                 self._crew.leave(f"the sweep is gone: {error}", exit_code=1)
                 continue
             except SweepdError as error:
                 self._server.note_refusal(error)
-                self._pause(_OTHERS_S[0])
+                self._events.wait(_OTHERS_S[0])
                 continue
             self._take(commands)
             if not self._backlog and not self._crew.leaving.is_set():
-                self._pause(self._idle_s)
-        return self._backlog.popleft() if self._backlog else None  # what was given is run
+                self._events.wait(self._idle_s)
+        if self._fetches_ahead and self._crew.leaving.is_set():
+            self._drop(list(self._backlog))  # others get it with the goodbye
+        return self._backlog.popleft() if self._backlog else None
 
     def _take(self, commands: Iterable[Command], running: Running | None = None) -> None:
         """Note what the server wants."""
@@ -121,11 +122,6 @@ class SlotWorker(threading.Thread):
                 self._stop_trial(running, command.run)
             elif command.type == "stop":
                 self._drop([one for one in self._backlog if one.run == command.run])
-
-    def _pause(self, seconds: float) -> None:
-        """Wait, unless something happens."""
-        with contextlib.suppress(queue.Empty):
-            self._events.get(timeout=max(0.0, seconds))
 
     # Running trials
 
@@ -150,10 +146,14 @@ class SlotWorker(threading.Thread):
             return None  # the server gets it back with the goodbye
         began = time.monotonic()
         commands = [command] if self._sizes is None else self._gather(command, self._sizes)
+        if not commands or self._crew.is_ending:
+            return None
         try:
             return self._start(commands)
         except (SweepdError, OSError) as error:
-            reason = Reason.PREEMPTED if self._crew.is_ending else Reason.ERROR
+            is_ours = isinstance(error, ProcessDied | OSError)  # no fault of the trial's
+            reason = Reason.CRASHED if is_ours else Reason.ERROR
+            reason = Reason.PREEMPTED if self._crew.is_ending else reason
             for one in commands:
                 self._conclude(one, Outcome(reason, message=in_words(error)), began=began)
             return None
@@ -235,12 +235,8 @@ class SlotWorker(threading.Thread):
         clock = self._server.clock
         clock.set(self._busy_s)
         while True:
-            soonest = min(clock.next, running.kill_at, running.late_at) - time.monotonic()
-            try:
-                said = self._events.get(timeout=max(0.0, soonest))
-            except queue.Empty:
-                said = None
-            about, event = said or (running, None)
+            soonest = min(clock.next, running.kill_at, running.late_at)
+            about, event = self._events.take(soonest - time.monotonic()) or (running, None)
             if about is not running:
                 self._note_ready(about, event)
             elif isinstance(event, Ended):
@@ -291,32 +287,35 @@ class SlotWorker(threading.Thread):
     def _gather(self, first: Command, sizes: PackSizes) -> list[Command]:
         """Return a trial and others that can be packed with it, fetched now where some are short.
 
-        Trials of other kinds that come along are kept: their turn is next.
+        Trials of other kinds that come along are kept: their turn is next. Those that the server
+        takes back meanwhile are not returned, be it the trial itself.
         """
         if not self._may_be_packed(first):
             return [first]
         size = sizes.size(kind_of(first))
         give_up_at = time.monotonic() + _GATHER_S
+        self._backlog.appendleft(first)
         while (
-            len(self._like(first)) < size - 1
-            and 1 + len(self._backlog) < _HELD * size
+            len(self._like(first)) < size
+            and len(self._backlog) < _HELD * size
+            and first in self._backlog
             and self._crew.take_turn()
         ):
             n_before = len(self._backlog)
-            self._beat_for_more(_runs([first, *self._backlog]))
+            self._beat_for_more(_runs(self._backlog))
             if len(self._backlog) > n_before:
                 give_up_at = time.monotonic() + _GATHER_S
                 continue
             self._crew.return_turn()
             if time.monotonic() >= give_up_at:
                 break
-            self._pause(_GATHER_S / 5)
-        packed = [first, *self._like(first)[: size - 1]]
+            self._events.wait(_GATHER_S / 5)
+        packed = self._like(first)[:size] if first in self._backlog else []
         self._backlog = deque(c for c in self._backlog if c not in packed)
         return packed
 
     def _like(self, first: Command) -> list[Command]:
-        """Return those that wait and can be packed with a trial."""
+        """Return those that wait and can be packed with a trial, it among them."""
         kind = kind_of(first)
         return [c for c in self._backlog if self._may_be_packed(c) and kind_of(c) == kind]
 

@@ -167,10 +167,10 @@ class _Agent:
     def _take_signals(self) -> dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}
-        return {
-            number: signal.signal(number, self._note_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        taken = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # its terminal is gone; not by nohup
+            taken.append(signal.SIGHUP)
+        return {number: signal.signal(number, self._note_signal) for number in taken}
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self._tasks.put(lambda: self._on_signal(number))

@@ -12,6 +12,7 @@ import fake_wandb
 from fake_wandb import KEY, FakeServer
 
 from sweepd_agent import AgentEvent, EventKind, Options, run_agent
+from sweepd_agent.events import Report
 
 
 @pytest.fixture
@@ -35,8 +36,9 @@ def make_server():
 class Agent:
     """An agent that runs in a thread of the test."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, report: Report | None = None) -> None:
         self.events: list[AgentEvent] = []
+        self.report = report or self.events.append
         self.code: int | None = None
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, args=(options,))
@@ -44,7 +46,7 @@ class Agent:
 
     def _run(self, options: Options) -> None:
         try:
-            self.code = run_agent(options, report=self.events.append)
+            self.code = run_agent(options, report=self.report)
         except BaseException as error:
             self.error = error
 
@@ -65,7 +67,7 @@ def make_agent(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     agents = []
 
-    def make(server, **values) -> Agent:
+    def make(server, *, report=None, **values) -> Agent:
         options = {
             "sweep": "alice/toy/sw1",
             "base_url": server.url,
@@ -74,7 +76,7 @@ def make_agent(tmp_path, monkeypatch):
             "slots": 1,
             "folder": str(tmp_path),
         }
-        agents.append(Agent(Options(**{**options, **values})))
+        agents.append(Agent(Options(**{**options, **values}), report))
         return agents[-1]
 
     yield make

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from sweepd.errors import InvalidInput, LaunchError, NotFound, ServerUnreachable
-from sweepd_agent import EventKind
+from sweepd_agent import EventKind, dialogue, running
 
 NOTE = """
 import json, os, sys
@@ -445,7 +445,7 @@ def test_trial_whose_files_cannot_be_written_fails_alone_and_says_which(
     make_agent(server := make_server(config={"program": "train.py"}, n_trials=2)).wait()
 
     first, second = server.outcomes
-    assert first["reason"] == "error"
+    assert first["reason"] == "crashed"  # by the machine: another one may be able to
     assert first["message"].endswith("config-run1.yaml: Is a directory")
     assert second["reason"] == "finished"
 
@@ -462,3 +462,33 @@ def test_full_disk_keeps_no_trial_from_printing_nor_its_error_from_being_told(
 
     (outcome,) = server.outcomes
     assert (outcome["reason"], outcome["message"]) == ("error", "ValueError: boom")
+
+
+def test_trials_go_on_though_what_happens_cannot_be_printed(make_server, make_agent, write_program):
+    write_program("")
+    server = make_server(config={"program": "train.py"}, n_trials=2)
+
+    def fail(event):
+        raise BrokenPipeError("nobody reads it")
+
+    agent = make_agent(server, report=fail)
+
+    assert agent.wait() == 0
+    assert [outcome["reason"] for outcome in server.outcomes] == ["finished"] * 2
+
+
+def test_end_of_a_trial_is_told_when_the_server_is_back_though_the_sweep_has_ended(
+    make_server, make_agent, write_program, wait_for, monkeypatch, tmp_path
+):
+    for module in (running, dialogue):
+        monkeypatch.setattr(module, "BACKOFF_S", (0.01, 0.02))
+    write_program("import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)")
+    server = make_server(config={"program": "train.py"}, n_trials=1)
+    agent = make_agent(server, slots=2)
+    wait_for(lambda: len(server.left) == 1)  # the other slot, which was told that it is over
+
+    server.outages = {"SweepdReportOutcome": 6}
+    (tmp_path / "go").touch()
+
+    assert agent.wait() == 0
+    assert [outcome["reason"] for outcome in server.outcomes] == ["finished"]

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import signal
 import sys
 
 import pytest
@@ -167,3 +168,13 @@ def test_exit_code_is_what_python_would_give(make_nursery, run, program, status,
 
     assert seen[-1] == Ended(status)
     assert output.endswith(words)
+
+
+def test_trial_that_is_started_after_all_were_told_to_end_is_told_too(make_nursery, run):
+    nursery = make_nursery()
+    run(nursery, "")
+
+    nursery.signal_all(signal.SIGTERM)
+    seen, _ = run(nursery, "import time; time.sleep(60)")
+
+    assert seen[-1].status in (143, -signal.SIGTERM)

@@ -115,6 +115,18 @@ def test_trials_of_another_kind_are_in_a_pack_of_their_own(
     assert set(ends(server).values()) == {"finished"}
 
 
+def test_trial_that_is_stopped_while_others_are_looked_for_does_not_begin(
+    server, make_agent, write_program, packs
+):
+    write_program(PROGRAM + TRAINS_ALL)
+    made = server(3)
+    made.stop = {"run1"}
+
+    assert make_agent(made, pack="2").wait() == 0
+
+    assert packs() == [(["run2", "run3"], True)]
+
+
 def test_one_trial_of_a_pack_is_stopped_and_the_others_go_on(
     server, make_agent, write_program, packs, wait_for, tmp_path
 ):

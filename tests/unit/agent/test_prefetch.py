@@ -94,6 +94,21 @@ def test_count_is_exact_over_trials_that_are_fetched_ahead(
     assert len(server.issued) == 3
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_trial_that_begins_while_the_server_is_away_is_run_once(
+    make_server, make_agent, write_program, notes, let_go, n
+):
+    write_program(WAITS)
+    server = make_server(config={"program": "train.py"}, n_trials=3)
+    server.outages = {"SweepdReportOutcome": n}  # of the first trial, as the second one begins
+    let_go("run1", "run2", "run3")
+
+    assert make_agent(server, prefetch=True).wait() == 0
+
+    assert [note["run"] for note in notes()] == ["run1", "run2", "run3"]
+    assert [outcome["reason"] for outcome in server.outcomes] == ["finished"] * 3
+
+
 def test_trial_that_waits_is_dropped_when_the_server_takes_it_back(
     make_server, make_agent, write_program, wait_for, notes, let_go
 ):
@@ -111,8 +126,9 @@ def test_trial_that_waits_is_dropped_when_the_server_takes_it_back(
     assert [note["run"] for note in notes()] == ["run1"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_agent_that_is_ended_gives_back_what_it_fetched_at_once(
-    make_server, write_program, wait_for, notes, start_process, tmp_path
+    make_server, write_program, wait_for, notes, start_process, tmp_path, number
 ):
     write_program("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAITS)
     server = make_server(config={"program": "train.py"}, n_trials=2)
@@ -120,7 +136,7 @@ def test_agent_that_is_ended_gives_back_what_it_fetched_at_once(
     wait_for(lambda: server.issued == ["run1", "run2"], timeout_s=40)
     wait_for(lambda: beats(server)[-1].get("waiting") == ["run2"])
 
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     wait_for(lambda: server.returned == ["run2"])
     assert server.outcomes == []  # the one that runs does not end at SIGTERM
     (tmp_path / "go-run1").touch()
