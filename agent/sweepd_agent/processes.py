@@ -15,6 +15,7 @@ __all__ = [
     "die_with_parent",
     "end_children",
     "fork",
+    "fork_linked",
     "kill_group",
     "kill_run",
     "kill_strays",
@@ -31,14 +32,30 @@ def fork() -> int:
     """Fork with every signal held back; the child has none of our handlers, and dies with us."""
     parent = os.getpid()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        die_with_parent(parent, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            die_with_parent(parent, signal.SIGKILL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return pid
+
+
+def fork_linked() -> tuple[int, socket.socket]:
+    """Fork as `fork` does; return what it does, and this side's end of a socket between the two."""
+    ours, theirs = socket.socketpair()
+    try:
+        pid = fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    mine, other = (ours, theirs) if pid else (theirs, ours)
+    other.close()
+    return pid, mine
 
 
 def spawn(
@@ -49,21 +66,30 @@ def spawn(
     Returns:
         Its process id, and a socket that closes as the command starts; what keeps it from starting
         comes through it first, as one message.
+
+    Raises:
+        OSError: if the system has no room for it, or its arguments are too long (E2BIG).
+        ValueError: if no process can have such arguments or such an environment.
     """
     ours, theirs = socket.socketpair()
-    os.set_inheritable(theirs.fileno(), True)
-    launch = [sys.executable, "-I", _LAUNCH, str(os.getpid()), str(theirs.fileno())]
-    pid = os.posix_spawn(
-        sys.executable,
-        [*launch, folder, *command],
-        env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-    )
-    theirs.close()
+    try:
+        os.set_inheritable(theirs.fileno(), True)
+        launch = [sys.executable, "-I", _LAUNCH, str(os.getpid()), str(theirs.fileno())]
+        pid = os.posix_spawn(
+            sys.executable,
+            [*launch, folder, *command],
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+        )
+    except (OSError, ValueError):
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return pid, ours
 
 
@@ -88,10 +114,13 @@ def kill_group(leader: int, number: int) -> None:
 
 
 def signal_child(pid: int, number: int) -> None:
-    """Send a signal to a living child and its group; it may not have made the group yet."""
+    """Send a signal to a living child and its group, as far as they are ours to signal.
+
+    It may not have made the group yet, or be another user's, as what `sudo` starts.
+    """
     try:
         os.killpg(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         _kill(pid, number)
 
 

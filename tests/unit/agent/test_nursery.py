@@ -2,6 +2,7 @@
 
 import os
 import queue
+import resource
 import sys
 
 import pytest
@@ -36,27 +37,41 @@ def make_nursery(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path):
-    def run_program(nursery, text, timeout=20):
-        program = tmp_path / "program.py"
-        program.write_text(text)
+def start(tmp_path):
+    def start_program(nursery, text, *, name="program", **values):
+        """Return a function that returns all events of the trial, up to its end."""
+        (tmp_path / f"{name}.py").write_text(text)
         job = {
             "mode": "fork",
             "waits": False,
-            "program": "program.py",
+            "program": f"{name}.py",
             "function": False,
             "argv": [],
             "config": {},
-            "exec": [sys.executable, "program.py"],
+            "exec": [sys.executable, f"{name}.py"],
             "env": dict(os.environ),
             "cwd": str(tmp_path),
+            **values,
         }
         events = queue.SimpleQueue()
         with (tmp_path / "out.txt").open("wb") as log:
             assert nursery.start(job, log.fileno(), events.put) is not None
-        seen = [events.get(timeout=timeout)]
-        while not isinstance(seen[-1], Ended):
-            seen.append(events.get(timeout=timeout))
+
+        def watch(timeout=20):
+            seen = [events.get(timeout=timeout)]
+            while not isinstance(seen[-1], Ended):
+                seen.append(events.get(timeout=timeout))
+            return seen
+
+        return watch
+
+    return start_program
+
+
+@pytest.fixture
+def run(start, tmp_path):
+    def run_program(nursery, text, **values):
+        seen = start(nursery, text, **values)()
         return seen, (tmp_path / "out.txt").read_text()
 
     return run_program
@@ -167,3 +182,83 @@ def test_exit_code_is_what_python_would_give(make_nursery, run, program, status,
 
     assert seen[-1] == Ended(status)
     assert output.endswith(words)
+
+
+FULL = """
+import errno, os
+def unless_full(make):
+    def made(*args, **kwargs):
+        if os.path.exists("full"):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return make(*args, **kwargs)
+    return made
+os.fork = unless_full(os.fork)
+os.posix_spawn = unless_full(os.posix_spawn)
+"""
+SIGNALS_HELD = "import signal; print(len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+
+
+@pytest.mark.parametrize("mode", ["fork", "exec"])
+def test_machine_without_room_for_a_process_costs_that_trial_alone(
+    make_nursery, start, run, tmp_path, mode
+):
+    (tmp_path / "lib/filling.py").write_text(FULL)
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery("filling")
+    other = start(nursery, "open('fifo').read()", name="other")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the other trial runs
+        (tmp_path / "full").touch()
+        seen, _ = run(nursery, "print('never')", mode=mode)
+        (tmp_path / "full").unlink()
+        later = run(nursery, SIGNALS_HELD, mode=mode)[1]
+
+    words = f"cannot start {sys.executable!r}: resource temporarily unavailable"
+    assert seen == [Ended(None, words)]
+    assert later == "0\n"
+    assert other()[-1] == Ended(0)
+
+
+def test_spare_that_cannot_be_forked_is_done_without(make_nursery, run, tmp_path):
+    (tmp_path / "lib/wandb.py").touch()  # with which a spare would be forked at once
+    (tmp_path / "lib/filling.py").write_text(FULL)
+    (tmp_path / "full").touch()
+    nursery = make_nursery("filling", "wandb")
+    run(nursery, "")  # by now it has had to do without
+
+    (tmp_path / "full").unlink()
+
+    seen, output = run(nursery, SIGNALS_HELD)
+    assert [type(event) for event in seen] == [Started, Ended]
+    assert output == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        pytest.param("x" * 200_000, "argument list too long", id="too long"),
+        pytest.param("a\0b", "embedded null byte", id="null byte"),
+    ],
+)
+def test_arguments_that_no_process_can_have_are_an_error_of_the_trial(
+    make_nursery, run, argument, words
+):
+    nursery = make_nursery()
+
+    seen, _ = run(nursery, "", mode="exec", exec=["python", "program.py", argument])
+
+    assert seen == [Ended(127, f"cannot start 'python': {words}")]
+    assert run(nursery, "print('ran')")[1] == "ran\n"
+
+
+def test_warm_parent_that_may_open_no_more_files_goes_on(make_nursery, run):
+    nursery = make_nursery()
+    run(nursery, "")
+    limits = resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+
+    seen, _ = run(nursery, "")
+
+    assert seen == [Ended(None, f"cannot start {sys.executable!r}: too many open files")]
+    resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, limits)
+    assert run(nursery, "print('ran')")[1] == "ran\n"
