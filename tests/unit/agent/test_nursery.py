@@ -262,3 +262,12 @@ def test_warm_parent_that_may_open_no_more_files_goes_on(make_nursery, run):
     assert seen == [Ended(None, f"cannot start {sys.executable!r}: too many open files")]
     resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, limits)
     assert run(nursery, "print('ran')")[1] == "ran\n"
+
+
+def test_command_that_is_executed_ignores_no_signal(make_nursery, run):
+    command = ["grep", "SigIgn", "/proc/self/status"]
+
+    _, output = run(make_nursery(), "", mode="exec", exec=command)
+
+    ignored = int(output.partition(":")[2], 16)
+    assert [number for number in range(1, 32) if ignored >> (number - 1) & 1] == []
