@@ -164,6 +164,21 @@ def test_what_a_program_wrote_is_there_at_the_end(make_nursery, run, tmp_path):
     assert all(words in output for words in ("late", "freed", "no newline"))
 
 
+TOLD_TO_END_LATE = """
+import io, os, signal, sys
+class Late(io.TextIOWrapper):
+    def flush(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM):
+        kill(me, number)
+sys.late = Late(open("late.txt", "wb"))
+"""
+
+
+def test_program_that_is_told_to_end_when_it_is_over_has_finished(make_nursery, run):
+    seen, _ = run(make_nursery(), TOLD_TO_END_LATE)
+
+    assert seen[-1] == Ended(0)
+
+
 @pytest.mark.parametrize(
     ("program", "status", "words"),
     [
