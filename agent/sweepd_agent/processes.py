@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import IO
 
 __all__ = [
     "adopt_orphans",
@@ -21,9 +23,11 @@ __all__ = [
     "kill_strays",
     "signal_child",
     "spawn",
+    "unnamed_file",
 ]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_MFD_CLOEXEC = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 
@@ -91,6 +95,17 @@ def spawn(
     finally:
         theirs.close()
     return pid, ours
+
+
+def unnamed_file() -> IO[bytes]:
+    """Return a file that no folder has: in memory, or where the system has no such, on disk.
+
+    Raises:
+        OSError: if there is room for none.
+    """
+    make = getattr(_libc, "memfd_create", None)
+    file = make(b"sweepd", _MFD_CLOEXEC) if make else -1
+    return open(file, "w+b") if file >= 0 else tempfile.TemporaryFile()
 
 
 def die_with_parent(parent: int, number: int) -> None:

@@ -3,6 +3,7 @@
 import faulthandler
 import importlib
 import io
+import json
 import os
 import signal
 import socket
@@ -49,7 +50,10 @@ def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) 
     received = receive(link)
     if received is None:
         os._exit(0)
-    job, (log,) = received
+    log, file = received[1]
+    with open(file, encoding="utf-8") as lines:
+        lines.seek(0)  # the warm parent has left it at the end
+        job = json.load(lines)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)

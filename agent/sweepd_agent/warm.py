@@ -11,6 +11,7 @@ started by exec. When the supervisor goes, by whatever death, every trial goes w
 
 import contextlib
 import errno
+import json
 import os
 import selectors
 import signal
@@ -164,7 +165,7 @@ class WarmParent:
             if isinstance(made, OSError):
                 self._refuse(job, made, log)
             elif not self._assign(made, job, log):
-                self._refuse(job, ChildProcessError("its process has died"), log)
+                self._refuse(job, ChildProcessError("its process cannot be reached"), log)
         if self._has_spare:
             self._spare_at = time.monotonic() + _SPARE_DELAY_S
         return None
@@ -189,10 +190,15 @@ class WarmParent:
         self._say(ev="ended", id=job["id"], status=_NOT_FOUND if is_own else None, error=words)
 
     def _assign(self, child: _Child, job: dict[str, Any], log: int) -> bool:
+        """Give a child a trial, for when it is ready; return False, and kill it, if that fails."""
         assert child.link is not None
         try:
-            send(child.link, job, [log])
+            with processes.unnamed_file() as file:  # a socket holds no job of any length
+                file.write(json.dumps(job).encode())
+                file.flush()
+                send(child.link, {}, [log, file.fileno()])
         except OSError:
+            processes.signal_child(child.pid, signal.SIGKILL)
             return False
         child.job, child.log, child.is_started = job, log, False
         child.may_begin = not job["waits"]

@@ -286,3 +286,22 @@ def test_command_that_is_executed_ignores_no_signal(make_nursery, run):
 
     ignored = int(output.partition(":")[2], 16)
     assert [number for number in range(1, 32) if ignored >> (number - 1) & 1] == []
+
+
+def test_long_job_of_a_child_that_is_not_ready_holds_nobody_up(make_nursery, start, run, tmp_path):
+    (tmp_path / "lib/wandb/sdk/lib/service").mkdir(parents=True)
+    for name in ("__init__", "errors", "sdk/wandb_settings"):
+        (tmp_path / f"lib/wandb/{name}.py").write_text("Error = OSError; Settings = dict")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "lib/wandb/sdk/lib/service/service_process.py").write_text(
+        "def start(settings): open('fifo').read(); raise OSError"
+    )
+    nursery = make_nursery("wandb.errors", "wandb.sdk.lib.service.service_process")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, no child gets ready
+        program = "import sys; sys.exit(len(sys.argv[1]) >> 20)"
+        long = start(nursery, program, name="long", argv=["x" * (5 << 20)])
+        seen, _ = run(nursery, "", mode="exec")
+
+    assert seen[-1] == Ended(0)
+    assert long()[-1] == Ended(5)
