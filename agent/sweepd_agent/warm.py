@@ -73,6 +73,7 @@ class WarmParent:
         self._handshake_s = 20.0
         self._threads = 1
         self._scratch = Scratch()
+        self._strays = processes.Strays()
         self._poll = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
@@ -134,6 +135,7 @@ class WarmParent:
         began = time.monotonic()
         self._handshake_s, self._threads = message["handshake_s"], message["threads"]
         failed = import_ahead(message["modules"])
+        self._strays.note_own()
         if not message["can_fork"]:
             note: str | None = "told not to fork"
         elif failed and message["is_copy"]:  # a trial could import it: here it might be half there
@@ -193,7 +195,8 @@ class WarmParent:
         """Give a child a trial, for when it is ready; return False, and kill it, if that fails."""
         assert child.link is not None
         try:
-            with processes.unnamed_file() as file:  # a socket holds no job of any length
+            name = processes.mark(processes.identity(job["env"]))
+            with processes.unnamed_file(name) as file:  # a socket holds no job of any length
                 file.write(json.dumps(job).encode())
                 file.flush()
                 send(child.link, {}, [log, file.fileno()])
@@ -280,6 +283,9 @@ class WarmParent:
                 become = self._note_ended(child, os.waitstatus_to_exitcode(status))
                 if become is not None:
                     return become
+            else:
+                self._successors.discard(pid)
+                self._kill_strays()  # it may have been a stray: its own children are ours now
 
     def _note_ended(self, child: _Child, status: int) -> Assignment | None:
         processes.kill_group(child.pid, signal.SIGKILL)
@@ -299,13 +305,16 @@ class WarmParent:
             assert child.log is not None
             job, log, child.log = {**child.job, "mode": "exec", "waits": False}, child.log, None
             return self._start(job, log)
-        processes.kill_strays(
-            child.job["env"].get("WANDB_RUN_ID", ""), self._children.keys() | self._successors
-        )
+        self._strays.note_end(child.pid, child.job["env"])
+        self._kill_strays()
         self._close_log(child)
         error = child.job.get("error")
         self._say(ev="ended", id=child.job["id"], status=status, error=error)
         return None
+
+    def _kill_strays(self) -> None:
+        living = {pid: child.job["env"] for pid, child in self._children.items() if child.job}
+        self._strays.kill(living, others=self._children.keys() | self._successors)
 
     def _on_time(self) -> Assignment | None:
         """Kill what has not reported in time, and fork the next spare when the moment has come."""

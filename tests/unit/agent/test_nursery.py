@@ -54,7 +54,7 @@ def start(tmp_path):
             **values,
         }
         events = queue.SimpleQueue()
-        with (tmp_path / "out.txt").open("wb") as log:
+        with (tmp_path / f"{name}.txt").open("wb") as log:
             assert nursery.start(job, log.fileno(), events.put) is not None
 
         def watch(timeout=20):
@@ -72,7 +72,7 @@ def start(tmp_path):
 def run(start, tmp_path):
     def run_program(nursery, text, **values):
         seen = start(nursery, text, **values)()
-        return seen, (tmp_path / "out.txt").read_text()
+        return seen, (tmp_path / "program.txt").read_text()
 
     return run_program
 
@@ -266,15 +266,16 @@ def test_arguments_that_no_process_can_have_are_an_error_of_the_trial(
     assert run(nursery, "print('ran')")[1] == "ran\n"
 
 
-def test_warm_parent_that_may_open_no_more_files_goes_on(make_nursery, run):
-    nursery = make_nursery()
-    run(nursery, "")
-    limits = resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+def test_warm_parent_that_may_open_no_more_files_goes_on(make_nursery, run, tmp_path):
+    (tmp_path / "lib/few.py").write_text(
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (3, r.getrlimit(r.RLIMIT_NOFILE)[1]))"
+    )
+    nursery = make_nursery("few")
 
     seen, _ = run(nursery, "")
 
     assert seen == [Ended(None, f"cannot start {sys.executable!r}: too many open files")]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, limits)
     assert run(nursery, "print('ran')")[1] == "ran\n"
 
@@ -305,3 +306,85 @@ def test_long_job_of_a_child_that_is_not_ready_holds_nobody_up(make_nursery, sta
 
     assert seen[-1] == Ended(0)
     assert long()[-1] == Ended(5)
+
+
+DAEMON = """
+import os, signal
+read, write = os.pipe()
+def tell():
+    os.write(write, b"%d " % os.getpid())
+def sleep(env):
+    os.execve("/bin/sleep", ["sleep", "600"], env)
+if os.fork() == 0:
+    os.{leave}()
+    if os.fork():
+        os._exit(0)
+    tell()
+    {stay}
+    os.close(write)
+    signal.pause()
+os.close(write)
+os.wait()
+print(open(read).read(), flush=True)
+"""
+FORKED = DAEMON.format(leave="setsid", stay="")
+BARE = DAEMON.format(leave="setsid", stay="sleep({})")
+
+
+def is_alive(pid):
+    return os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize(
+    ("program", "mode"),
+    [
+        pytest.param(FORKED, "fork", id="forked from a forked trial"),
+        pytest.param(FORKED, "exec", id="forked from an executed trial"),
+        pytest.param(
+            DAEMON.format(leave="setsid", stay="sleep(os.environ)"), "fork", id="executed"
+        ),
+        pytest.param(
+            DAEMON.format(leave="setpgrp", stay="sleep({})"), "fork", id="in the trial's session"
+        ),
+        pytest.param(
+            DAEMON.format(leave="setsid", stay="os.fork() or (tell(), sleep({}))"),
+            "fork",
+            id="with a child that shows nothing",
+        ),
+    ],
+)
+def test_daemons_end_with_their_trial_and_no_other(
+    make_nursery, start, run, wait_for, tmp_path, program, mode
+):
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery()
+    env = {**os.environ, "WANDB_SWEEP_ID": "s"}
+    text = f"{FORKED}\nopen('fifo').read()"
+    other = start(nursery, text, name="other", env={**env, "WANDB_RUN_ID": "other"})
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the other trial runs
+        _, output = run(nursery, program, mode=mode, env={**env, "WANDB_RUN_ID": "mine"})
+
+        assert output.split()
+        wait_for(lambda: not any(map(is_alive, output.split())))
+        run(nursery, "", env={**env, "WANDB_RUN_ID": "mine again"})
+        kept = (tmp_path / "other.txt").read_text().strip()
+        assert is_alive(kept)
+    other()
+    wait_for(lambda: not is_alive(kept))
+
+
+def test_daemon_that_shows_nothing_ends_when_it_can_be_of_no_other_trial(
+    make_nursery, start, run, wait_for, tmp_path
+):
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery()
+    older = start(nursery, "open('fifo').read()", name="older")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the older trial runs
+        _, output = run(nursery, BARE)
+        run(nursery, "")
+        assert is_alive(output.strip())
+    older()
+
+    wait_for(lambda: not is_alive(output.strip()))
