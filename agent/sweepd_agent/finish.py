@@ -38,6 +38,7 @@ def finish(code: int, *, link: socket.socket, notes: ImportNotes) -> NoReturn:
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the program is over, and its code stands
     except SystemExit as error:
         code = exit_code(error)
     _free_own_objects(notes)

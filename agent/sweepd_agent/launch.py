@@ -14,6 +14,7 @@ import sys
 __all__: list[str] = []
 
 _PR_SET_PDEATHSIG = 1
+_IGNORED = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)  # by Python, and by the warm parent
 
 
 def _main(parent: int, fd: int, folder: str, *command: str) -> None:
@@ -23,7 +24,8 @@ def _main(parent: int, fd: int, folder: str, *command: str) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             return
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.chdir(folder)
         os.execvp(command[0], command)

@@ -251,7 +251,10 @@ class Nursery:
             is_due = warm is self._current and self._growing is None
             if not modules or not is_due or warm.generation >= _MAX_GENERATIONS:
                 return
-            ours, theirs = socket.socketpair()
+            try:
+                ours, theirs = socket.socketpair()
+            except OSError:
+                return  # what a later trial imports is asked for again
             if not warm.send({"op": "grow"}, [theirs.fileno()]):
                 ours.close()
             else:

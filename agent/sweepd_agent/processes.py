@@ -2,27 +2,37 @@
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 __all__ = [
+    "Strays",
     "adopt_orphans",
     "die_with_parent",
     "end_children",
     "fork",
+    "fork_linked",
+    "identity",
     "kill_group",
     "kill_run",
-    "kill_strays",
+    "mark",
     "signal_child",
     "spawn",
+    "unnamed_file",
 ]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_MFD_CLOEXEC = 1
+_IDENTITY = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 
@@ -31,14 +41,30 @@ def fork() -> int:
     """Fork with every signal held back; the child has none of our handlers, and dies with us."""
     parent = os.getpid()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        die_with_parent(parent, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            die_with_parent(parent, signal.SIGKILL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return pid
+
+
+def fork_linked() -> tuple[int, socket.socket]:
+    """Fork as `fork` does; return what it does, and this side's end of a socket between the two."""
+    ours, theirs = socket.socketpair()
+    try:
+        pid = fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    mine, other = (ours, theirs) if pid else (theirs, ours)
+    other.close()
+    return pid, mine
 
 
 def spawn(
@@ -49,22 +75,45 @@ def spawn(
     Returns:
         Its process id, and a socket that closes as the command starts; what keeps it from starting
         comes through it first, as one message.
+
+    Raises:
+        OSError: if the system has no room for it, or its arguments are too long (E2BIG).
+        ValueError: if no process can have such arguments or such an environment.
     """
     ours, theirs = socket.socketpair()
-    os.set_inheritable(theirs.fileno(), True)
-    launch = [sys.executable, "-I", _LAUNCH, str(os.getpid()), str(theirs.fileno())]
-    pid = os.posix_spawn(
-        sys.executable,
-        [*launch, folder, *command],
-        env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-    )
-    theirs.close()
+    try:
+        os.set_inheritable(theirs.fileno(), True)
+        launch = [sys.executable, "-I", _LAUNCH, str(os.getpid()), str(theirs.fileno())]
+        pid = os.posix_spawn(
+            sys.executable,
+            [*launch, folder, *command],
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+        )
+    except (OSError, ValueError):
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return pid, ours
+
+
+def unnamed_file(name: str) -> IO[bytes]:
+    """Return a file that no folder has: in memory, or where the system has no such, on disk.
+
+    Args:
+        name: what the processes that map it can be told by, if it is in memory.
+
+    Raises:
+        OSError: if there is room for none.
+    """
+    make = getattr(_libc, "memfd_create", None)
+    file = make(name.encode(), _MFD_CLOEXEC) if make else -1
+    return open(file, "w+b") if file >= 0 else tempfile.TemporaryFile()
 
 
 def die_with_parent(parent: int, number: int) -> None:
@@ -88,36 +137,104 @@ def kill_group(leader: int, number: int) -> None:
 
 
 def signal_child(pid: int, number: int) -> None:
-    """Send a signal to a living child and its group; it may not have made the group yet."""
+    """Send a signal to a living child and its group, as far as they are ours to signal.
+
+    It may not have made the group yet, or be another user's, as what `sudo` starts.
+    """
     try:
         os.killpg(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         _kill(pid, number)
 
 
-def kill_strays(run: str, spared: AbstractSet[int]) -> None:
-    """Kill adopted children that carry the id of a run in their environment."""
-    for pid in _children() - spared:
-        if f"WANDB_RUN_ID={run}".encode() in _environment(pid):
-            _kill(pid, signal.SIGKILL)
+def identity(env: Mapping[str, str]) -> frozenset[bytes]:
+    """Return the entries of a trial's environment that tell its processes from any other."""
+    entries = (f"{name}={env.get(name, '')}" for name in _IDENTITY)
+    return frozenset(entry.encode(errors="surrogatepass") for entry in entries)
 
 
-def kill_run(leader: int, environment: AbstractSet[bytes]) -> None:
-    """Kill what is left of a trial that nobody watches any more: its group, and all of its own.
+def mark(own: AbstractSet[bytes]) -> str:
+    """Return the name of the file that a forked trial keeps mapped, by what `identity` returns.
+
+    What is forked and executes nothing has the mapping; the environment that others see of it is
+    still the warm parent's.
+    """
+    return f"sweepd-{hashlib.sha256(b'|'.join(sorted(own))).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """What tells a trial's processes: entries of what is executed, the mark of what is forked."""
+
+    entries: AbstractSet[bytes]
+    mark: str
+
+    def are_in(self, environment: AbstractSet[bytes], maps: bytes) -> bool:
+        """Return whether a process has them, by its environment and what it has mapped."""
+        return self.entries <= environment or f"/memfd:{self.mark}".encode() in maps
+
+
+class Strays:
+    """What ended trials have left among the children of this process, which adopts orphans."""
+
+    def __init__(self) -> None:
+        self._own: frozenset[int] = frozenset()
+        self._ended: set[_Traces] = set()
+
+    def note_own(self) -> None:
+        """Spare for ever what runs now: what is imported may have started it."""
+        self._own = frozenset(_descendants(os.getpid()))
+
+    def note_end(self, leader: int, env: Mapping[str, str]) -> None:
+        """Note the end of a trial, just as its process is reaped; kill what is in its session."""
+        self._ended.add(_traces(env))
+        for pid in _children(os.getpid()) - self._own:
+            if _session(pid) == leader:
+                _kill_tree(pid)
+
+    def kill(self, living: Mapping[int, Mapping[str, str]], *, others: AbstractSet[int]) -> None:
+        """Kill what is certain to be of no trial that lives.
+
+        That is what shows whose it was, and what is older than every trial. What is left is looked
+        at again when this is called the next time: at the next end of a child, adopted or not.
+
+        Args:
+            living: environments of the trials that have not ended, by their processes.
+            others: further children that are to be spared.
+        """
+        strays = _children(os.getpid()) - living.keys() - others - self._own
+        self._ended -= {_traces(env) for env in living.values()}
+        if not strays:
+            self._ended.clear()
+        oldest = min((_began(pid) or 0 for pid in living), default=sys.maxsize)
+        for pid in strays:
+            began = _began(pid)
+            if (began is not None and began < oldest) or self._is_of_ended(pid):
+                _kill_tree(pid)
+
+    def _is_of_ended(self, pid: int) -> bool:
+        environment, maps = _environment(pid), _maps(pid)
+        return any(traces.are_in(environment, maps) for traces in self._ended)
+
+
+def kill_run(leader: int, own: AbstractSet[bytes]) -> None:
+    """Kill what is left of a trial that nobody watches any more.
 
     Args:
         leader: the trial's process.
-        environment: entries that tell the trial's processes from any other.
+        own: what `identity` returns.
     """
     kill_group(leader, signal.SIGKILL)
-    for path in Path("/proc").glob("[0-9]*"):
-        if environment <= _environment(int(path.name)):
-            _kill(int(path.name), signal.SIGKILL)
+    killed: set[int] = set()
+    while found := _processes_of(leader, own) - killed:  # they may start others meanwhile
+        for pid in found:
+            _kill(pid, signal.SIGKILL)
+        killed |= found
 
 
 def end_children(*, gently: AbstractSet[int]) -> None:
     """Kill every child, adopted ones too; those in `gently` get SIGTERM."""
-    for pid in _children():
+    for pid in _children(os.getpid()):
         _kill(pid, signal.SIGTERM if pid in gently else signal.SIGKILL)
 
 
@@ -126,16 +243,68 @@ def _kill(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _children() -> set[int]:
-    try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    except OSError:
-        return set()
-    return {int(part) for part in text.split()}
+def _kill_tree(pid: int) -> None:
+    for each in (pid, *_descendants(pid)):
+        _kill(each, signal.SIGKILL)
+
+
+def _processes_of(leader: int, own: AbstractSet[bytes]) -> set[int]:
+    traces = _Traces(own, mark(own))
+    return {
+        pid
+        for pid in _numbers(Path("/proc"))
+        if _session(pid) == leader or traces.are_in(_environment(pid), _maps(pid))
+    }
+
+
+def _traces(env: Mapping[str, str]) -> _Traces:
+    """Return what tells a trial's processes here, where all are of one sweep."""
+    run = {entry for entry in identity(env) if entry.startswith(b"WANDB_RUN_ID=")}
+    return _Traces(frozenset(run), mark(identity(env)))
+
+
+def _children(pid: int) -> set[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    texts = [_read(tasks / str(task) / "children") for task in _numbers(tasks)]
+    return {int(part) for text in texts for part in text.split()}
+
+
+def _descendants(pid: int) -> set[int]:
+    children = _children(pid)
+    return children.union(*(_descendants(child) for child in children))
 
 
 def _environment(pid: int) -> frozenset[bytes]:
+    return frozenset(_read(Path(f"/proc/{pid}/environ")).split(b"\0"))
+
+
+def _maps(pid: int) -> bytes:
+    return _read(Path(f"/proc/{pid}/maps"))
+
+
+def _session(pid: int) -> int | None:
     try:
-        return frozenset(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        return os.getsid(pid)
     except OSError:
-        return frozenset()
+        return None
+
+
+def _began(pid: int) -> int | None:
+    """Return when a process was started, in the kernel's ticks."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+    return int(fields[19]) if fields else None
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Return those of the names in a folder that are numbers; none if it has gone meanwhile."""
+    try:
+        return [int(name) for name in os.listdir(folder) if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

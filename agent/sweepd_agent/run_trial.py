@@ -3,6 +3,8 @@
 import faulthandler
 import importlib
 import io
+import json
+import mmap
 import os
 import signal
 import socket
@@ -25,10 +27,11 @@ __all__ = ["Assignment", "run_trial", "wait_for_assignment"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """The trial of this process, and the socket to the warm parent."""
+    """The trial of this process, the socket to the warm parent, and what the trial is told by."""
 
     job: Mapping[str, Any]
     link: socket.socket
+    mark: mmap.mmap  # what the program forks has it too
 
 
 def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) -> Assignment:
@@ -49,7 +52,10 @@ def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) 
     received = receive(link)
     if received is None:
         os._exit(0)
-    job, (log,) = received
+    log, file = received[1]
+    mark = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    os.close(file)
+    job = json.loads(mark[:])
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
@@ -60,7 +66,7 @@ def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) 
         environ["WANDB_SERVICE"] = core[1]
     os.environ.clear()
     os.environ.update(environ)
-    return Assignment(job, link)
+    return Assignment(job, link, mark)
 
 
 def run_trial(assignment: Assignment) -> NoReturn:

@@ -10,6 +10,8 @@ started by exec. When the supervisor goes, by whatever death, every trial goes w
 """
 
 import contextlib
+import errno
+import json
 import os
 import selectors
 import signal
@@ -32,6 +34,7 @@ __all__ = ["main"]
 _SPARE_DELAY_S = 0.2
 _LAST_WORDS_S = 0.2
 _END_S = 3.0
+_NOT_FOUND = 127  # a shell's code for a command that cannot be run
 
 
 @dataclass
@@ -70,6 +73,7 @@ class WarmParent:
         self._handshake_s = 20.0
         self._threads = 1
         self._scratch = Scratch()
+        self._strays = processes.Strays()
         self._poll = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for fd in (self._wake_read, self._wake_write):
@@ -111,7 +115,7 @@ class WarmParent:
         message, fds = received
         if message["op"] == "preload":
             return self._preload(message)
-        if message["op"] == "start":
+        if message["op"] == "start" and fds:
             return self._start(message, fds[0])
         if message["op"] == "signal":
             self._signal(message["id"], message["number"])
@@ -120,8 +124,10 @@ class WarmParent:
         elif message["op"] == "retire":
             self._drop_spare()
             self._has_spare = False
-        elif message["op"] == "grow":
+        elif message["op"] == "grow" and fds:
             return self._grow(socket.socket(fileno=fds[0]))
+        elif message["op"] == "start":
+            self._refuse(message, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         return None
 
     def _preload(self, message: Mapping[str, Any]) -> Assignment | None:
@@ -129,12 +135,16 @@ class WarmParent:
         began = time.monotonic()
         self._handshake_s, self._threads = message["handshake_s"], message["threads"]
         failed = import_ahead(message["modules"])
+        self._strays.note_own()
         if not message["can_fork"]:
             note: str | None = "told not to fork"
         elif failed and message["is_copy"]:  # a trial could import it: here it might be half there
             note = f"not imported ahead: {failed}"
         else:
-            note = unsafe_to_fork(threads=self._threads, timeout_s=self._handshake_s)
+            try:
+                note = unsafe_to_fork(threads=self._threads, timeout_s=self._handshake_s)
+            except OSError as error:
+                note = f"cannot fork: {_words_of(error)}"
         self._is_fit = note is None
         self._has_spare = self._is_fit and message["has_spare"] and "wandb" in sys.modules
         self._say(ev="ready", fit=self._is_fit, note=note, seconds=time.monotonic() - began)
@@ -151,10 +161,13 @@ class WarmParent:
             return None
         child, self._spare = self._spare, None
         if child is None or not self._assign(child, job, log):
-            child, become = self._fork_child()
-            if child is None:
-                return become
-            self._assign(child, job, log)
+            made = self._fork_child()
+            if isinstance(made, Assignment):
+                return made
+            if isinstance(made, OSError):
+                self._refuse(job, made, log)
+            elif not self._assign(made, job, log):
+                self._refuse(job, ChildProcessError("its process cannot be reached"), log)
         if self._has_spare:
             self._spare_at = time.monotonic() + _SPARE_DELAY_S
         return None
@@ -162,15 +175,33 @@ class WarmParent:
     def _execute(self, job: dict[str, Any], log: int) -> None:
         """Start a trial's command in a process that has nothing of this one."""
         job["mode"] = "exec"
-        pid, link = processes.spawn(job["exec"], env=job["env"], folder=job["cwd"], output=log)
+        try:
+            pid, link = processes.spawn(job["exec"], env=job["env"], folder=job["cwd"], output=log)
+        except (OSError, ValueError) as error:
+            self._refuse(job, error, log)
+            return
         os.close(log)
         self._add(_Child(pid, link, job=job))
 
+    def _refuse(self, job: Mapping[str, Any], error: Exception, log: int | None = None) -> None:
+        """Tell that a trial cannot be started: by its own fault, or else by the machine's."""
+        if log is not None:
+            os.close(log)
+        is_own = isinstance(error, ValueError) or getattr(error, "errno", None) == errno.E2BIG
+        words = f"cannot start {job['exec'][0]!r}: {_words_of(error)}"
+        self._say(ev="ended", id=job["id"], status=_NOT_FOUND if is_own else None, error=words)
+
     def _assign(self, child: _Child, job: dict[str, Any], log: int) -> bool:
+        """Give a child a trial, for when it is ready; return False, and kill it, if that fails."""
         assert child.link is not None
         try:
-            send(child.link, job, [log])
+            name = processes.mark(processes.identity(job["env"]))
+            with processes.unnamed_file(name) as file:  # a socket holds no job of any length
+                file.write(json.dumps(job).encode())
+                file.flush()
+                send(child.link, {}, [log, file.fileno()])
         except OSError:
+            processes.signal_child(child.pid, signal.SIGKILL)
             return False
         child.job, child.log, child.is_started = job, log, False
         child.may_begin = not job["waits"]
@@ -197,7 +228,11 @@ class WarmParent:
 
     def _grow(self, link: socket.socket) -> _Grow | None:
         """Fork a copy of this process that imports more and serves the trials to come."""
-        pid = processes.fork()
+        try:
+            pid = processes.fork()
+        except OSError:
+            link.close()  # the supervisor sees it, and tries no other copy
+            return None
         if pid == 0:
             self._close_everything()
             return _Grow(link)
@@ -248,6 +283,9 @@ class WarmParent:
                 become = self._note_ended(child, os.waitstatus_to_exitcode(status))
                 if become is not None:
                     return become
+            else:
+                self._successors.discard(pid)
+                self._kill_strays()  # it may have been a stray: its own children are ours now
 
     def _note_ended(self, child: _Child, status: int) -> Assignment | None:
         processes.kill_group(child.pid, signal.SIGKILL)
@@ -267,13 +305,16 @@ class WarmParent:
             assert child.log is not None
             job, log, child.log = {**child.job, "mode": "exec", "waits": False}, child.log, None
             return self._start(job, log)
-        processes.kill_strays(
-            child.job["env"].get("WANDB_RUN_ID", ""), self._children.keys() | self._successors
-        )
+        self._strays.note_end(child.pid, child.job["env"])
+        self._kill_strays()
         self._close_log(child)
         error = child.job.get("error")
         self._say(ev="ended", id=child.job["id"], status=status, error=error)
         return None
+
+    def _kill_strays(self) -> None:
+        living = {pid: child.job["env"] for pid, child in self._children.items() if child.job}
+        self._strays.kill(living, others=self._children.keys() | self._successors)
 
     def _on_time(self) -> Assignment | None:
         """Kill what has not reported in time, and fork the next spare when the moment has come."""
@@ -291,21 +332,22 @@ class WarmParent:
     # Forking
 
     def _fork_spare(self) -> Assignment | None:
-        self._spare, become = self._fork_child()
-        return become
+        """Fork a child for the trial to come; where there is no room, that forks its own."""
+        made = self._fork_child()
+        self._spare = made if isinstance(made, _Child) else None
+        return made if isinstance(made, Assignment) else None
 
-    def _fork_child(self) -> tuple[_Child | None, Assignment | None]:
-        """Fork a child that waits for a trial: (child, None) here, (None, its trial) in itself."""
+    def _fork_child(self) -> _Child | Assignment | OSError:
+        """Fork a child that waits for a trial, and return it, or why not; its trial in itself."""
         self._scratch.open()
-        ours, theirs = socket.socketpair()
-        pid = processes.fork()
+        try:
+            pid, link = processes.fork_linked()
+        except OSError as error:
+            return error
         if pid == 0:
-            ours.close()
             self._close_everything()
-            become = wait_for_assignment(theirs, threads=self._threads, scratch=self._scratch)
-            return None, become
-        theirs.close()
-        return self._add(_Child(pid, ours)), None
+            return wait_for_assignment(link, threads=self._threads, scratch=self._scratch)
+        return self._add(_Child(pid, link))
 
     def _add(self, child: _Child) -> _Child:
         assert child.link is not None
@@ -366,6 +408,10 @@ class WarmParent:
     def _end_at_once(self, number: int, frame: FrameType | None) -> NoReturn:
         self._end()
         os._exit(128 + number)
+
+
+def _words_of(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import queue
+import resource
 import signal
 import sys
 
@@ -37,28 +38,42 @@ def make_nursery(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path):
-    def run_program(nursery, text, timeout=20):
-        program = tmp_path / "program.py"
-        program.write_text(text)
+def start(tmp_path):
+    def start_program(nursery, text, *, name="program", **values):
+        """Return a function that returns all events of the trial, up to its end."""
+        (tmp_path / f"{name}.py").write_text(text)
         job = {
             "mode": "fork",
             "waits": False,
-            "program": "program.py",
+            "program": f"{name}.py",
             "function": False,
             "argv": [],
             "config": {},
-            "exec": [sys.executable, "program.py"],
+            "exec": [sys.executable, f"{name}.py"],
             "env": dict(os.environ),
             "cwd": str(tmp_path),
+            **values,
         }
         events = queue.SimpleQueue()
-        with (tmp_path / "out.txt").open("wb") as log:
+        with (tmp_path / f"{name}.txt").open("wb") as log:
             assert nursery.start(job, log.fileno(), events.put) is not None
-        seen = [events.get(timeout=timeout)]
-        while not isinstance(seen[-1], Ended):
-            seen.append(events.get(timeout=timeout))
-        return seen, (tmp_path / "out.txt").read_text()
+
+        def watch(timeout=20):
+            seen = [events.get(timeout=timeout)]
+            while not isinstance(seen[-1], Ended):
+                seen.append(events.get(timeout=timeout))
+            return seen
+
+        return watch
+
+    return start_program
+
+
+@pytest.fixture
+def run(start, tmp_path):
+    def run_program(nursery, text, **values):
+        seen = start(nursery, text, **values)()
+        return seen, (tmp_path / "program.txt").read_text()
 
     return run_program
 
@@ -150,6 +165,21 @@ def test_what_a_program_wrote_is_there_at_the_end(make_nursery, run, tmp_path):
     assert all(words in output for words in ("late", "freed", "no newline"))
 
 
+TOLD_TO_END_LATE = """
+import io, os, signal, sys
+class Late(io.TextIOWrapper):
+    def flush(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM):
+        kill(me, number)
+sys.late = Late(open("late.txt", "wb"))
+"""
+
+
+def test_program_that_is_told_to_end_when_it_is_over_has_finished(make_nursery, run):
+    seen, _ = run(make_nursery(), TOLD_TO_END_LATE)
+
+    assert seen[-1] == Ended(0)
+
+
 @pytest.mark.parametrize(
     ("program", "status", "words"),
     [
@@ -178,3 +208,194 @@ def test_trial_that_is_started_after_all_were_told_to_end_is_told_too(make_nurse
     seen, _ = run(nursery, "import time; time.sleep(60)")
 
     assert seen[-1].status in (143, -signal.SIGTERM)
+
+
+FULL = """
+import errno, os
+def unless_full(make):
+    def made(*args, **kwargs):
+        if os.path.exists("full"):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return make(*args, **kwargs)
+    return made
+os.fork = unless_full(os.fork)
+os.posix_spawn = unless_full(os.posix_spawn)
+"""
+SIGNALS_HELD = "import signal; print(len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+
+
+@pytest.mark.parametrize("mode", ["fork", "exec"])
+def test_machine_without_room_for_a_process_costs_that_trial_alone(
+    make_nursery, start, run, tmp_path, mode
+):
+    (tmp_path / "lib/filling.py").write_text(FULL)
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery("filling")
+    other = start(nursery, "open('fifo').read()", name="other")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the other trial runs
+        (tmp_path / "full").touch()
+        seen, _ = run(nursery, "print('never')", mode=mode)
+        (tmp_path / "full").unlink()
+        later = run(nursery, SIGNALS_HELD, mode=mode)[1]
+
+    words = f"cannot start {sys.executable!r}: resource temporarily unavailable"
+    assert seen == [Ended(None, words)]
+    assert later == "0\n"
+    assert other()[-1] == Ended(0)
+
+
+def test_spare_that_cannot_be_forked_is_done_without(make_nursery, run, tmp_path):
+    (tmp_path / "lib/wandb.py").touch()  # with which a spare would be forked at once
+    (tmp_path / "lib/filling.py").write_text(FULL)
+    (tmp_path / "full").touch()
+    nursery = make_nursery("filling", "wandb")
+    run(nursery, "")  # by now it has had to do without
+
+    (tmp_path / "full").unlink()
+
+    seen, output = run(nursery, SIGNALS_HELD)
+    assert [type(event) for event in seen] == [Started, Ended]
+    assert output == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        pytest.param("x" * 200_000, "argument list too long", id="too long"),
+        pytest.param("a\0b", "embedded null byte", id="null byte"),
+    ],
+)
+def test_arguments_that_no_process_can_have_are_an_error_of_the_trial(
+    make_nursery, run, argument, words
+):
+    nursery = make_nursery()
+
+    seen, _ = run(nursery, "", mode="exec", exec=["python", "program.py", argument])
+
+    assert seen == [Ended(127, f"cannot start 'python': {words}")]
+    assert run(nursery, "print('ran')")[1] == "ran\n"
+
+
+def test_warm_parent_that_may_open_no_more_files_goes_on(make_nursery, run, tmp_path):
+    (tmp_path / "lib/few.py").write_text(
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (3, r.getrlimit(r.RLIMIT_NOFILE)[1]))"
+    )
+    nursery = make_nursery("few")
+
+    seen, _ = run(nursery, "")
+
+    assert seen == [Ended(None, f"cannot start {sys.executable!r}: too many open files")]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(nursery._process.pid, resource.RLIMIT_NOFILE, limits)
+    assert run(nursery, "print('ran')")[1] == "ran\n"
+
+
+def test_command_that_is_executed_ignores_no_signal(make_nursery, run):
+    command = ["grep", "SigIgn", "/proc/self/status"]
+
+    _, output = run(make_nursery(), "", mode="exec", exec=command)
+
+    ignored = int(output.partition(":")[2], 16)
+    assert [number for number in range(1, 32) if ignored >> (number - 1) & 1] == []
+
+
+def test_long_job_of_a_child_that_is_not_ready_holds_nobody_up(make_nursery, start, run, tmp_path):
+    (tmp_path / "lib/wandb/sdk/lib/service").mkdir(parents=True)
+    for name in ("__init__", "errors", "sdk/wandb_settings"):
+        (tmp_path / f"lib/wandb/{name}.py").write_text("Error = OSError; Settings = dict")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "lib/wandb/sdk/lib/service/service_process.py").write_text(
+        "def start(settings): open('fifo').read(); raise OSError"
+    )
+    nursery = make_nursery("wandb.errors", "wandb.sdk.lib.service.service_process")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, no child gets ready
+        program = "import sys; sys.exit(len(sys.argv[1]) >> 20)"
+        long = start(nursery, program, name="long", argv=["x" * (5 << 20)])
+        seen, _ = run(nursery, "", mode="exec")
+
+    assert seen[-1] == Ended(0)
+    assert long()[-1] == Ended(5)
+
+
+DAEMON = """
+import os, signal
+read, write = os.pipe()
+def tell():
+    os.write(write, b"%d " % os.getpid())
+def sleep(env):
+    os.execve("/bin/sleep", ["sleep", "600"], env)
+if os.fork() == 0:
+    os.{leave}()
+    if os.fork():
+        os._exit(0)
+    tell()
+    {stay}
+    os.close(write)
+    signal.pause()
+os.close(write)
+os.wait()
+print(open(read).read(), flush=True)
+"""
+FORKED = DAEMON.format(leave="setsid", stay="")
+BARE = DAEMON.format(leave="setsid", stay="sleep({})")
+
+
+def is_alive(pid):
+    return os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize(
+    ("program", "mode"),
+    [
+        pytest.param(FORKED, "fork", id="forked from a forked trial"),
+        pytest.param(FORKED, "exec", id="forked from an executed trial"),
+        pytest.param(
+            DAEMON.format(leave="setsid", stay="sleep(os.environ)"), "fork", id="executed"
+        ),
+        pytest.param(
+            DAEMON.format(leave="setpgrp", stay="sleep({})"), "fork", id="in the trial's session"
+        ),
+        pytest.param(
+            DAEMON.format(leave="setsid", stay="os.fork() or (tell(), sleep({}))"),
+            "fork",
+            id="with a child that shows nothing",
+        ),
+    ],
+)
+def test_daemons_end_with_their_trial_and_no_other(
+    make_nursery, start, run, wait_for, tmp_path, program, mode
+):
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery()
+    env = {**os.environ, "WANDB_SWEEP_ID": "s"}
+    text = f"{FORKED}\nopen('fifo').read()"
+    other = start(nursery, text, name="other", env={**env, "WANDB_RUN_ID": "other"})
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the other trial runs
+        _, output = run(nursery, program, mode=mode, env={**env, "WANDB_RUN_ID": "mine"})
+
+        assert output.split()
+        wait_for(lambda: not any(map(is_alive, output.split())))
+        run(nursery, "", env={**env, "WANDB_RUN_ID": "mine again"})
+        kept = (tmp_path / "other.txt").read_text().strip()
+        assert is_alive(kept)
+    other()
+    wait_for(lambda: not is_alive(kept))
+
+
+def test_daemon_that_shows_nothing_ends_when_it_can_be_of_no_other_trial(
+    make_nursery, start, run, wait_for, tmp_path
+):
+    os.mkfifo(tmp_path / "fifo")
+    nursery = make_nursery()
+    older = start(nursery, "open('fifo').read()", name="older")
+
+    with (tmp_path / "fifo").open("w"):  # as long as it is open, the older trial runs
+        _, output = run(nursery, BARE)
+        run(nursery, "")
+        assert is_alive(output.strip())
+    older()
+
+    wait_for(lambda: not is_alive(output.strip()))
