@@ -10,6 +10,7 @@ __all__ = ["first_error_line", "judge"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TRACEBACK = "Traceback (most recent call last):"
+_OF_THREAD = "Exception in thread "  # the line before its traceback: the program goes on without it
 _FATAL = "Fatal Python error:"  # of faulthandler; what follows it is where, and which modules
 _READS_LIKE_ERROR = re.compile(
     r"\b(?:error|exception|fatal|failed|failure|failing|cannot|can't|could not|unable|invalid"
@@ -85,19 +86,29 @@ def judge(
 def first_error_line(output: str) -> str | None:
     """Return the line that says what went wrong, None if none does.
 
-    It is the last exception's, else the last printed if that reads like an error.
+    It is the last exception's, one of a thread beside it only if there is no other; else the last
+    printed if that reads like an error.
     """
     lines = _printed(output)
-    starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
+    trace = _last_traceback(lines)
     fatal = [line for line in lines if line.startswith(_FATAL)]
     if fatal:
         line: str | None = fatal[-1]
-    elif starts:
-        after = (line for line in lines[starts[-1] + 1 :] if not line.startswith(" "))
-        line = next(after, None)
+    elif trace:
+        line = next((line for line in trace if not line.startswith(" ")), None)
     else:
         line = next((line for line in lines[-1:] if _READS_LIKE_ERROR.search(line)), None)
     return line[:_MESSAGE_LENGTH] if line else None
+
+
+def _last_traceback(lines: list[str]) -> list[str]:
+    """Return what follows the head of the last traceback, and of the main thread's if there is one.
+
+    Empty if there is none.
+    """
+    starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
+    main = [i for i in starts if i == 0 or not lines[i - 1].startswith(_OF_THREAD)]
+    return lines[(main or starts)[-1] + 1 :] if starts else []
 
 
 def _printed(output: str) -> list[str]:
@@ -114,7 +125,7 @@ def _exit_words(code: int | None, output: str) -> str:
 
 def _is_core_gone(output: str, line: str | None) -> bool:
     """Return whether the program ended because wandb-core did, which is no fault of its own."""
-    trace = output.rpartition(_TRACEBACK)[2]
+    trace = "\n".join(_last_traceback(_printed(output)))
     return line is not None and bool(_LOST.match(line)) and bool(_OF_CLIENT.search(trace))
 
 

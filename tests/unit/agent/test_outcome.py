@@ -132,6 +132,23 @@ def test_death_of_the_clients_own_process_while_a_run_begins_is_no_error_either(
     assert outcome.message.startswith("wandb's own process has died: wandb.sdk.")
 
 
+CLIENTS_THREAD = """\
+Exception in thread wandb-ServiceFinalizer:
+Traceback (most recent call last):
+  File "/lib/python3.11/threading.py", line 1045, in _bootstrap_inner
+    self.run()
+"""
+
+
+def test_thread_of_the_client_that_fails_beside_it_and_is_cut_off_hides_no_cause():
+    outcome = judged(1, tail=CORE_LOST + CLIENTS_THREAD)
+
+    assert outcome.reason == Reason.CRASHED
+    assert outcome.message.startswith("wandb's own process has died: ConnectionResetError")
+    assert first_error_line(TRACEBACK + CLIENTS_THREAD) == first_error_line(TRACEBACK)
+    assert first_error_line(CLIENTS_THREAD + "OSError: gone\n") == "OSError: gone"
+
+
 def test_connection_that_the_program_itself_has_lost_is_its_error():
     own = CORE_LOST.replace("/wandb/sdk/lib/service/service_client.py", "/requests/api.py")
 
