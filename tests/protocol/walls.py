@@ -224,7 +224,10 @@ CASES = {
         'sweepdRetry(input: {sweepId: "$sweep_id"}) { runs }',
         'sweepdRetry(input: {runId: "$trial_id"}) { sweep { name } }',
     ],
-    "Mutation.deleteRun": ['deleteRun(input: {id: "$run_id"}) { clientMutationId }'],
+    "Mutation.deleteRun": [
+        'deleteRun(input: {id: "$run_id"}) { clientMutationId }',
+        'deleteRun(input: {id: "$run_id", deleteArtifacts: true}) { clientMutationId }',
+    ],
     "Mutation.sweepdLeaveAgent": ['sweepdLeaveAgent(input: {id: "$agent_id"}) { success }'],
     "Mutation.sweepdReleaseSlot": [
         'sweepdReleaseSlot(input: {id: "$agent_id"}) { agent { quarantineReason } }'
@@ -416,6 +419,7 @@ class World:
         drafting = Drafting(self.ann, self.service.client(key=None), entity="red")
         files = {"net.onnx": b"secret"}
         version = drafting.log(files, clientID="client-of-red")
+        drafting.log({"a.bin": b"of the run"}, "made", runName="r1")
         draft = drafting.create("draft", "d2")["id"]
         ready = drafting.create("ready", "d3")["id"]
         drafting.manifest(ready, manifest_of({}))

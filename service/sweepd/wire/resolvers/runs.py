@@ -9,7 +9,7 @@ from sweepd.engine import alerts, exports, history, rewinds, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import removal
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import ProtocolError
+from sweepd.errors import NotFound, ProtocolError
 from sweepd.states import RunState, is_terminal
 from sweepd.store import Tx
 from sweepd.wire import storage
@@ -79,7 +79,14 @@ async def _delete_run(root: None, info: Info, input: Mapping[str, Any]) -> Mappi
 
 
 def _delete_with(tx: Tx, *, actor: Account, run_id: int, with_artifacts: bool) -> list[str]:
-    """Delete a run, and the artifacts that it made if asked; return the blobs that are free."""
+    """Delete a run, and the artifacts that it made if asked; return the blobs that are free.
+
+    Of a run that the actor may not see, nothing.
+    """
+    try:
+        runs.run_by_id(tx, actor=actor, run_id=run_id, need=Need.WRITE)
+    except NotFound:
+        return []
     made = removal.made_by_run(tx, run_id=run_id) if with_artifacts else []
     freed = runs.delete_run(tx, actor=actor, run_id=run_id)
     return freed + removal.delete_made(tx, artifact_ids=made)
