@@ -188,10 +188,18 @@ def is_waiting(tx: Tx, run_id: int) -> bool:
 
 
 def begin(tx: Tx, run_id: int) -> Lease | None:
-    """Give a waiting run to the process that has begun it without an agent; None for others."""
+    """Give a waiting run to the process that has begun it without an agent; None for others.
+
+    Raises:
+        Conflict: the sweep has handed out all the trials that its run_cap allows.
+    """
     found = _waiting(tx, t.trial.c.run_id == run_id)
     if found is None:
         return None
+    is_it = t.sweep.c.id == found.sweep_id
+    sweep = tx.conn.execute(select(t.sweep).where(is_it)).one()
+    if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
+        raise Conflict(f"sweep {sweep.name} has begun the {sweep.run_cap} runs of its run_cap")
     return trials.issue(tx, sweep_id=found.sweep_id, run_id=run_id, agent_id=BY_ITSELF)
 
 

@@ -186,7 +186,8 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
     With several metrics the best are the whole front, however many they are. One that failed is
     none of the best while others have finished.
     A checkpoint is a file at a run's root named `checkpoint*.pt` or `*.safetensors`. Trials that
-    run, or wait for another attempt, keep theirs. Each removal is an event of its run.
+    run, or wait for another attempt or a promotion, keep theirs. Each removal is an event of its
+    run.
     """
     name = t.run_file.c.name
     looks_like_one = or_(name.like("checkpoint%.pt"), name.like("%.safetensors"))
@@ -202,7 +203,8 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
         select(t.run_file.c.id, t.run_file.c.run_id, t.run.c.project_id, name, t.run_file.c.size)
         .join(t.trial, t.trial.c.run_id == t.run_file.c.run_id)
         .join(t.run, t.run.c.id == t.run_file.c.run_id)
-        .where(*ended, looks_like_one, t.run_file.c.run_id.not_in(front or best))
+        .where(*ended, t.trial.c.is_paused == 0, looks_like_one)
+        .where(t.run_file.c.run_id.not_in(front or best))
         .order_by(t.run_file.c.id)
     ).all()
     freed = []

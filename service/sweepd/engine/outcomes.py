@@ -261,8 +261,8 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     if ending.reason == Reason.NO_METRIC:
         words = f"run {lease.run}: {ending.message}"
         notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
-    if definition.own.outcome_constraints:
-        best = constraints.best_of(tx, lease.trial_id)
+    if definition.own.outcome_constraints or ending.reason == Reason.FINISHED:
+        best = constraints.best_of(tx, lease.trial_id)  # of which no row need have told
         _check_target(tx, lease, sweep, definition, best)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)

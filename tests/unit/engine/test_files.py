@@ -314,6 +314,18 @@ def test_checkpoint_of_a_trial_that_failed_displaces_none_of_the_best(store, swe
     assert kept == [2, 3, 4, 5, 9]
 
 
+def test_checkpoint_of_a_trial_that_waits_for_its_promotion_is_kept(store, sweep):
+    sweep_id, run_ids = sweep
+    paused = update(t.trial).where(t.trial.c.run_id == run_ids[7])
+    paused = paused.values(reason="stopped_early", is_paused=1)
+    store.write_sync(lambda tx: tx.conn.execute(paused).rowcount)
+
+    store.write_sync(files.prune_checkpoints, sweep_id=sweep_id)
+
+    kept = [number for number, run in enumerate(run_ids, 1) if "checkpoint.pt" in names(store, run)]
+    assert kept == [1, 2, 3, 4, 5, 8, 9]
+
+
 def test_checkpoints_of_the_best_trials_are_kept(store, sweep):
     sweep_id, run_ids = sweep
 

@@ -183,6 +183,20 @@ def test_enqueued_runs_go_before_the_sweeps_own_search_and_count_towards_its_cap
     assert lab.beat(agent).type == "exit"
 
 
+def test_process_that_begins_an_enqueued_run_over_the_cap_is_refused(lab, enqueue, state_of):
+    sweep = lab.create(SCHEDULED + "run_cap: 1\n")
+    enqueue(sweep, {"x": 1})
+    lab.ask(lab.register(sweep))
+    run = enqueue(sweep, {"x": 2})
+    change = runs.RunChange(name=run, project="toy", host="box")
+
+    with pytest.raises(Conflict, match="has begun the 1 runs of its run_cap"):
+        lab.write(runs.upsert_run, actor=lab.actor, change=change)
+
+    assert lab.sweep(sweep).n_issued == 1
+    assert state_of(run) == "pending"
+
+
 def test_config_of_the_space_teaches_the_search_and_another_does_not(lab, texts, enqueue):
     sweep = lab.create(texts["random"])
     enqueue(sweep, {"lr": 0.5, "layers": 3})

@@ -423,6 +423,21 @@ def test_target_reached_starts_nothing_more_and_lets_the_others_finish(lab, text
     assert lab.beat(one).type == "exit"
 
 
+def test_target_that_the_summary_alone_tells_of_is_reached_too(lab, texts):
+    sweep = lab.create(texts["random"].replace("goal: minimize", "goal: minimize, target: 0.1"))
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    summary = {"wandb-summary.json": {"offset": 0, "content": ['{"loss": 0.05}']}}
+
+    lab.stream(command, files=summary)
+    lab.end(command)
+
+    after = lab.sweep(sweep)
+    assert after.state == SweepState.FINISHED
+    assert after.stop_reason == f"target reached: run {command.run} logged loss = 0.05 (target 0.1)"
+
+
 def test_run_that_no_agent_was_given_is_left_alone(lab, upsert):
     sweep = lab.create()
     run = upsert("stray", sweep=sweep.name)
