@@ -147,9 +147,12 @@ def drain(tx: Tx, sweep: Any, *, reason: str) -> None:
 def ended_by_itself(tx: Tx, sweep: Any) -> bool:
     """Return whether a sweep had nothing left to hand out, or failed: nobody wanted an end."""
     kinds = ("sweep.draining", "sweep.finished", "sweep.failed", "sweep.resumed", "sweep.started")
+    was_paused = (t.event.c.kind == "sweep.resumed") & (
+        func.json_extract(t.event.c.data, "$.from") == SweepState.PAUSED
+    )
     latest = tx.conn.execute(
         select(t.event.c.kind, t.event.c.actor)
-        .where(t.event.c.sweep_id == sweep.id, t.event.c.kind.in_(kinds))
+        .where(t.event.c.sweep_id == sweep.id, t.event.c.kind.in_(kinds), ~was_paused)
         .order_by(t.event.c.id.desc())
         .limit(2)
     ).all()

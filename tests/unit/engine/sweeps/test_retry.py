@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sweepd.dash.queries import trial_rows
-from sweepd.engine import retry, runs
+from sweepd.engine import retry, runs, sweeps
 from sweepd.errors import Conflict, IllegalMove, NotFound
 from sweepd.states import RunState, SweepState
 
@@ -194,3 +194,19 @@ def test_ended_sweep_is_not_simply_resumed(lab, ended):
 
     with pytest.raises(IllegalMove, match="`sweep retry` takes failed trials up"):
         lab.set_state(sweep, "RUNNING")
+
+
+def test_sweep_that_was_paused_after_its_target_was_reached_is_not_taken_up_again(lab, texts):
+    sweep = lab.create(texts["random"].replace("goal: minimize", "goal: minimize, target: 0.1"))
+    one, two = lab.register(sweep), lab.register(sweep)
+    last = lab.ask(two)
+    lab.start(last, lease=False)
+    lab.run(one, 0.5, exit_code=1)
+    lab.run(one, 0.05)
+    for state in ("PAUSED", "RUNNING"):
+        lab.write(sweeps.set_state, actor=lab.actor, sweep_id=sweep.id, state=state)
+    lab.end(last, exit_code=1, lease=False)
+    assert lab.sweep(sweep).state == SweepState.FINISHED
+
+    with pytest.raises(Conflict, match="target reached"):
+        retry_sweep(lab, sweep)
