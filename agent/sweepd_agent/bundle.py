@@ -70,6 +70,8 @@ class Bundle:
     def write(self) -> None:
         """Make the folder. The leases in it are for the one who merges it: nobody else reads it.
 
+        A bundle that the disk does not take leaves no part of its file.
+
         Raises:
             AlreadyExists: if there is a bundle.
         """
@@ -80,10 +82,14 @@ class Bundle:
             fd = os.open(self.folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise AlreadyExists(f"there is a bundle in {self.folder}") from None
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(values, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            (self.folder / _FILE).unlink(missing_ok=True)
+            raise
 
     def trials(self) -> list[Command]:
         """Return the trials in the order in which they were given away."""

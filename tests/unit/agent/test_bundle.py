@@ -1,5 +1,6 @@
 """A bundle on the disk, its journal, and the agent that works through it without a server."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -78,6 +79,20 @@ def test_leases_in_a_bundle_are_for_its_owner_alone(bundle):
 def test_bundle_is_never_written_over(bundle):
     with pytest.raises(AlreadyExists):
         replace(bundle, id="other").write()
+
+
+def test_bundle_that_the_disk_does_not_take_leaves_no_part_of_it(bundle, monkeypatch):
+    def is_full(fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    other = replace(bundle, folder=bundle.folder / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", is_full)
+        with pytest.raises(OSError, match="No space left"):
+            other.write()
+
+    other.write()
+    assert Bundle.read(other.folder) == other
 
 
 @pytest.mark.parametrize(

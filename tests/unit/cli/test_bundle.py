@@ -1,6 +1,10 @@
 """`sweep bundle`: what it is given, and what it says where it cannot."""
 
+import base64
+import json
+
 import pytest
+from graphql import GraphQLError
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,54 @@ def test_agent_takes_a_sweep_or_a_bundle(sweep, arguments):
     done = sweep("agent", *arguments, code=2)
 
     assert "give SWEEP, or --offline BUNDLE" in done.err
+
+
+@pytest.fixture
+def leases(ours, monkeypatch):
+    """The bundles of our server's sweep: how many trials each holds, by the wire's id."""
+    monkeypatch.setenv("WANDB_BASE_URL", ours.url)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    ours.sweep |= {"config": "program: train.py", "project": {**ours.sweep["project"]}}
+    ours.sweep["project"]["entity"] = {"name": "alice"}
+    ours.fills = [(2, None), (3, None)]  # what each request brings it to, and what goes wrong then
+    held = {}
+
+    def fill(info, input):
+        bundle = base64.b64encode(f"Bundle:bundle-{input['key']}".encode()).decode()
+        held[bundle], error = ours.fills.pop(0)
+        if error is not None:
+            raise GraphQLError(error)
+        rows = [{"type": "run", "run_id": f"r{n}"} for n in range(held[bundle])]
+        about = {"id": bundle, "asked": 3, "given": held[bundle], "until": "2033-01-01T00:00:00Z"}
+        return {"bundle": about, "commands": json.dumps(rows)}
+
+    def give_back(info, input):
+        held[input["id"]] = 0
+        return {"bundle": {"out": 0}}
+
+    ours.root |= {"sweepdFillBundle": fill, "sweepdGiveBackBundle": give_back}
+    return held
+
+
+def test_bundle_that_was_made_keeps_its_trials(sweep, leases):
+    sweep("bundle", "make", "s1", "-n", "3", "-o", "away", code=0)
+
+    assert list(leases.values()) == [3]
+
+
+def test_bundle_that_cannot_be_written_gives_its_trials_back(sweep, leases, folder):
+    (folder / "away").mkdir()
+    (folder / "away" / "bundle.json").symlink_to("nowhere")
+
+    sweep("bundle", "make", "s1", "-n", "3", "-o", "away", code=1)
+
+    assert list(leases.values()) == [0]
+
+
+def test_bundle_that_cannot_be_filled_gives_back_what_it_has(sweep, leases, ours):
+    ours.fills[1] = (2, "sweep s1 is paused")
+
+    err = sweep("bundle", "make", "s1", "-n", "3", code=1).err
+
+    assert "sweep s1 is paused" in err
+    assert list(leases.values()) == [0]
