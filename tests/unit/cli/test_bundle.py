@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from graphql import GraphQLError
@@ -85,3 +86,75 @@ def test_bundle_that_cannot_be_filled_gives_back_what_it_has(sweep, leases, ours
 
     assert "sweep s1 is paused" in err
     assert list(leases.values()) == [0]
+
+
+@pytest.fixture
+def merge(sweep, make_server, folder, data, monkeypatch):
+    """Merge a bundle that names a server, which does not know it; return the server and a way.
+
+    There is a key in the environment that is for another server.
+    """
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    server = make_server(is_ours=True)
+    server.root["sweepdBundle"] = None
+    content = {
+        "format": 1,
+        "id": "QnVuZGxl",
+        "server": server.url,
+        "sweep": {"entity": "alice", "project": "toys", "name": "s1"}
+        | {"program": "train.py", "command": None},
+        "retries": 1,
+        "until": 2e9,
+        "commands": [],
+    }
+    (folder / "bundle.json").write_text(json.dumps(content))
+    return server, lambda *more, code: sweep(
+        "bundle", "merge", folder, "--data", data, *more, code=code
+    )
+
+
+@pytest.mark.parametrize("configured", [None, "http://sweeps.example"])
+def test_key_is_not_sent_where_only_the_bundle_says(merge, monkeypatch, configured):
+    server, run = merge
+    if configured:
+        monkeypatch.setenv("WANDB_BASE_URL", configured)
+
+    err = run(code=2).err
+
+    assert f"if it is yours, name it: --server {server.url}" in err
+    assert server.keys == []
+
+
+def test_bundle_is_merged_with_the_server_that_is_named(merge):
+    server, run = merge
+
+    assert "knows nothing of this bundle" in run("--server", server.url, code=1).err
+    assert server.keys == ["k" * 40]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_bundle_is_merged_with_the_server_that_is_configured(merge, monkeypatch, host):
+    server, run = merge
+    monkeypatch.setenv("WANDB_BASE_URL", server.url.replace("127.0.0.1", host))
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["k" * 40]
+
+
+def test_bundle_is_merged_with_the_service_on_this_machine(merge, data):
+    server, run = merge
+    server.register(data)
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["k" * 40]
+
+
+def test_server_of_a_bundle_that_netrc_names_gets_the_key_that_is_there(merge):
+    server, run = merge
+    netrc = Path.home() / ".netrc"
+    netrc.parent.mkdir(exist_ok=True)
+    place = server.url.removeprefix("http://")
+    netrc.write_text(f"machine {place}\n  login user\n  password {'n' * 40}\n")
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["n" * 40]
