@@ -12,12 +12,15 @@ import yaml
 
 from sweepd.errors import LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import is_loopback, run_tool
+from sweepd_agent.launchers.tools import is_loopback, own_name, run_tool
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Kubernetes", "manifests"]
 
 _GRACE_S = 60
+#: Of a job's name, so that its pods' own, which end in an index and five letters, are no longer
+#: than a name may be.
+_LONGEST = 52
 _SECRET = "wandb"
 
 
@@ -46,15 +49,16 @@ class Kubernetes:
                 f"pods cannot reach {plan.environ['WANDB_BASE_URL']}; serve at an address that the "
                 "cluster knows, and name it with --server"
             )
-        for name, content in manifests(plan).items():
+        name = _job_name(plan)
+        for file, content in manifests(plan, name).items():
             text = yaml.safe_dump(content, sort_keys=False)
-            (plan.folder / name).write_text(text)
+            (plan.folder / file).write_text(text)
         namespace = plan.settings.get("namespace", "default")
         is_applied = plan.settings.get("apply", "false").lower() == "true"
         if is_applied:
             run_tool(["kubectl", "apply", "--kustomize", str(plan.folder)])
         return {
-            "job": _job_name(plan),
+            "job": name,
             "namespace": namespace,
             "n_agents": plan.n_agents,
             "told": None if is_applied else f"kubectl apply --kustomize {plan.folder}",
@@ -85,9 +89,12 @@ class Kubernetes:
         run_tool([*_kubectl(kept), "delete", job, "--ignore-not-found", "--cascade=foreground"])
 
 
-def manifests(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return the files of a launch by name: a job, a budget of disruptions, and what joins them."""
-    name, given = _job_name(plan), plan.settings
+def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
+    """Return the files of a launch: a job of that name, a budget of disruptions, what joins them.
+
+    They are by the names that they are written under.
+    """
+    given = plan.settings
     labels = {"app.kubernetes.io/name": "sweepd-agent", "sweepd/launch": name}
     job = {
         "apiVersion": "batch/v1",
@@ -157,8 +164,13 @@ def _pod(plan: Plan) -> dict[str, Any]:
 
 
 def _job_name(plan: Plan) -> str:
-    """Return a name that Kubernetes takes: small letters, digits, dashes, at most 52 of them."""
-    return re.sub(r"[^a-z0-9]+", "-", plan.folder.name.lower()).strip("-")[:52].strip("-")
+    """Return a name that Kubernetes takes: small letters, digits, dashes, at most 52 of them.
+
+    What makes it this launch's own is at its end, and is kept.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", own_name(plan).lower()).strip("-")
+    stem, _, token = name.rpartition("-")
+    return f"{stem[: _LONGEST - 1 - len(token)].strip('-')}-{token}"
 
 
 def _kubectl(kept: Mapping[str, object]) -> list[str]:

@@ -26,11 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from sweepd.errors import InvalidInput, LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import warn_of_loopback
+from sweepd_agent.launchers.tools import own_name, warn_of_loopback
 from sweepd_agent.options import to_arguments
 
 __all__ = ["AgentActor", "Desk", "Ray"]
@@ -105,8 +104,7 @@ class Ray:
         here = os.getcwd()
         arguments = to_arguments(replace(plan.options, folder=None if is_sent else here))
         sent = {"working_dir": here, "excludes": _NOT_SENT} if is_sent else {}
-        # Another person's launch of the same sweep has the same name on his machine.
-        launch = f"{plan.folder.name}-{uuid4().hex[:8]}"
+        launch = own_name(plan)
         names = [f"{launch}-{number}" for number in range(1, plan.n_agents + 1)]
         with _cluster(address, runtime_env=sent) as ray:
             actor = ray.remote(AgentActor)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -173,7 +174,7 @@ def test_containers_are_started_told_about_and_stopped(options, tmp_path, docker
     (again,) = found(tmp_path)
 
     assert [agent.state for agent in again.status()] == ["running", "running"]
-    assert again.logs("sw1-docker-1-2") == "words of c2\n"
+    assert again.logs(again.status()[1].name) == "words of c2\n"
     again.stop()
     assert [(a.state, a.exit_code) for a in again.status()] == [("ended", 0)] * 2
     (command, key), _ = docker("run")
@@ -183,6 +184,16 @@ def test_containers_are_started_told_about_and_stopped(options, tmp_path, docker
     assert "--network=host" in command
     assert SWEEP in command
     assert not any(word.startswith("--gpus=all") for word in command[: command.index("mine:1")])
+
+
+def test_containers_of_two_people_have_names_of_their_own(options, tmp_path, docker):
+    for person in ("alice", "bob"):
+        on_docker(options, tmp_path / person)
+
+    words = [word for command, _ in docker("run") for word in command]
+    names = [word.removeprefix("--name=") for word in words if word.startswith("--name=")]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"sw1-docker-1-[0-9a-f]{8}-[12]", name) for name in names)
 
 
 def test_containers_get_gpus_and_the_network_that_is_named(options, tmp_path, docker):
@@ -335,10 +346,11 @@ def plan(options, tmp_path, **settings):
 
 
 def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_path):
-    files = manifests(plan(replace(options, gpus="all"), tmp_path, image="mine:1", memory="4Gi"))
+    asked = plan(replace(options, gpus="all"), tmp_path, image="mine:1", memory="4Gi")
+    files = manifests(asked, "sweep-1")
 
     job = files["job.yaml"]
-    assert job["metadata"]["name"] == "sweep-1-k8s-1"
+    assert job["metadata"]["name"] == files["budget.yaml"]["metadata"]["name"] == "sweep-1"
     assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (3, 3)
     assert job["spec"]["completionMode"] == "Indexed"
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -352,10 +364,9 @@ def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_pa
 
 
 def test_a_pod_without_gpus_asks_for_none(options, tmp_path):
-    (container,) = manifests(plan(options, tmp_path))["job.yaml"]["spec"]["template"]["spec"][
-        "containers"
-    ]
+    job = manifests(plan(options, tmp_path), "sweep-1")["job.yaml"]
 
+    (container,) = job["spec"]["template"]["spec"]["containers"]
     assert "nvidia.com/gpu" not in container["resources"]["limits"]
 
 
@@ -370,6 +381,27 @@ def test_manifests_are_written_and_how_to_apply_them_is_told(options, tmp_path):
     assert written == {"job.yaml", "budget.yaml", "kustomization.yaml", "launch.json"}
     assert yaml.safe_load((made.folder / "job.yaml").read_text())["kind"] == "Job"
     assert made.kept["told"] == f"kubectl apply --kustomize {made.folder}"
+
+
+@pytest.mark.parametrize("sweep", ["sw1", "My_Sweep.1", "s" * 70, "s" * 35 + "-" * 30 + "s"])
+def test_jobs_of_two_people_have_names_of_their_own_that_kubernetes_takes(options, tmp_path, sweep):
+    environ = {"WANDB_BASE_URL": "https://sweeps.example"}
+    options = replace(options, sweep=f"alice/toy/{sweep}")
+
+    jobs = [
+        launch(
+            options, on="k8s", n_agents=1, environ=environ, settings={}, folder=tmp_path / person
+        )
+        for person in ("alice", "bob")
+    ]
+
+    names = [
+        yaml.safe_load((job.folder / "job.yaml").read_text())["metadata"]["name"] for job in jobs
+    ]
+    assert names == [job.kept["job"] for job in jobs]
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name) for name in names)
+    assert max(map(len, names)) <= 52
 
 
 def test_a_server_at_a_loopback_address_is_refused_for_a_cluster(options, tmp_path):
