@@ -12,7 +12,7 @@ import yaml
 
 from sweepd.errors import LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import is_loopback, own_name, run_tool
+from sweepd_agent.launchers.tools import AGENT, is_loopback, own_name, run_tool
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Kubernetes", "manifests"]
@@ -143,7 +143,7 @@ def _pod(plan: Plan) -> dict[str, Any]:
             {
                 "name": "agent",
                 "image": given.get("image", "sweepd-agent:torch"),
-                "command": ["python", "-m", "sweepd_agent"],
+                "command": ["python", *AGENT],
                 "args": to_arguments(replace(plan.options, folder=None)),
                 "env": [
                     {"name": "WANDB_BASE_URL", "value": plan.environ.get("WANDB_BASE_URL", "")},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweepd_agent.launchers import AgentStatus, Plan
+from sweepd_agent.launchers.tools import AGENT
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Local"]
@@ -43,7 +44,7 @@ class Local:
         agents = []
         for number in range(1, plan.n_agents + 1):
             name = f"agent-{number}"
-            command = [sys.executable, "-m", "sweepd_agent", *to_arguments(plan.options)]
+            command = [sys.executable, *AGENT, *to_arguments(plan.options)]
             with (plan.folder / f"{name}.log").open("ab") as output:
                 pid = _leave(
                     [str(plan.folder / f"{name}.exit"), *command],
@@ -79,7 +80,7 @@ def _leave(arguments: Sequence[str], *, output: IO[bytes], environ: Mapping[str,
     reads, writes = os.pipe()
     try:
         subprocess.run(
-            [sys.executable, "-c", _KEEPER, str(writes), *arguments],
+            [sys.executable, "-P", "-c", _KEEPER, str(writes), *arguments],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from sweepd.errors import InvalidInput, LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import own_name, warn_of_loopback
+from sweepd_agent.launchers.tools import AGENT, own_name, warn_of_loopback
 from sweepd_agent.options import to_arguments
 
 __all__ = ["AgentActor", "Desk", "Ray"]
@@ -169,7 +169,7 @@ class AgentActor:
     def __init__(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self._name = name
         self._output = Path(tempfile.mkdtemp(prefix="sweepd-agent-")) / "agent.log"
-        command = [sys.executable, "-m", "sweepd_agent", *arguments]
+        command = [sys.executable, *AGENT, *arguments]
         self._alive, told = _leave(command, self._output, {**os.environ, **environ})
         threading.Thread(target=self._wait, args=(told,), daemon=True).start()
 
@@ -365,7 +365,7 @@ def _leave(command: Sequence[str], output: Path, environ: Mapping[str, str]) -> 
     told, tells = os.pipe()
     with output.open("ab") as file:
         subprocess.run(
-            [sys.executable, "-c", _KEEPER, str(follows), str(tells), *command],
+            [sys.executable, "-P", "-c", _KEEPER, str(follows), str(tells), *command],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import run_tool, warn_of_loopback
+from sweepd_agent.launchers.tools import AGENT, run_tool, warn_of_loopback
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Slurm"]
@@ -92,9 +92,7 @@ def _script(plan: Plan) -> str:
         *(f"--{_OPTIONS[name]}={value}" for name, value in given.items() if name in _OPTIONS),
     ]
     options = replace(plan.options, folder=None)
-    agent = shlex.join(
-        [given.get("python", sys.executable), "-m", "sweepd_agent", *to_arguments(options)]
-    )
+    agent = shlex.join([given.get("python", sys.executable), *AGENT, *to_arguments(options)])
     noted = shlex.quote(f"{plan.folder}/agent-")
     return "\n".join(
         [

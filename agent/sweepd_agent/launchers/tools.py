@@ -11,7 +11,11 @@ from uuid import uuid4
 from sweepd.errors import LaunchError
 from sweepd_agent.launchers import Plan
 
-__all__ = ["is_loopback", "own_name", "run_tool", "warn_of_loopback"]
+__all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "warn_of_loopback"]
+
+#: What runs an agent, after the interpreter. `-P` keeps the working folder off the agent's own
+#: module path, as no file of the user's may stand in for Python's own; trials have it on theirs.
+AGENT = ("-P", "-m", "sweepd_agent")
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
