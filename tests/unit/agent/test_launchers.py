@@ -16,6 +16,7 @@ from sweepd.errors import InvalidInput, LaunchError, UnknownName
 from sweepd_agent import Options
 from sweepd_agent.launchers import Plan
 from sweepd_agent.launchers.k8s import manifests
+from sweepd_agent.launchers.local import Local
 from sweepd_agent.launchers.record import launch, launches_of
 
 PROGRAM = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n"
@@ -113,6 +114,65 @@ def test_a_local_agent_whose_number_is_anothers_now_is_lost_and_left_alone(
 
     assert [one.state for one in again.status()] == ["lost"]
     assert [one.state for one in made.status()] == ["running"]
+
+
+def test_an_agent_that_has_just_ended_does_not_keep_the_others_from_being_stopped(
+    start, write_program, tmp_path, wait_for, monkeypatch
+):
+    write_program(PROGRAM)
+    _, made = start(2)
+    wait_for((tmp_path / "started").exists)
+    first, _ = made.kept["agents"]
+    kill = os.killpg
+
+    def end_first(pid, number):
+        if pid == first["pid"]:
+            kill(pid, signal.SIGKILL)
+            raise ProcessLookupError
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "killpg", end_first)
+    made.stop()
+
+    assert [agent.state for agent in made.status()] == ["lost", "ended"]
+
+
+def test_no_local_agent_is_left_when_a_later_one_cannot_be_started(
+    options, write_program, make_server, tmp_path
+):
+    write_program(PROGRAM)
+    server = make_server(config={"program": "train.py"}, n_trials=4)
+    environ = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
+    folder = tmp_path / "own"
+    (folder / "agent-3.log").mkdir(parents=True)
+
+    with pytest.raises(LaunchError, match=r"agent-3 cannot be started: .*Is a directory"):
+        Local().start(Plan(options, 3, folder, environ))
+
+    assert {path.name for path in folder.glob("*.exit")} == {"agent-1.exit", "agent-2.exit"}
+
+
+def test_no_agent_is_left_that_cannot_be_written_down(options, tmp_path, docker, monkeypatch):
+    def is_full(fd):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    with pytest.raises(OSError, match="No space left"):
+        on_docker(options, tmp_path)
+
+    states = json.loads((tmp_path / "bin" / "containers.json").read_text()).values()
+    assert [state["Status"] for state in states] == ["exited", "exited"]
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"sweep": "alice/toy/sw1"}', "\x00"])
+def test_a_record_that_cannot_be_read_is_told_and_left_out(options, tmp_path, docker, capsys, text):
+    torn, made = on_docker(options, tmp_path), on_docker(options, tmp_path)
+    (torn.folder / "launch.json").write_text(text)
+
+    assert [one.name for one in found(tmp_path)] == [made.name]
+
+    assert f"{torn.folder / 'launch.json'} cannot be read" in capsys.readouterr().err
 
 
 def test_an_engine_and_a_setting_that_are_not_there_are_named(options, tmp_path):
