@@ -102,6 +102,7 @@ def test_bundle_that_the_disk_does_not_take_leaves_no_part_of_it(bundle, monkeyp
         pytest.param("{", "cannot be read", id="torn"),
         pytest.param('{"format": 2}', "format 2; this sweepd reads 1", id="newer"),
         pytest.param('{"format": 1}', "cannot be read", id="empty"),
+        pytest.param("[]", "cannot be read", id="of another shape"),
     ],
 )
 def test_what_is_no_bundle_is_told_in_words(tmp_path, text, words):
@@ -154,6 +155,46 @@ def test_journal_survives_a_line_that_was_torn(bundle):
 
     assert Journal(bundle).merged == {"one": "merged"}
     assert Journal(bundle).result("one").outcome == Outcome(Reason.FINISHED, exit_code=0)
+
+
+@pytest.mark.parametrize("commands", [3, [3], [{"type": "run", "args": [3]}]])
+def test_bundle_with_trials_of_another_shape_is_told_in_words(bundle, commands):
+    path = bundle.folder / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "commands": commands}))
+
+    with pytest.raises(InvalidInput, match=r"bundle\.json cannot be read"):
+        Bundle.read(bundle.folder)
+
+
+def test_journal_survives_bytes_that_are_no_text(bundle):
+    path = bundle.folder / "journal.jsonl"
+    path.write_bytes(b"\x00\xff\xfe\n")
+
+    Journal(bundle).merge("one", "merged")
+
+    assert Journal(bundle).merged == {"one": "merged"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "3",
+        '{"event": "begun", "run": "one"}',
+        '{"event": "begun", "run": ["one"], "try": 1}',
+        '{"event": "begun", "run": "one", "try": "x"}',
+        '{"event": "ended", "run": "one", "reason": "bored"}',
+    ],
+)
+def test_line_that_is_none_of_a_journal_is_told_in_words(bundle, line):
+    Journal(bundle).merge("one", "merged")
+    with (bundle.folder / "journal.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+    with pytest.raises(
+        InvalidInput, match=r"journal\.jsonl, line 2, is none of a bundle's journal"
+    ):
+        Journal(bundle)
 
 
 def test_agent_runs_each_trial_once_without_a_server(bundle, run_offline, write_program, tmp_path):
