@@ -18,6 +18,22 @@ from sweepd_agent.options import to_arguments
 __all__ = ["Kubernetes", "manifests"]
 
 _GRACE_S = 60
+#: An agent that is told to end leaves in order, with 0, and for a Job a pod that ends with 0 has
+#: done its part: none takes its place. So the pod ends with another code once it has been told.
+_TOLD = 143
+_RUN = f"""\
+told=
+python {" ".join(AGENT)} "$@" &
+agent=$!
+trap 'told={_TOLD}; kill -TERM "$agent"' TERM
+wait "$agent"
+code=$?
+while kill -0 "$agent" 2>/dev/null; do  # a signal ends the waiting, not yet the agent
+  wait "$agent"
+  code=$?
+done
+exit "${{told:-$code}}"
+"""
 #: Of a job's name, so that its pods' own, which end in an index and five letters, are no longer
 #: than a name may be.
 _LONGEST = 52
@@ -29,7 +45,8 @@ class Kubernetes:
 
     Its files are written into the launch's folder. With `apply=true` they are applied by kubectl;
     else that is for you to do, by the command that is printed. The key is not among them: pods take
-    it from a Secret. A pod that is preempted or drained is started again and counts as no failure.
+    it from a Secret. A pod that is preempted, drained or deleted is started again and counts as no
+    failure.
     """
 
     settings: Mapping[str, str] = {
@@ -107,9 +124,12 @@ def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
             "backoffLimitPerIndex": 3,
             "maxFailedIndexes": plan.n_agents,
             "podReplacementPolicy": "Failed",
-            # A pod that its node or a higher priority took away is no failure of its own.
+            # A pod that its node, a higher priority or a person took away is no failure of its own.
             "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                    {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [_TOLD]}},
+                ]
             },
             "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(plan)},
         },
@@ -143,7 +163,7 @@ def _pod(plan: Plan) -> dict[str, Any]:
             {
                 "name": "agent",
                 "image": given.get("image", "sweepd-agent:torch"),
-                "command": ["python", *AGENT],
+                "command": ["sh", "-c", _RUN, "sweepd_agent"],
                 "args": to_arguments(replace(plan.options, folder=None)),
                 "env": [
                     {"name": "WANDB_BASE_URL", "value": plan.environ.get("WANDB_BASE_URL", "")},

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -431,13 +432,58 @@ def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_pa
     assert job["spec"]["completionMode"] == "Indexed"
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "mine:1"
-    assert container["command"] == ["python", "-P", "-m", "sweepd_agent"]
+    assert "python -P -m sweepd_agent" in container["command"][2]
     assert container["args"][0] == SWEEP
     assert container["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": 1}
     assert "s" * 40 not in json.dumps(files)
     selector = files["budget.yaml"]["spec"]["selector"]["matchLabels"]
     assert selector.items() <= job["spec"]["template"]["metadata"]["labels"].items()
     assert files["kustomization.yaml"]["resources"] == ["job.yaml", "budget.yaml"]
+
+
+@pytest.fixture
+def start_pod(options, make_server, tmp_path, monkeypatch):
+    """Start what a pod's container runs, for a server of one trial."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    server = make_server(config={"program": "train.py"}, n_trials=1)
+    environ = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
+    started = []
+
+    def start_pod(status=None):
+        server.status = status
+        job = manifests(plan(options, tmp_path), "sweep-1")["job.yaml"]
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        command = [*container["command"], *container["args"]]
+        started.append(subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **environ}))
+        return server, started[-1], job["spec"]["podFailurePolicy"]["rules"]
+
+    yield start_pod
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_pod_that_is_told_to_end_has_not_done_its_part_and_is_no_failure(
+    start_pod, write_program, wait_for, tmp_path
+):
+    write_program(PROGRAM)
+    server, pod, rules = start_pod()
+    wait_for((tmp_path / "started").exists, timeout_s=40)
+
+    pod.terminate()
+
+    code = pod.wait(40)
+    assert [outcome["reason"] for outcome in server.outcomes] == ["preempted"]
+    assert code != 0
+    assert {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [code]}} in rules
+
+
+@pytest.mark.parametrize("status", [None, 400], ids=["the sweep is over", "the agent gives up"])
+def test_a_pod_that_ends_by_itself_has_the_exit_code_of_its_agent(start_pod, write_program, status):
+    write_program("")
+    _, pod, _ = start_pod(status)
+
+    assert pod.wait(40) == (0 if status is None else 1)
 
 
 def test_a_pod_without_gpus_asks_for_none(options, tmp_path):
