@@ -359,6 +359,18 @@ def test_an_array_of_slurm_is_queued_told_about_and_cancelled(options, tmp_path,
     assert made.logs("agent-1") == ""
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [pytest.param(30.0, "20.0", id="the usual"), pytest.param(50.0, "50.0", id="a person's own")],
+)
+def test_trials_on_slurm_end_before_slurm_kills_their_agent(options, tmp_path, slurm, asked, given):
+    script = (
+        on_slurm(replace(options, term_timeout_s=asked), tmp_path).folder / "job.sh"
+    ).read_text()
+
+    assert f" --term-timeout={given}\n" in script
+
+
 def test_an_agent_without_gpus_asks_slurm_for_none(options, tmp_path, slurm):
     script = (on_slurm(options, tmp_path, cpus="4").folder / "job.sh").read_text()
 
