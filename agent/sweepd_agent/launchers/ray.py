@@ -43,6 +43,7 @@ _N_NOTES = 1000
 _FIRST_ANSWER_S, _ANSWER_S = 20.0, 5.0
 #: Ray may have to start a process first, on a machine that is busy.
 _DESK_S = 90.0
+_AGAIN_S = 5.0
 #: Trials have 30 s to save themselves, then the agent has some to say so.
 _STOP_S = 60.0
 
@@ -190,13 +191,21 @@ class AgentActor:
             os.close(alive)
 
     def _wait(self, told: int) -> None:
+        """Tell the desk how the agent ended, until it takes it: then this actor ends as well."""
         import ray
 
         with os.fdopen(told) as pipe:
             code = pipe.read()
         words = self.words()
         shutil.rmtree(self._output.parent)
-        ray.get(_desk(ray).note.remote(self._name, int(code) if code else None, words))
+        while True:
+            try:
+                noted = _desk(ray).note.remote(self._name, int(code) if code else None, words)
+                ray.get(noted, timeout=_DESK_S)
+                return
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                print(f"the desk is not reached: {_last_line(error)}", file=sys.stderr, flush=True)
+                time.sleep(_AGAIN_S)
 
 
 class Desk:

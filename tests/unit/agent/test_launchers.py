@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ from sweepd_agent import Options
 from sweepd_agent.launchers import Plan
 from sweepd_agent.launchers.k8s import manifests
 from sweepd_agent.launchers.local import Local
+from sweepd_agent.launchers.ray import AgentActor
 from sweepd_agent.launchers.record import launch, launches_of
 
 PROGRAM = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n"
@@ -426,6 +427,34 @@ def test_an_address_where_no_ray_cluster_is_is_named_at_once(
 def test_a_wrong_setting_of_ray_is_named(options, tmp_path, settings, said):
     with pytest.raises(InvalidInput, match=said):
         on_ray(options, tmp_path, **settings)
+
+
+def test_an_actor_of_ray_tells_again_how_its_agent_ended_when_nobody_hears_it(
+    monkeypatch, wait_for
+):
+    class RayError(Exception):
+        pass
+
+    told = []
+
+    def get(answer, timeout):
+        told.append(answer)
+        if len(told) < 3:
+            raise RayError("the head node is away")
+
+    fake = ModuleType("ray")
+    fake.exceptions = SimpleNamespace(RayError=RayError)
+    fake.get = get
+    note = SimpleNamespace(remote=lambda name, code, words: (name, code, "usage:" in words))
+    desk = SimpleNamespace(remote=lambda: SimpleNamespace(note=note))
+    fake.remote = lambda actor: SimpleNamespace(options=lambda **how: desk)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("sweepd_agent.launchers.ray._AGAIN_S", 0.0)
+
+    AgentActor("one", ["--help"], {})
+
+    wait_for(lambda: len(told) == 3)
+    assert told == [("one", 0, True)] * 3
 
 
 def plan(options, tmp_path, **settings):
