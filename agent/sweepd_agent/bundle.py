@@ -22,6 +22,8 @@ __all__ = ["Bundle", "Ended", "Journal"]
 
 _FORMAT = 1
 _FILE, _JOURNAL, _LOCK = "bundle.json", "journal.jsonl", "lock"
+#: What values of another shape raise.
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,28 @@ class Bundle:
                     f"{folder} is a bundle of format {found['format']}; this sweepd reads {_FORMAT}"
                 )
             sweep = Sweep(**{**found["sweep"], "command": _tuple(found["sweep"]["command"])})
-            return cls(
+            made = cls(
                 folder.absolute(),
                 id=found["id"],
                 server=found["server"],
                 sweep=sweep,
-                retries=found["retries"],
-                until=found["until"],
+                retries=int(found["retries"]),
+                until=float(found["until"]),
                 commands=tuple(found["commands"]),
             )
+            made.trials()
         except OSError as error:
             raise InvalidInput(f"{path} is no bundle: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except _UNREADABLE as error:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput(f"{folder / _FILE} cannot be read: {error!r}") from error
+        return made
 
     def write(self) -> None:
         """Make the folder. The leases in it are for the one who merges it: nobody else reads it.
+
+        A bundle that the disk does not take leaves no part of its file.
 
         Raises:
             AlreadyExists: if there is a bundle.
@@ -80,10 +86,14 @@ class Bundle:
             fd = os.open(self.folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise AlreadyExists(f"there is a bundle in {self.folder}") from None
-        with open(fd, "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                json.dump(values, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            (self.folder / _FILE).unlink(missing_ok=True)
+            raise
 
     def trials(self) -> list[Command]:
         """Return the trials in the order in which they were given away."""
@@ -120,7 +130,11 @@ class Ended:
 
 
 class Journal:
-    """What became of a bundle's trials; one process and one thread at a time."""
+    """What became of a bundle's trials; one process and one thread at a time.
+
+    Raises:
+        InvalidInput: if there is a whole line that is none of a journal's.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._path = bundle.folder / _JOURNAL
@@ -129,8 +143,13 @@ class Journal:
         self._ended: dict[str, list[Ended]] = {}
         #: What merging has done with a run, in a word.
         self.merged: dict[str, str] = {}
-        for row in self._read():
-            self._take(row)
+        for number, row in self._read():
+            try:
+                self._take(row)
+            except _UNREADABLE as error:
+                raise InvalidInput(
+                    f"{self._path}, line {number}, is none of a bundle's journal: {error!r}"
+                ) from error
 
     def begin(self, run: str) -> int:
         """Note that a run is tried, for the first time or again; return the number of the try."""
@@ -160,15 +179,16 @@ class Journal:
         is_final = tries[-1].outcome.reason != Reason.CRASHED or n_crashed > self._retries
         return tries[-1] if is_final else None
 
-    def _read(self) -> Sequence[Mapping[str, Any]]:
+    def _read(self) -> Sequence[tuple[int, Any]]:
+        """Return what is in the lines, by their numbers."""
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._path.read_bytes()
         except FileNotFoundError:
             return []
         rows = []
-        for line in text.splitlines():
+        for number, line in enumerate(text.split(b"\n"), 1):
             with contextlib.suppress(ValueError):  # written while the power went
-                rows.append(json.loads(line))
+                rows.append((number, json.loads(line.decode())))
         return rows
 
     def _append(self, row: Mapping[str, Any]) -> None:
@@ -185,13 +205,14 @@ class Journal:
     def _take(self, row: Mapping[str, Any]) -> None:
         run = row["run"]
         if row["event"] == "begun":
-            self._begun[run] = row["try"]
+            self._begun[run] = int(row["try"])
         elif row["event"] == "merged":
             self.merged[run] = row["how"]
         else:
             reason = Reason(row["reason"])
             outcome = Outcome(reason, row["exit_code"], row["signal"], row["message"])
-            ended = Ended(row["number"], outcome, row["host"], row["device"], row["seconds"])
+            number, seconds = int(row["number"]), float(row["seconds"])
+            ended = Ended(number, outcome, row["host"], row["device"], seconds)
             self._ended.setdefault(run, []).append(ended)
 
 

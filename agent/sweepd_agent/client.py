@@ -15,6 +15,9 @@ __all__ = ["Client"]
 
 _RETRIED = frozenset({408, 425, 429})
 _NAMED: Mapping[int, type[Exception]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+#: In a W&B server's own words these are final. Without any they are what stands before it, as a
+#: router does while the server behind it restarts.
+_OF_ROUTERS = frozenset(_NAMED)
 
 
 class Client:
@@ -35,9 +38,13 @@ class Client:
             "User-Agent": "sweepd-agent",
         }
         self._connection: http.client.HTTPConnection | None = None
+        self._was_taken = False  # the key: the server has answered
 
     def execute(self, document: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Return the `data` of one GraphQL operation.
+
+        A server rejects a key that is none at its door, before it reads any GraphQL: a plain 401
+        means that until the first answer, and no more once the key was taken.
 
         Raises:
             ServerUnreachable: if there was no answer, or one that means: later.
@@ -54,11 +61,18 @@ class Client:
         words = _words_of(parsed) or f"HTTP {status}"
         if status in _RETRIED or (status >= 500 and status != 501):
             raise ServerUnreachable(f"{self.url} answered {status}: {words}")
+        if status in _OF_ROUTERS and not isinstance(parsed.get("errors"), list):
+            if status == 401 and not self._was_taken:
+                raise Unauthorized(f"{self.url} does not take this key: {words}")
+            raise ServerUnreachable(
+                f"{self.url} answered {status}, and not as a W&B server does: {words}"
+            )
         if status != 200 or parsed.get("errors"):
             raise _NAMED.get(status, ProtocolError)(words)
         data = parsed.get("data")
         if not isinstance(data, dict):
             raise ProtocolError(f"{self.url} did not answer as a W&B server does")
+        self._was_taken = True
         return data
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """Makes a bundle: asks the service for trials in advance, and writes them into a folder."""
 
+import base64
+import contextlib
 import json
 import secrets
 import time
@@ -8,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweepd.errors import Conflict, InvalidInput, ServerUnreachable
+from sweepd.errors import Conflict, InvalidInput, ServerUnreachable, SweepdError
 from sweepd_agent.api import AgentApi, read_sweep
 from sweepd_agent.bundle import Bundle
 from sweepd_agent.client import Client
+from sweepd_agent.merge_bundle import GIVE_BACK
 from sweepd_agent.options import SweepPath
 from sweepd_agent.server import Server
 
@@ -28,6 +31,7 @@ mutation SweepdFillBundle($input: SweepdFillBundleInput!) {
 _RETRIES = 2  # the service's own number, where the definition gives none
 _PAUSE_S = 0.3
 _TRIES = 4
+_LAST_TIMEOUT_S = 10.0
 
 
 def make_bundle(
@@ -40,6 +44,8 @@ def make_bundle(
     folder: Path | None,
 ) -> Bundle:
     """Lease so many trials of a sweep in advance; return the bundle, which is on the disk.
+
+    Where it comes to none, whatever the reason, others have at once what was leased by then.
 
     Args:
         path: the sweep.
@@ -68,24 +74,39 @@ def make_bundle(
         folder = folder or Path(f"bundle-{found.name}-{key[:6]}")
         if (folder / "bundle.json").exists():
             raise Conflict(f"there is a bundle in {folder} already")
-        bundle, commands = _fill(
-            client, {"id": row["id"], "key": key, "n": n, "seconds": for_s}, wait_s=wait_s
-        )
+        try:
+            asked = {"id": row["id"], "key": key, "n": n, "seconds": for_s}
+            bundle, commands = _fill(client, asked, wait_s=wait_s)
+            if not commands:
+                raise Conflict(f"sweep {found.name} has nothing left to give away")
+            made = Bundle(
+                folder,
+                id=bundle["id"],
+                server=server.url,
+                sweep=read_sweep(found.entity, found.project, row),
+                retries=_retries(row["config"]),
+                until=_moment(bundle["until"]),
+                commands=tuple(commands),
+            )
+            made.write()
+        except BaseException:
+            _give_back(server, key)
+            raise
     finally:
         api.close()
-    if not commands:
-        raise Conflict(f"sweep {found.name} has nothing left to give away")
-    made = Bundle(
-        folder,
-        id=bundle["id"],
-        server=server.url,
-        sweep=read_sweep(found.entity, found.project, row),
-        retries=_retries(row["config"]),
-        until=_moment(bundle["until"]),
-        commands=tuple(commands),
-    )
-    made.write()
     return made
+
+
+def _give_back(server: Server, key: str) -> None:
+    """Let others have what was leased, if the service can be told: nobody else knows of it."""
+    # Of its own: the other one may have been interrupted amid an answer.
+    client = Client(server.url, server.api_key, timeout_s=_LAST_TIMEOUT_S)
+    bundle = base64.b64encode(f"Bundle:bundle-{key}".encode()).decode()
+    try:
+        with contextlib.suppress(SweepdError):
+            client.execute(GIVE_BACK, {"id": bundle})
+    finally:
+        client.close()
 
 
 def _fill(

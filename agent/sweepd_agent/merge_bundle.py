@@ -24,14 +24,14 @@ from sweepd_agent.client import Client
 from sweepd_agent.server import Server
 from sweepd_agent.trial import lease_headers
 
-__all__ = ["Merged", "merge_bundle"]
+__all__ = ["GIVE_BACK", "Merged", "merge_bundle"]
 
 _AT_ONCE = 4
 _BUNDLE = """
 query SweepdBundle($id: ID!) {
   sweepdBundle(id: $id) { out trials { runName attempt isPresent reason } }
 }"""
-_GIVE_BACK = """
+GIVE_BACK = """
 mutation SweepdGiveBackBundle($id: ID!) {
   sweepdGiveBackBundle(input: {id: $id}) { bundle { out } }
 }"""
@@ -107,7 +107,7 @@ class _Merge:
                 if error is not None:
                     failed[command.run] = error
         if gives_back:
-            self._ask(_GIVE_BACK)
+            self._ask(GIVE_BACK)
         merged = self._journal.merged
         by = {how: tuple(c.run for c in trials if merged.get(c.run) == how) for how in _HOW}
         return Merged(**by, left=tuple(left), failed=failed)

@@ -208,7 +208,8 @@ class Pack:
         except OSError:  # the program made away with it, or the disk does not answer now
             return []
         self._offset += len(whole) + 1 if whole else 0
-        return whole.decode(errors="replace").splitlines()
+        text = whole.decode(errors="replace")
+        return text.split("\n") if text else []  # a line of JSON may hold other ends of lines, raw
 
 
 def _outcome(exit_code: int, message: str | None, *, asked: Reason | None) -> Outcome:

@@ -252,3 +252,15 @@ def test_what_a_bundle_did_not_run_is_given_back_at_once(place, service):
 
     assert (merged["merged"], merged["not_run"]) == (2, 3)
     assert service.status(place.sweep)["queued"] == 3
+
+
+@pytest.mark.timeout(300)
+def test_bundle_that_cannot_be_written_leaves_its_trials_to_others(place, service):
+    (place.folder / "away").mkdir()
+    (place.folder / "away" / "bundle.json").symlink_to("nowhere")
+
+    with pytest.raises(AssertionError, match="there is a bundle in away"):
+        place.make(5)
+
+    facts = json.loads(service.sweep("status", place.sweep, "--json", cwd=place.folder))
+    assert (facts["bundled"], facts["queued"]) == (0, 5)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import is_loopback, run_tool
+from sweepd_agent.launchers.tools import AGENT, is_loopback, own_name, run_tool
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Docker"]
@@ -51,12 +51,13 @@ class Docker:
             command.append(f"--volume={given['volume']}")
         command += ["--entrypoint=python", f"--label=sweepd.sweep={plan.options.sweep}"]
         started: dict[str, str] = {}
+        launch = own_name(plan)
         try:
             for number in range(1, plan.n_agents + 1):
-                name = f"{plan.folder.name}-{number}"
+                name = f"{launch}-{number}"
                 options = replace(plan.options, name=plan.options.name or name, folder=None)
                 image = given.get("image", "sweepd-agent:torch")
-                run = [*command, f"--name={name}", image, "-m", "sweepd_agent"]
+                run = [*command, f"--name={name}", image, *AGENT]
                 out = run_tool([*run, *to_arguments(options)], environ=plan.environ)
                 started[name] = out.split()[-1]
         except BaseException:

@@ -12,12 +12,31 @@ import yaml
 
 from sweepd.errors import LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import is_loopback, run_tool
+from sweepd_agent.launchers.tools import AGENT, is_loopback, own_name, run_tool
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Kubernetes", "manifests"]
 
 _GRACE_S = 60
+#: An agent that is told to end leaves in order, with 0, and for a Job a pod that ends with 0 has
+#: done its part: none takes its place. So the pod ends with another code once it has been told.
+_TOLD = 143
+_RUN = f"""\
+told=
+python {" ".join(AGENT)} "$@" &
+agent=$!
+trap 'told={_TOLD}; kill -TERM "$agent"' TERM
+wait "$agent"
+code=$?
+while kill -0 "$agent" 2>/dev/null; do  # a signal ends the waiting, not yet the agent
+  wait "$agent"
+  code=$?
+done
+exit "${{told:-$code}}"
+"""
+#: Of a job's name, so that its pods' own, which end in an index and five letters, are no longer
+#: than a name may be.
+_LONGEST = 52
 _SECRET = "wandb"
 
 
@@ -26,7 +45,8 @@ class Kubernetes:
 
     Its files are written into the launch's folder. With `apply=true` they are applied by kubectl;
     else that is for you to do, by the command that is printed. The key is not among them: pods take
-    it from a Secret. A pod that is preempted or drained is started again and counts as no failure.
+    it from a Secret. A pod that is preempted, drained or deleted is started again and counts as no
+    failure.
     """
 
     settings: Mapping[str, str] = {
@@ -46,15 +66,16 @@ class Kubernetes:
                 f"pods cannot reach {plan.environ['WANDB_BASE_URL']}; serve at an address that the "
                 "cluster knows, and name it with --server"
             )
-        for name, content in manifests(plan).items():
+        name = _job_name(plan)
+        for file, content in manifests(plan, name).items():
             text = yaml.safe_dump(content, sort_keys=False)
-            (plan.folder / name).write_text(text)
+            (plan.folder / file).write_text(text)
         namespace = plan.settings.get("namespace", "default")
         is_applied = plan.settings.get("apply", "false").lower() == "true"
         if is_applied:
             run_tool(["kubectl", "apply", "--kustomize", str(plan.folder)])
         return {
-            "job": _job_name(plan),
+            "job": name,
             "namespace": namespace,
             "n_agents": plan.n_agents,
             "told": None if is_applied else f"kubectl apply --kustomize {plan.folder}",
@@ -85,9 +106,12 @@ class Kubernetes:
         run_tool([*_kubectl(kept), "delete", job, "--ignore-not-found", "--cascade=foreground"])
 
 
-def manifests(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return the files of a launch by name: a job, a budget of disruptions, and what joins them."""
-    name, given = _job_name(plan), plan.settings
+def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
+    """Return the files of a launch: a job of that name, a budget of disruptions, what joins them.
+
+    They are by the names that they are written under.
+    """
+    given = plan.settings
     labels = {"app.kubernetes.io/name": "sweepd-agent", "sweepd/launch": name}
     job = {
         "apiVersion": "batch/v1",
@@ -100,9 +124,12 @@ def manifests(plan: Plan) -> dict[str, dict[str, Any]]:
             "backoffLimitPerIndex": 3,
             "maxFailedIndexes": plan.n_agents,
             "podReplacementPolicy": "Failed",
-            # A pod that its node or a higher priority took away is no failure of its own.
+            # A pod that its node, a higher priority or a person took away is no failure of its own.
             "podFailurePolicy": {
-                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                    {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [_TOLD]}},
+                ]
             },
             "template": {"metadata": {"labels": dict(labels)}, "spec": _pod(plan)},
         },
@@ -136,7 +163,7 @@ def _pod(plan: Plan) -> dict[str, Any]:
             {
                 "name": "agent",
                 "image": given.get("image", "sweepd-agent:torch"),
-                "command": ["python", "-m", "sweepd_agent"],
+                "command": ["sh", "-c", _RUN, "sweepd_agent"],
                 "args": to_arguments(replace(plan.options, folder=None)),
                 "env": [
                     {"name": "WANDB_BASE_URL", "value": plan.environ.get("WANDB_BASE_URL", "")},
@@ -157,8 +184,13 @@ def _pod(plan: Plan) -> dict[str, Any]:
 
 
 def _job_name(plan: Plan) -> str:
-    """Return a name that Kubernetes takes: small letters, digits, dashes, at most 52 of them."""
-    return re.sub(r"[^a-z0-9]+", "-", plan.folder.name.lower()).strip("-")[:52].strip("-")
+    """Return a name that Kubernetes takes: small letters, digits, dashes, at most 52 of them.
+
+    What makes it this launch's own is at its end, and is kept.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", own_name(plan).lower()).strip("-")
+    stem, _, token = name.rpartition("-")
+    return f"{stem[: _LONGEST - 1 - len(token)].strip('-')}-{token}"
 
 
 def _kubectl(kept: Mapping[str, object]) -> list[str]:

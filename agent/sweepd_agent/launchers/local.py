@@ -1,5 +1,6 @@
 """Starts agents as processes of this machine, which go on when the terminal is closed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,24 +10,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from sweepd.errors import LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
+from sweepd_agent.launchers.tools import AGENT
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Local"]
 
 #: Leaves a process behind that is nobody's child. It waits for an agent and writes its exit code
-#: down: nobody else may be there to see it.
+#: down: nobody else may be there to see it. It tells its number once the agent is there, too: a
+#: signal to the group reaches both. It handles SIGTERM, as an ignored one would be ignored by the
+#: agent as well.
 _KEEPER = """
 import os, signal, subprocess, sys
 fd, noted, *command = sys.argv[1:]
-keeper = os.fork()
-if keeper:
-    os.write(int(fd), str(keeper).encode())
+if os.fork():
     os._exit(0)
 os.setsid()
-os.close(int(fd))
+signal.signal(signal.SIGTERM, lambda *_: None)
 agent = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(int(fd), str(os.getpid()).encode())
+os.close(int(fd))
 code = agent.wait()
 with open(noted, "w") as file:
     file.write(str(code))
@@ -40,17 +44,13 @@ class Local:
 
     def start(self, plan: Plan) -> dict[str, object]:
         """Start the agents; what is kept is each one's process and when that began."""
-        agents = []
-        for number in range(1, plan.n_agents + 1):
-            name = f"agent-{number}"
-            command = [sys.executable, "-m", "sweepd_agent", *to_arguments(plan.options)]
-            with (plan.folder / f"{name}.log").open("ab") as output:
-                pid = _leave(
-                    [str(plan.folder / f"{name}.exit"), *command],
-                    output=output,
-                    environ={**os.environ, **plan.environ},
-                )
-            agents.append({"name": name, "pid": pid, "began": _began(pid)})
+        agents: list[dict[str, object]] = []
+        try:
+            for number in range(1, plan.n_agents + 1):
+                agents.append(_start(plan, f"agent-{number}"))
+        except BaseException:
+            self.stop(plan.folder, {"agents": agents})
+            raise
         return {"agents": agents}
 
     def status(self, folder: Path, kept: Mapping[str, object]) -> Sequence[AgentStatus]:
@@ -66,7 +66,8 @@ class Local:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for agent in _agents(kept):
                 if _status(folder, agent).state == "running":
-                    os.killpg(agent["pid"], number)
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended
+                        os.killpg(agent["pid"], number)
             deadline = time.monotonic() + timeout_s
             while time.monotonic() < deadline:
                 if all(agent.state != "running" for agent in self.status(folder, kept)):
@@ -74,23 +75,51 @@ class Local:
                 time.sleep(0.05)
 
 
+def _start(plan: Plan, name: str) -> dict[str, object]:
+    """Start one agent and return what is kept of it.
+
+    Raises:
+        LaunchError: it cannot be, as where the disk is full or there are too many processes.
+    """
+    command = [sys.executable, *AGENT, *to_arguments(plan.options)]
+    try:
+        with (plan.folder / f"{name}.log").open("ab") as output:
+            pid = _leave(
+                [str(plan.folder / f"{name}.exit"), *command],
+                output=output,
+                environ={**os.environ, **plan.environ},
+            )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LaunchError(f"{name} cannot be started: {error}") from error
+    return {"name": name, "pid": pid, "began": _began(pid)}
+
+
 def _leave(arguments: Sequence[str], *, output: IO[bytes], environ: Mapping[str, str]) -> int:
-    """Start a keeper and return its process id; it leads a session of its own."""
+    """Start a keeper and return its process id; it leads a session of its own.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: it cannot be started, or starts no agent.
+    """
     reads, writes = os.pipe()
     try:
-        subprocess.run(
-            [sys.executable, "-c", _KEEPER, str(writes), *arguments],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[writes],
-            check=True,
-        )
-        return int(os.read(reads, 32))
+        try:
+            subprocess.run(
+                [sys.executable, "-P", "-c", _KEEPER, str(writes), *arguments],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writes],
+                check=True,
+            )
+        finally:
+            os.close(writes)
+        told = os.read(reads, 32)
     finally:
         os.close(reads)
-        os.close(writes)
+    if not told:
+        raise ChildProcessError("its log says why")
+    return int(told)
 
 
 def _agents(kept: Mapping[str, object]) -> list[Any]:

@@ -26,11 +26,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from sweepd.errors import InvalidInput, LaunchError
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import warn_of_loopback
+from sweepd_agent.launchers.tools import AGENT, own_name, warn_of_loopback
 from sweepd_agent.options import to_arguments
 
 __all__ = ["AgentActor", "Desk", "Ray"]
@@ -44,6 +43,7 @@ _N_NOTES = 1000
 _FIRST_ANSWER_S, _ANSWER_S = 20.0, 5.0
 #: Ray may have to start a process first, on a machine that is busy.
 _DESK_S = 90.0
+_AGAIN_S = 5.0
 #: Trials have 30 s to save themselves, then the agent has some to say so.
 _STOP_S = 60.0
 
@@ -105,8 +105,7 @@ class Ray:
         here = os.getcwd()
         arguments = to_arguments(replace(plan.options, folder=None if is_sent else here))
         sent = {"working_dir": here, "excludes": _NOT_SENT} if is_sent else {}
-        # Another person's launch of the same sweep has the same name on his machine.
-        launch = f"{plan.folder.name}-{uuid4().hex[:8]}"
+        launch = own_name(plan)
         names = [f"{launch}-{number}" for number in range(1, plan.n_agents + 1)]
         with _cluster(address, runtime_env=sent) as ray:
             actor = ray.remote(AgentActor)
@@ -171,7 +170,7 @@ class AgentActor:
     def __init__(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self._name = name
         self._output = Path(tempfile.mkdtemp(prefix="sweepd-agent-")) / "agent.log"
-        command = [sys.executable, "-m", "sweepd_agent", *arguments]
+        command = [sys.executable, *AGENT, *arguments]
         self._alive, told = _leave(command, self._output, {**os.environ, **environ})
         threading.Thread(target=self._wait, args=(told,), daemon=True).start()
 
@@ -192,13 +191,21 @@ class AgentActor:
             os.close(alive)
 
     def _wait(self, told: int) -> None:
+        """Tell the desk how the agent ended, until it takes it: then this actor ends as well."""
         import ray
 
         with os.fdopen(told) as pipe:
             code = pipe.read()
         words = self.words()
         shutil.rmtree(self._output.parent)
-        ray.get(_desk(ray).note.remote(self._name, int(code) if code else None, words))
+        while True:
+            try:
+                noted = _desk(ray).note.remote(self._name, int(code) if code else None, words)
+                ray.get(noted, timeout=_DESK_S)
+                return
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                print(f"the desk is not reached: {_last_line(error)}", file=sys.stderr, flush=True)
+                time.sleep(_AGAIN_S)
 
 
 class Desk:
@@ -367,7 +374,7 @@ def _leave(command: Sequence[str], output: Path, environ: Mapping[str, str]) -> 
     told, tells = os.pipe()
     with output.open("ab") as file:
         subprocess.run(
-            [sys.executable, "-c", _KEEPER, str(follows), str(tells), *command],
+            [sys.executable, "-P", "-c", _KEEPER, str(follows), str(tells), *command],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=file,

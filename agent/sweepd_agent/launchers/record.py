@@ -1,14 +1,16 @@
 """What was launched, written down: a folder for each launch, found again by its sweep."""
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, SweepdError
 from sweepd.names import LAUNCHERS
 from sweepd.registry import Registry
 from sweepd_agent.launchers import AgentStatus, Launcher, Plan
@@ -96,18 +98,29 @@ def launch(
             own.rmdir()
         raise
     made = Launch(own.name, options.sweep, on, time.time(), own, kept)
-    record = {"sweep": made.sweep, "on": on, "began_at": made.began_at, "kept": kept}
-    (own / _RECORD).write_text(json.dumps(record))
+    try:
+        _write(made)
+    except BaseException:  # what nobody finds again must not run on
+        with contextlib.suppress(SweepdError):
+            made.stop()
+        raise
     return made
 
 
 def launches_of(sweep: str, *, folder: Path | None = None) -> list[Launch]:
-    """Return the launches of a sweep that this person made on this machine, oldest first."""
+    """Return the launches of a sweep that this person made on this machine, oldest first.
+
+    Records that cannot be read are left out, and told on stderr.
+    """
     found = []
-    for path in (folder or launches_folder()).glob(f"*/{_RECORD}"):
-        record = json.loads(path.read_text())
-        if _is_same(record["sweep"], sweep):
-            found.append(Launch(path.parent.name, folder=path.parent, **record))
+    for path in sorted((folder or launches_folder()).glob(f"*/{_RECORD}")):
+        try:
+            made = _read(path)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            print(f"warning: {path} cannot be read and is left out: {error!r}", file=sys.stderr)
+            continue
+        if _is_same(made.sweep, sweep):
+            found.append(made)
     return sorted(found, key=lambda one: one.began_at)
 
 
@@ -115,6 +128,30 @@ def launches_folder() -> Path:
     """Return where launches are written down."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "sweepd" / "launches"
+
+
+def _write(made: Launch) -> None:
+    """Write a launch down, whole or not at all."""
+    record = {"sweep": made.sweep, "on": made.on, "began_at": made.began_at, "kept": made.kept}
+    path = made.folder / _RECORD
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(record, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _read(path: Path) -> Launch:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return Launch(
+        path.parent.name,
+        str(record["sweep"]),
+        str(record["on"]),
+        float(record["began_at"]),
+        path.parent,
+        dict(record["kept"]),
+    )
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import run_tool, warn_of_loopback
-from sweepd_agent.options import to_arguments
+from sweepd_agent.launchers.tools import AGENT, run_tool, warn_of_loopback
+from sweepd_agent.options import Options, to_arguments
 
 __all__ = ["Slurm"]
 
 _RUNNING = frozenset({"RUNNING", "COMPLETING", "STOPPED", "SUSPENDED", "SIGNALING", "STAGE_OUT"})
 #: Before the time is over a task gets SIGTERM so many seconds ahead; its trials save themselves.
 _AHEAD_S = 90
+#: For trials to save themselves where nobody said for how long: less than the usual, which is
+#: Slurm's KillWait too, so that the agent has time left to tell how they ended.
+_TERM_S = 20.0
 #: By settings: the option of sbatch that each is.
 _OPTIONS = {
     "partition": "partition",
@@ -91,10 +94,10 @@ def _script(plan: Plan) -> str:
         f"--output={plan.folder}/agent-%a.log",
         *(f"--{_OPTIONS[name]}={value}" for name, value in given.items() if name in _OPTIONS),
     ]
-    options = replace(plan.options, folder=None)
-    agent = shlex.join(
-        [given.get("python", sys.executable), "-m", "sweepd_agent", *to_arguments(options)]
-    )
+    is_usual = plan.options.term_timeout_s == Options.term_timeout_s
+    term_s = _TERM_S if is_usual else plan.options.term_timeout_s
+    options = replace(plan.options, folder=None, term_timeout_s=term_s)
+    agent = shlex.join([given.get("python", sys.executable), *AGENT, *to_arguments(options)])
     noted = shlex.quote(f"{plan.folder}/agent-")
     return "\n".join(
         [

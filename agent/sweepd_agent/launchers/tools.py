@@ -6,10 +6,16 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from sweepd.errors import LaunchError
+from sweepd_agent.launchers import Plan
 
-__all__ = ["is_loopback", "run_tool", "warn_of_loopback"]
+__all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "warn_of_loopback"]
+
+#: What runs an agent, after the interpreter. `-P` keeps the working folder off the agent's own
+#: module path, as no file of the user's may stand in for Python's own; trials have it on theirs.
+AGENT = ("-P", "-m", "sweepd_agent")
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -34,6 +40,14 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None
         words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise LaunchError(f"{' '.join(command[:2])} failed: {words[-1]}")
     return done.stdout
+
+
+def own_name(plan: Plan) -> str:
+    """Return a name for what a launch makes, another one at each call.
+
+    A folder's name is only this machine's: another person's launch of the same sweep has the same.
+    """
+    return f"{plan.folder.name}-{uuid4().hex[:8]}"
 
 
 def is_loopback(url: str | None) -> bool:

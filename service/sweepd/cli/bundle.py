@@ -1,14 +1,19 @@
 """`sweep bundle`: trials for a machine that is cut off, and what it made of them."""
 
+import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweepd.cli.console import echo_json, say
 from sweepd.cli.options import as_json, data_folder, server_choice
+from sweepd.errors import InvalidInput, Unauthorized
+
+if TYPE_CHECKING:
+    from sweepd.cli.server import Server
 
 __all__ = ["bundle"]
 
@@ -118,8 +123,10 @@ def make(
 def merge(*, bundle: Path, give_back: bool, server: str | None, data: Path, as_json: bool) -> int:
     """Send what was run of BUNDLE to the service it came from.
 
-    Harmless when repeated: it goes on where it was stopped. A trial that another attempt has by
-    now, since the bundle came back too late, keeps the later attempt's results.
+    That is the configured service, the one on this machine, or one that netrc has a key for; name
+    any other with --server. Harmless when repeated: it goes on where it was stopped. A trial that
+    another attempt has by now, since the bundle came back too late, keeps the later attempt's
+    results.
     """
     from sweepd.cli.server import find_server
     from sweepd_agent.bundle import Bundle
@@ -127,7 +134,7 @@ def merge(*, bundle: Path, give_back: bool, server: str | None, data: Path, as_j
     from sweepd_agent.server import Server
 
     made = Bundle.read(bundle)
-    found = find_server(server or made.server, data)
+    found = find_server(server, data) if server else _known_server(made.server, data)
     click.echo(f"using {found}", err=True)
     merged = merge_bundle(
         made,
@@ -148,3 +155,35 @@ def merge(*, bundle: Path, give_back: bool, server: str | None, data: Path, as_j
         words = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n]
         say(", ".join(words))
     return 1 if merged.failed else 0
+
+
+def _known_server(url: str, data: Path) -> "Server":
+    """Return the server that a bundle names, if the user has named it elsewhere, and its key.
+
+    A bundle has been on another machine: its word alone must not send a key anywhere.
+
+    Raises:
+        InvalidInput: if nothing else names that server.
+    """
+    from sweepd.cli.server import Server, configured_url, find_server, running_service
+    from sweepd_agent.server import resolve_server
+
+    configured, local = configured_url(), running_service(data)
+    if configured is not None and _is_same(url, configured):
+        return find_server(None, data)
+    if local is not None and _is_same(url, local.url):
+        return find_server(local.url, data)
+    only_netrc = {"NETRC": os.environ.get("NETRC", ""), "WANDB_CONFIG_DIR": os.devnull}
+    try:
+        found = resolve_server(url, None, environ=only_netrc, folder=Path(os.devnull))
+    except Unauthorized:
+        raise InvalidInput(
+            f"the bundle names the service {url}, which is neither the configured one nor the one "
+            f"on this machine, nor in netrc; if it is yours, name it: --server {url}"
+        ) from None
+    return Server(found.url, found.api_key, "other")
+
+
+def _is_same(url: str, other: str) -> bool:
+    one, two = (text.rstrip("/").replace("://localhost", "://127.0.0.1") for text in (url, other))
+    return one == two

@@ -1,5 +1,6 @@
 """A bundle on the disk, its journal, and the agent that works through it without a server."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -80,6 +81,20 @@ def test_bundle_is_never_written_over(bundle):
         replace(bundle, id="other").write()
 
 
+def test_bundle_that_the_disk_does_not_take_leaves_no_part_of_it(bundle, monkeypatch):
+    def is_full(fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    other = replace(bundle, folder=bundle.folder / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", is_full)
+        with pytest.raises(OSError, match="No space left"):
+            other.write()
+
+    other.write()
+    assert Bundle.read(other.folder) == other
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -87,6 +102,7 @@ def test_bundle_is_never_written_over(bundle):
         pytest.param("{", "cannot be read", id="torn"),
         pytest.param('{"format": 2}', "format 2; this sweepd reads 1", id="newer"),
         pytest.param('{"format": 1}', "cannot be read", id="empty"),
+        pytest.param("[]", "cannot be read", id="of another shape"),
     ],
 )
 def test_what_is_no_bundle_is_told_in_words(tmp_path, text, words):
@@ -139,6 +155,46 @@ def test_journal_survives_a_line_that_was_torn(bundle):
 
     assert Journal(bundle).merged == {"one": "merged"}
     assert Journal(bundle).result("one").outcome == Outcome(Reason.FINISHED, exit_code=0)
+
+
+@pytest.mark.parametrize("commands", [3, [3], [{"type": "run", "args": [3]}]])
+def test_bundle_with_trials_of_another_shape_is_told_in_words(bundle, commands):
+    path = bundle.folder / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "commands": commands}))
+
+    with pytest.raises(InvalidInput, match=r"bundle\.json cannot be read"):
+        Bundle.read(bundle.folder)
+
+
+def test_journal_survives_bytes_that_are_no_text(bundle):
+    path = bundle.folder / "journal.jsonl"
+    path.write_bytes(b"\x00\xff\xfe\n")
+
+    Journal(bundle).merge("one", "merged")
+
+    assert Journal(bundle).merged == {"one": "merged"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "3",
+        '{"event": "begun", "run": "one"}',
+        '{"event": "begun", "run": ["one"], "try": 1}',
+        '{"event": "begun", "run": "one", "try": "x"}',
+        '{"event": "ended", "run": "one", "reason": "bored"}',
+    ],
+)
+def test_line_that_is_none_of_a_journal_is_told_in_words(bundle, line):
+    Journal(bundle).merge("one", "merged")
+    with (bundle.folder / "journal.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+    with pytest.raises(
+        InvalidInput, match=r"journal\.jsonl, line 2, is none of a bundle's journal"
+    ):
+        Journal(bundle)
 
 
 def test_agent_runs_each_trial_once_without_a_server(bundle, run_offline, write_program, tmp_path):

@@ -92,6 +92,28 @@ def test_status_says_what_kind_of_refusal_it_is(serve, status, error):
 
 
 @pytest.mark.parametrize(
+    ("status", "body"),
+    [(401, "<html>"), (403, ""), (404, "404 page not found"), (404, '{"error": "no route"}')],
+)
+def test_refusal_of_a_router_before_the_server_means_no_server(serve, status, body):
+    client, _ = serve((200, '{"data": {}}'), (status, body))
+    client.execute("q", {})
+
+    with pytest.raises(ServerUnreachable, match=f"answered {status}, and not as a W&B server"):
+        client.execute("q", {})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"), [("", "HTTP 401"), ('{"error": "Malformed token"}', "Malformed token")]
+)
+def test_plain_401_to_the_first_request_is_a_wrong_key(serve, body, words):
+    client, _ = serve((401, body))
+
+    with pytest.raises(Unauthorized, match=f"does not take this key: {words}"):
+        client.execute("q", {})
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ('{"errors": [{"message": "why"}], "data": null}', "why"),

@@ -2,19 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
-import yaml
 
 from sweepd.errors import InvalidInput, LaunchError, UnknownName
 from sweepd_agent import Options
 from sweepd_agent.launchers import Plan
-from sweepd_agent.launchers.k8s import manifests
+from sweepd_agent.launchers.local import Local
 from sweepd_agent.launchers.record import launch, launches_of
 
 PROGRAM = "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n"
@@ -65,6 +63,21 @@ def test_local_agents_run_the_sweep_and_leave_their_words(start, write_program, 
         again.logs("agent-3")
 
 
+def test_files_named_like_pythons_own_modules_are_the_programs_alone(
+    start, write_program, wait_for, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("queue", "selectors", "base64"):  # the agent's own start needs each of them
+        write_program("raise ImportError('of the program')", f"{name}.py")
+    write_program("whose = 'mine'", "colorsys.py")
+    write_program("import colorsys\nassert colorsys.whose == 'mine'")
+
+    server, made = start(1)
+
+    wait_for(lambda: made.status()[0].state == "ended")
+    assert [outcome["reason"] for outcome in server.outcomes] == ["finished"] * 4
+
+
 def test_another_command_ends_local_agents_and_their_trials(
     start, write_program, tmp_path, wait_for
 ):
@@ -97,6 +110,65 @@ def test_a_local_agent_whose_number_is_anothers_now_is_lost_and_left_alone(
 
     assert [one.state for one in again.status()] == ["lost"]
     assert [one.state for one in made.status()] == ["running"]
+
+
+def test_an_agent_that_has_just_ended_does_not_keep_the_others_from_being_stopped(
+    start, write_program, tmp_path, wait_for, monkeypatch
+):
+    write_program(PROGRAM)
+    _, made = start(2)
+    wait_for((tmp_path / "started").exists)
+    first, _ = made.kept["agents"]
+    kill = os.killpg
+
+    def end_first(pid, number):
+        if pid == first["pid"]:
+            kill(pid, signal.SIGKILL)
+            raise ProcessLookupError
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "killpg", end_first)
+    made.stop()
+
+    assert [agent.state for agent in made.status()] == ["lost", "ended"]
+
+
+def test_no_local_agent_is_left_when_a_later_one_cannot_be_started(
+    options, write_program, make_server, tmp_path
+):
+    write_program(PROGRAM)
+    server = make_server(config={"program": "train.py"}, n_trials=4)
+    environ = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
+    folder = tmp_path / "own"
+    (folder / "agent-3.log").mkdir(parents=True)
+
+    with pytest.raises(LaunchError, match=r"agent-3 cannot be started: .*Is a directory"):
+        Local().start(Plan(options, 3, folder, environ))
+
+    assert {path.name for path in folder.glob("*.exit")} == {"agent-1.exit", "agent-2.exit"}
+
+
+def test_no_agent_is_left_that_cannot_be_written_down(options, tmp_path, docker, monkeypatch):
+    def is_full(fd):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    with pytest.raises(OSError, match="No space left"):
+        on_docker(options, tmp_path)
+
+    states = json.loads((tmp_path / "bin" / "containers.json").read_text()).values()
+    assert [state["Status"] for state in states] == ["exited", "exited"]
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"sweep": "alice/toy/sw1"}', "\x00"])
+def test_a_record_that_cannot_be_read_is_told_and_left_out(options, tmp_path, docker, capsys, text):
+    torn, made = on_docker(options, tmp_path), on_docker(options, tmp_path)
+    (torn.folder / "launch.json").write_text(text)
+
+    assert [one.name for one in found(tmp_path)] == [made.name]
+
+    assert f"{torn.folder / 'launch.json'} cannot be read" in capsys.readouterr().err
 
 
 def test_an_engine_and_a_setting_that_are_not_there_are_named(options, tmp_path):
@@ -173,16 +245,26 @@ def test_containers_are_started_told_about_and_stopped(options, tmp_path, docker
     (again,) = found(tmp_path)
 
     assert [agent.state for agent in again.status()] == ["running", "running"]
-    assert again.logs("sw1-docker-1-2") == "words of c2\n"
+    assert again.logs(again.status()[1].name) == "words of c2\n"
     again.stop()
     assert [(a.state, a.exit_code) for a in again.status()] == [("ended", 0)] * 2
     (command, key), _ = docker("run")
     assert key == "s" * 40
     assert all("s" * 40 not in word for word in command)
-    assert command[-8:][0] == "mine:1" or "mine:1" in command
+    assert command[command.index("mine:1") :][1:4] == ["-P", "-m", "sweepd_agent"]
     assert "--network=host" in command
     assert SWEEP in command
     assert not any(word.startswith("--gpus=all") for word in command[: command.index("mine:1")])
+
+
+def test_containers_of_two_people_have_names_of_their_own(options, tmp_path, docker):
+    for person in ("alice", "bob"):
+        on_docker(options, tmp_path / person)
+
+    words = [word for command, _ in docker("run") for word in command]
+    names = [word.removeprefix("--name=") for word in words if word.startswith("--name=")]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"sw1-docker-1-[0-9a-f]{8}-[12]", name) for name in names)
 
 
 def test_containers_get_gpus_and_the_network_that_is_named(options, tmp_path, docker):
@@ -215,168 +297,6 @@ def test_an_engine_that_is_not_installed_is_one_sentence(options, tmp_path, monk
 
     with pytest.raises(LaunchError, match="docker is not installed here"):
         on_docker(options, tmp_path)
-
-
-SLURM = f"""#!{sys.executable}
-import os, sys
-place = os.path.dirname(os.path.abspath(__file__))
-command = os.path.basename(sys.argv[0])
-queue = os.path.join(place, "queue")
-if command == "sbatch":
-    open(queue, "w").write("7 0 RUNNING\\n7 1 PENDING\\n8 0 RUNNING\\n")
-    print("7;cluster")
-elif command == "squeue":
-    print(open(queue).read(), end="")
-elif command == "scancel":
-    open(queue, "w").write("")
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Put stand-ins for Slurm's commands on the PATH; return the file of their queue."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in ("sbatch", "squeue", "scancel"):
-        (folder / name).write_text(SLURM)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder / "queue"
-
-
-def on_slurm(options, tmp_path, **settings):
-    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
-    folder = tmp_path / "launches"
-    return launch(
-        options, on="slurm", n_agents=2, environ=environ, settings=settings, folder=folder
-    )
-
-
-def test_an_array_of_slurm_is_queued_told_about_and_cancelled(options, tmp_path, slurm):
-    made = on_slurm(replace(options, gpus="all"), tmp_path, partition="long", time="8:00:00")
-
-    script = (made.folder / "job.sh").read_text()
-    for line in ("--partition=long", "--time=8:00:00", "--array=0-1", "--gpus-per-task=1"):
-        assert f"#SBATCH {line}\n" in script
-    assert "--requeue" in script
-    assert "s" * 40 not in script
-    assert [agent.state for agent in made.status()] == ["running", "waiting"]
-
-    (made.folder / "agent-0.exit").write_text("0\n")
-    (made.folder / "agent-0.log").write_text("the agent leaves")
-    found(tmp_path)[0].stop()
-
-    assert [(a.state, a.exit_code) for a in made.status()] == [("ended", 0), ("lost", None)]
-    assert made.logs("agent-0") == "the agent leaves"
-    assert made.logs("agent-1") == ""
-
-
-def test_an_agent_without_gpus_asks_slurm_for_none(options, tmp_path, slurm):
-    script = (on_slurm(options, tmp_path, cpus="4").folder / "job.sh").read_text()
-
-    assert "#SBATCH --gpus" not in script
-    assert "--cpus-per-task=4" in script
-
-
-def on_ray(options, tmp_path, **settings):
-    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
-    folder = tmp_path / "launches"
-    return launch(options, on="ray", n_agents=2, environ=environ, settings=settings, folder=folder)
-
-
-def test_where_ray_is_not_installed_the_sentence_says_how_it_is(options, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-
-    with pytest.raises(
-        LaunchError, match=r"ray is not installed here; pip install 'sweepd\[ray\]'"
-    ):
-        on_ray(options, tmp_path, address="127.0.0.1:6379")
-
-    assert found(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        pytest.param("http://head:8265", "is no address of a Ray cluster's", id="of jobs"),
-        pytest.param("local", "is no address of a Ray cluster's", id="a cluster of its own"),
-        pytest.param("head:six", "is no address of a Ray cluster's", id="no port"),
-        pytest.param("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1", id="nobody"),
-        pytest.param("ray://127.0.0.1:1", "no Ray cluster answers at ray://", id="no client"),
-    ],
-)
-def test_an_address_where_no_ray_cluster_is_is_named_at_once(
-    options, tmp_path, monkeypatch, address, said
-):
-    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
-
-    with pytest.raises(LaunchError, match=said):
-        on_ray(options, tmp_path, address=address)
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        pytest.param({"gpus": "all"}, "gpus must be a number of at least 0, not 'all'", id="gpus"),
-        pytest.param({"cpus": "-1"}, "cpus must be a number of at least 0, not '-1'", id="cpus"),
-        pytest.param({"gpus": "1.5"}, "gpus must be whole above 1, as Ray has it", id="parts"),
-        pytest.param({"upload": "no"}, "upload must be true or false, not 'no'", id="upload"),
-    ],
-)
-def test_a_wrong_setting_of_ray_is_named(options, tmp_path, settings, said):
-    with pytest.raises(InvalidInput, match=said):
-        on_ray(options, tmp_path, **settings)
-
-
-def plan(options, tmp_path, **settings):
-    environ = {"WANDB_BASE_URL": "https://sweeps.example", "WANDB_API_KEY": "s" * 40}
-    folder = tmp_path / "Sweep_1-k8s-1"
-    return Plan(options, 3, folder, environ=environ, settings=settings)
-
-
-def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_path):
-    files = manifests(plan(replace(options, gpus="all"), tmp_path, image="mine:1", memory="4Gi"))
-
-    job = files["job.yaml"]
-    assert job["metadata"]["name"] == "sweep-1-k8s-1"
-    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (3, 3)
-    assert job["spec"]["completionMode"] == "Indexed"
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == "mine:1"
-    assert container["args"][0] == SWEEP
-    assert container["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": 1}
-    assert "s" * 40 not in json.dumps(files)
-    selector = files["budget.yaml"]["spec"]["selector"]["matchLabels"]
-    assert selector.items() <= job["spec"]["template"]["metadata"]["labels"].items()
-    assert files["kustomization.yaml"]["resources"] == ["job.yaml", "budget.yaml"]
-
-
-def test_a_pod_without_gpus_asks_for_none(options, tmp_path):
-    (container,) = manifests(plan(options, tmp_path))["job.yaml"]["spec"]["template"]["spec"][
-        "containers"
-    ]
-
-    assert "nvidia.com/gpu" not in container["resources"]["limits"]
-
-
-def test_manifests_are_written_and_how_to_apply_them_is_told(options, tmp_path):
-    environ = {"WANDB_BASE_URL": "https://sweeps.example"}
-
-    made = launch(
-        options, on="k8s", n_agents=3, environ=environ, settings={}, folder=tmp_path / "launches"
-    )
-
-    written = {path.name for path in made.folder.iterdir()}
-    assert written == {"job.yaml", "budget.yaml", "kustomization.yaml", "launch.json"}
-    assert yaml.safe_load((made.folder / "job.yaml").read_text())["kind"] == "Job"
-    assert made.kept["told"] == f"kubectl apply --kustomize {made.folder}"
-
-
-def test_a_server_at_a_loopback_address_is_refused_for_a_cluster(options, tmp_path):
-    with pytest.raises(LaunchError, match=r"pods cannot reach http://127\.0\.0\.1:8080"):
-        launch(options, on="k8s", n_agents=1, environ=ENVIRON, settings={}, folder=tmp_path)
-
-    assert list(Path(tmp_path).iterdir()) == []
 
 
 def test_a_killed_keeper_does_not_make_its_agent_look_alive(

@@ -493,8 +493,9 @@ def test_line_that_says_nothing_is_a_problem_and_ends_no_trial(pack, tmp_path, l
     assert len(pack.left) == 2
 
 
-def test_words_of_a_program_become_a_line_that_can_be_printed(pack, tmp_path):
-    message = r"no file \udc80\u0000 here:\n\u001b[31mred"
+@pytest.mark.parametrize("end", [r"\n", "\u2028", "\x85"])
+def test_words_of_a_program_become_a_line_that_can_be_printed(pack, tmp_path, end):
+    message = rf"no file \udc80\u0000 here:{end}\u001b[31mred"
     write(
         tmp_path, f'{{"event": "ended", "run": "run1", "exit_code": 1, "message": "{message}"}}\n'
     )

@@ -1,6 +1,11 @@
 """`sweep bundle`: what it is given, and what it says where it cannot."""
 
+import base64
+import json
+from pathlib import Path
+
 import pytest
+from graphql import GraphQLError
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,126 @@ def test_agent_takes_a_sweep_or_a_bundle(sweep, arguments):
     done = sweep("agent", *arguments, code=2)
 
     assert "give SWEEP, or --offline BUNDLE" in done.err
+
+
+@pytest.fixture
+def leases(ours, monkeypatch):
+    """The bundles of our server's sweep: how many trials each holds, by the wire's id."""
+    monkeypatch.setenv("WANDB_BASE_URL", ours.url)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    ours.sweep |= {"config": "program: train.py", "project": {**ours.sweep["project"]}}
+    ours.sweep["project"]["entity"] = {"name": "alice"}
+    ours.fills = [(2, None), (3, None)]  # what each request brings it to, and what goes wrong then
+    held = {}
+
+    def fill(info, input):
+        bundle = base64.b64encode(f"Bundle:bundle-{input['key']}".encode()).decode()
+        held[bundle], error = ours.fills.pop(0)
+        if error is not None:
+            raise GraphQLError(error)
+        rows = [{"type": "run", "run_id": f"r{n}"} for n in range(held[bundle])]
+        about = {"id": bundle, "asked": 3, "given": held[bundle], "until": "2033-01-01T00:00:00Z"}
+        return {"bundle": about, "commands": json.dumps(rows)}
+
+    def give_back(info, input):
+        held[input["id"]] = 0
+        return {"bundle": {"out": 0}}
+
+    ours.root |= {"sweepdFillBundle": fill, "sweepdGiveBackBundle": give_back}
+    return held
+
+
+def test_bundle_that_was_made_keeps_its_trials(sweep, leases):
+    sweep("bundle", "make", "s1", "-n", "3", "-o", "away", code=0)
+
+    assert list(leases.values()) == [3]
+
+
+def test_bundle_that_cannot_be_written_gives_its_trials_back(sweep, leases, folder):
+    (folder / "away").mkdir()
+    (folder / "away" / "bundle.json").symlink_to("nowhere")
+
+    sweep("bundle", "make", "s1", "-n", "3", "-o", "away", code=1)
+
+    assert list(leases.values()) == [0]
+
+
+def test_bundle_that_cannot_be_filled_gives_back_what_it_has(sweep, leases, ours):
+    ours.fills[1] = (2, "sweep s1 is paused")
+
+    err = sweep("bundle", "make", "s1", "-n", "3", code=1).err
+
+    assert "sweep s1 is paused" in err
+    assert list(leases.values()) == [0]
+
+
+@pytest.fixture
+def merge(sweep, make_server, folder, data, monkeypatch):
+    """Merge a bundle that names a server, which does not know it; return the server and a way.
+
+    There is a key in the environment that is for another server.
+    """
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    server = make_server(is_ours=True)
+    server.root["sweepdBundle"] = None
+    content = {
+        "format": 1,
+        "id": "QnVuZGxl",
+        "server": server.url,
+        "sweep": {"entity": "alice", "project": "toys", "name": "s1"}
+        | {"program": "train.py", "command": None},
+        "retries": 1,
+        "until": 2e9,
+        "commands": [],
+    }
+    (folder / "bundle.json").write_text(json.dumps(content))
+    return server, lambda *more, code: sweep(
+        "bundle", "merge", folder, "--data", data, *more, code=code
+    )
+
+
+@pytest.mark.parametrize("configured", [None, "http://sweeps.example"])
+def test_key_is_not_sent_where_only_the_bundle_says(merge, monkeypatch, configured):
+    server, run = merge
+    if configured:
+        monkeypatch.setenv("WANDB_BASE_URL", configured)
+
+    err = run(code=2).err
+
+    assert f"if it is yours, name it: --server {server.url}" in err
+    assert server.keys == []
+
+
+def test_bundle_is_merged_with_the_server_that_is_named(merge):
+    server, run = merge
+
+    assert "knows nothing of this bundle" in run("--server", server.url, code=1).err
+    assert server.keys == ["k" * 40]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_bundle_is_merged_with_the_server_that_is_configured(merge, monkeypatch, host):
+    server, run = merge
+    monkeypatch.setenv("WANDB_BASE_URL", server.url.replace("127.0.0.1", host))
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["k" * 40]
+
+
+def test_bundle_is_merged_with_the_service_on_this_machine(merge, data):
+    server, run = merge
+    server.register(data)
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["k" * 40]
+
+
+def test_server_of_a_bundle_that_netrc_names_gets_the_key_that_is_there(merge):
+    server, run = merge
+    netrc = Path.home() / ".netrc"
+    netrc.parent.mkdir(exist_ok=True)
+    place = server.url.removeprefix("http://")
+    netrc.write_text(f"machine {place}\n  login user\n  password {'n' * 40}\n")
+
+    assert "knows nothing of this bundle" in run(code=1).err
+    assert server.keys == ["n" * 40]
