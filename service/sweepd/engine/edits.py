@@ -89,7 +89,7 @@ def definition_at(tx: Tx, sweep: Any, version: int) -> Definition:
 
 
 def add_initial(tx: Tx, sweep_id: int, definition: Definition, *, basis: int) -> None:
-    """Prepare the configs that are tried first, none twice."""
+    """Prepare the configs that are tried first, none twice; one that was handed out is skipped."""
     space = definition.space
     rows = {
         space.key(config): {

@@ -7,9 +7,10 @@ from sqlalchemy import update
 
 from sweepd.engine import events, slots, trials
 from sweepd.engine.access import Need
+from sweepd.engine.edits import add_initial
 from sweepd.engine.endings import clock_of, ended_by_itself, sweep_row
 from sweepd.engine.runs import run_by_id
-from sweepd.engine.sweepviews import sweep_for, sweep_views
+from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views
 from sweepd.engine.trials import Lease
 from sweepd.engine.views import Account, SweepView
 from sweepd.errors import Conflict, Reason
@@ -123,3 +124,5 @@ def _reopen(tx: Tx, sweep: Any, actor: Account) -> None:
         data={"from": state, "why": "retry"},
     )
     slots.release_all(tx, sweep.id, actor=actor.name)
+    if state == SweepState.FAILED:
+        add_initial(tx, sweep.id, definition_of(sweep.definition), basis=0)

@@ -259,6 +259,7 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     if old == SweepState.FAILED:
         values["stop_reason"] = None
         slots.release_all(tx, sweep_id, actor=actor.name)
+        edits.add_initial(tx, sweep_id, definition_of(sweep.definition), basis=0)
     tx.conn.execute(
         update(t.sweep).where(t.sweep.c.id == sweep_id, t.sweep.c.state == old).values(**values)
     )

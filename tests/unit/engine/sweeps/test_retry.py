@@ -210,3 +210,21 @@ def test_sweep_that_was_paused_after_its_target_was_reached_is_not_taken_up_agai
 
     with pytest.raises(Conflict, match="target reached"):
         retry_sweep(lab, sweep)
+
+
+@pytest.mark.parametrize("way", [retry_sweep, lambda lab, sweep: lab.set_state(sweep, "RUNNING")])
+def test_sweep_that_failed_goes_on_with_the_configs_that_were_to_be_tried_first(lab, texts, way):
+    rates = [round(0.1 + 0.05 * n, 2) for n in range(8)]
+    initial = ", ".join(f"{{lr: {rate}}}" for rate in rates)
+    sweep = lab.create(texts["random"] + f"sweepd: {{initial: [{initial}]}}\n")
+    agent = lab.register(sweep)
+    for _ in range(5):
+        lab.run(agent, exit_code=1)
+    assert lab.sweep(sweep).state == SweepState.FAILED
+
+    way(lab, sweep)
+
+    agent = lab.register(sweep)
+    given = [lab.run(agent, 1.0) for _ in range(8)]
+    new = [command for command in given if command.attempt == 1]
+    assert [command.config["lr"] for command in new][:3] == rates[5:]
