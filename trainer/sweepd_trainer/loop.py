@@ -85,10 +85,8 @@ class Trainer:
         self._device = problem.rows.targets.device
         self.averaged = copy.deepcopy(model) if config.ema else None
         self.plain_step = Step(model, optimizer, problem, config, averaged=self.averaged)
-        self._step: Step | Captured = self.plain_step
-        if self._device.type == "cuda":
-            self._step = Captured(self.plain_step, size=config.batch_size)
         self._ends = _ends(len(problem.rows), config.batch_size)
+        self._step = Captured.where_it_pays(self.plain_step, config, size=config.batch_size)
         self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0

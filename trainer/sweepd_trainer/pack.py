@@ -36,9 +36,8 @@ class Pack:
         self.trainers, self._should_stop = list(trainers), should_stop
         self._packed = PackedStep([trainer.plain_step for trainer in trainers])
         self._device = self._packed.device
-        self._step: PackedStep | Captured = self._packed
-        if self._device.type == "cuda":
-            self._step = Captured(self._packed, size=trainers[0].config.batch_size)
+        lead = trainers[0]
+        self._step = Captured.where_it_pays(self._packed, lead.config, size=lead.config.batch_size)
 
     @property
     def mode(self) -> str:

@@ -54,6 +54,11 @@ class PackedStep(Stepping):
             self._point(self._trained[row], self._weights[row], self._gradients[row])
             step.loss_sum = self.loss_sum[row]
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Return the modules that take part in a step."""
+        return [self._model, *self._problem.modules]
+
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step of each model on the rows at `batch`, (K, b); a CUDA graph records this.
 
@@ -123,7 +128,8 @@ class PackedStep(Stepping):
             plain = task.plain_loss(outputs, targets)
             return torch.lerp(plain, task.uniform(outputs, targets), smoothing)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of the gradients."""
         self._gradients.zero_()
 
     def _parts(self, laid_out: Tensor) -> dict[str, Tensor]:
