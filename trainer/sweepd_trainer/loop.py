@@ -86,7 +86,7 @@ class Trainer:
         self.averaged = copy.deepcopy(model) if config.ema else None
         self.plain_step = Step(model, optimizer, problem, config, averaged=self.averaged)
         self._ends = _ends(len(problem.rows), config.batch_size)
-        self._step = Captured.where_it_pays(self.plain_step, config, size=config.batch_size)
+        self._step = Captured.where_it_pays(self.plain_step, config, size=self.whole_batch)
         self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0
@@ -159,6 +159,11 @@ class Trainer:
     def place(self) -> slice:
         """Return where in the order of an epoch the next batch lies."""
         return slice(self._n_done * self.config.batch_size, self._ends[self._n_done])
+
+    @property
+    def whole_batch(self) -> int:
+        """Return the rows of a whole batch: those of the first one, which may be the only one."""
+        return self._ends[0]
 
     @property
     def lr(self) -> float:

@@ -37,7 +37,7 @@ class Pack:
         self._packed = PackedStep([trainer.plain_step for trainer in trainers])
         self._device = self._packed.device
         lead = trainers[0]
-        self._step = Captured.where_it_pays(self._packed, lead.config, size=lead.config.batch_size)
+        self._step = Captured.where_it_pays(self._packed, lead.config, size=lead.whole_batch)
 
     @property
     def mode(self) -> str:

@@ -85,6 +85,17 @@ def test_a_last_image_is_not_alone_in_its_batch(few_digits, size, last):
     assert len(sizes) == trainer.steps_per_epoch
 
 
+@pytest.mark.parametrize(
+    ("size", "whole"), [(13, 13), (300, 300), (299, 300), (1000, 300)], ids=str
+)
+def test_the_only_batch_of_an_epoch_is_a_whole_one(few_digits, size, whole):
+    assert len(few_digits.train) == 300
+
+    trainer = make_trainer(few_digits, read_config({**SMALL, "batch_size": size}))
+
+    assert trainer.whole_batch == whole
+
+
 class Taken:
     """Notes how many rows each step takes."""
 
