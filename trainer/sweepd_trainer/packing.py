@@ -26,7 +26,7 @@ from sweepd_trainer.pack_check import Refused, check_client, check_trainers, che
 from sweepd_trainer.pack_folder import Member, PackFolder
 from sweepd_trainer.task import Score
 from sweepd_trainer.tracking import Stop, begin, check_not_over, end
-from sweepd_trainer.watch import Histogram, histograms_of
+from sweepd_trainer.watch import Histogram, Watcher
 
 __all__ = ["train_pack"]
 
@@ -211,7 +211,7 @@ class _Training:
         self, folder: PackFolder, trials: Sequence[_Trial], data: Data, stop: Stop
     ) -> None:
         self._folder, self._trials, self._data, self._stop = folder, trials, data, stop
-        self._has_measured = False
+        self._watcher, self._has_measured = Watcher(), False
 
     def train(self) -> None:
         """Train all: first those that begin anew; those that go on from some step, after them."""
@@ -258,7 +258,7 @@ class _Training:
             n_rows = (lead.examples - n_before) * len(trials)
             self._measure(len(trials), n_rows / (time.perf_counter() - began_at))
         scores = pack.evaluate(self._data.validation)
-        histograms = histograms_of([trial.trainer.model for trial in trials])
+        histograms = self._watcher.of([trial.trainer.model for trial in trials])
         for trial, score, found in zip(trials, scores, histograms, strict=True):
             if not trial.has_ended:
                 with trial.ended_by(Diverged):
