@@ -215,7 +215,8 @@ class _Training:
 
     def train(self) -> None:
         """Train all: first those that begin anew; those that go on from some step, after them."""
-        used = utilisation(self._trials[0].trainer.model, self._trials[0].trainer.problem)
+        lead = self._trials[0].trainer
+        used = utilisation(lead.model, lead.problem, batch_size=lead.config.batch_size)
         for trial in self._trials:
             with trial.ended_by(SweepdError, wandb.Error):
                 trial.begin()
