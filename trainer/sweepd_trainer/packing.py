@@ -24,6 +24,7 @@ from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_check import Refused, check_client, check_trainers, check_values
 from sweepd_trainer.pack_folder import Member, PackFolder
+from sweepd_trainer.pack_step import set_apart
 from sweepd_trainer.task import Score
 from sweepd_trainer.tracking import Stop, begin, check_not_over, end
 from sweepd_trainer.watch import Histogram, Watcher
@@ -176,6 +177,7 @@ class _Trial:
             if isinstance(error, Diverged):
                 self._course.lose()
             self._course.keep()
+        set_apart(self.trainer.plain_step)
         code = 0 if error is None else getattr(error, "exit_code", 1)
         self._close(self, code, None if error is None else _one_line(error))
 
