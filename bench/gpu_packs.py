@@ -7,8 +7,9 @@
 Each trial does the work of W&B's PyTorch tutorial: 12,000 images for 5 epochs, with a test of 2,000
 and histograms in each; the images are random, learning rates and seeds differ. Packs of one size
 and trials by themselves take turns, after one of either that warms up. One line of JSON for each
-size is printed and appended to bench/results/packs.jsonl: milliseconds a trial, mean ± standard
-deviation, throughput over that of trials by themselves, peak memory, the device.
+size is printed and appended to packs.jsonl in the folder $OUT, or else in bench/results:
+milliseconds a trial, mean ± standard deviation, throughput over that of trials by themselves, peak
+memory, the device.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from sweepd_trainer.device import device_name, has_fast_bfloat16, let_hurry, pic
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.watch import Watcher
 
-RESULTS = Path(__file__).parent / "results" / "packs.jsonl"
+RESULTS = Path(os.environ.get("OUT") or Path(__file__).parent / "results") / "packs.jsonl"
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
