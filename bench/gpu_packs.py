@@ -7,8 +7,9 @@
 Each trial does the work of W&B's PyTorch tutorial: 12,000 images for 5 epochs, with a test of 2,000
 and histograms in each; the images are random, learning rates and seeds differ. Packs of one size
 and trials by themselves take turns, after one of either that warms up. One line of JSON for each
-size is printed and appended to bench/results/packs.jsonl: milliseconds a trial, mean ± standard
-deviation, throughput over that of trials by themselves, peak memory, the device.
+size is printed and appended to packs.jsonl in the folder $OUT, or else in bench/results:
+milliseconds a trial, mean ± standard deviation, throughput over that of trials by themselves, peak
+memory, the device.
 """
 
 import argparse
@@ -27,9 +28,9 @@ from sweepd_trainer.config import Config, read_config
 from sweepd_trainer.data import Data
 from sweepd_trainer.device import device_name, has_fast_bfloat16, let_hurry, pick_device
 from sweepd_trainer.pack import Pack
-from sweepd_trainer.watch import histograms_of
+from sweepd_trainer.watch import Watcher
 
-RESULTS = Path(__file__).parent / "results" / "packs.jsonl"
+RESULTS = Path(os.environ.get("OUT") or Path(__file__).parent / "results") / "packs.jsonl"
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -46,11 +47,11 @@ def pack_s(own: Sequence[Config], data: Data, device: torch.device) -> tuple[flo
     """Return the seconds of training a pack, and how its steps ran."""
     trainers = [make(config, data) for config in own]
     begun = clock(device)
-    pack = Pack(trainers)
+    pack, watcher = Pack(trainers), Watcher()
     for _ in range(own[0].epochs):
         for _ in pack.epoch():
             pass
-        histograms_of([trainer.model for trainer in trainers])
+        watcher.of([trainer.model for trainer in trainers])
         pack.evaluate(data.validation)
         for trainer in trainers:
             trainer.end_epoch()

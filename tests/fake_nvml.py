@@ -1,6 +1,5 @@
 """NVML, the library behind nvidia-smi, as far as the agent asks it: for machines without a GPU."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 
@@ -19,10 +18,12 @@ class Gpu:
     ecc: int | None = 0  # uncorrectable errors; None: it has no such memory
     xids: list[int] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)  # bytes, by process
+    name: str = "NVIDIA H200"
+    uuid: str = ""
 
 
 class FakeNvml(ModuleType):
-    """Stands in `sys.modules` for `pynvml`; `gpus` are by number or UUID."""
+    """Stands in `sys.modules` for `pynvml`; `gpus` are by number, MIG slices by UUID."""
 
     NVMLError = NVMLError
     NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NOT_SUPPORTED, NVML_ERROR_NOT_FOUND = 2, 3, 6
@@ -32,18 +33,35 @@ class FakeNvml(ModuleType):
 
     def __init__(self):
         super().__init__("pynvml")
-        self.gpus = defaultdict(Gpu)
+        uuids = ("GPU-5d5ba0d6-d33d", "GPU-5d5ba0d6-a77e", "GPU-11111111-d33d")
+        self.gpus = {str(number): Gpu(uuid=uuid) for number, uuid in enumerate(uuids)}
+        self.gpus["MIG-1234"] = Gpu()
         self.has_driver = True
 
     def nvmlInit(self):
         if not self.has_driver:
             raise NVMLError(12)
 
+    def nvmlDeviceGetCount(self):
+        return sum(name.isdecimal() for name in self.gpus)
+
     def nvmlDeviceGetHandleByIndex(self, number):
-        return self.gpus[str(number)]
+        return self._find(str(number))
 
     def nvmlDeviceGetHandleByUUID(self, uuid):
-        return self.gpus[uuid]
+        return self._find(uuid)
+
+    def nvmlDeviceGetUUID(self, gpu):
+        return gpu.uuid
+
+    def nvmlDeviceGetName(self, gpu):
+        return gpu.name
+
+    def _find(self, name):
+        for number, gpu in self.gpus.items():
+            if name in (number, gpu.uuid):
+                return gpu
+        raise NVMLError(self.NVML_ERROR_NOT_FOUND)
 
     def nvmlDeviceGetMemoryInfo(self, gpu):
         if gpu.error is not None:

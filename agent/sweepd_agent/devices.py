@@ -17,6 +17,7 @@ _CPU_SLOTS = 4
 _CONTEXTS = 0.1  # of a GPU's memory: what CUDA and its libraries take beside torch's own
 _GPU_ROW = re.compile(r"^GPU (\d+): .*\(UUID: ([\w-]+)\)")
 _MIG_ROW = re.compile(r"^\s+MIG .*\(UUID: ([\w/-]+)\)")
+_NO_MIG_ROW = re.compile(r"^\s+No MIG devices", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,18 @@ def find_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def _parse_listing(listing: str) -> list[str]:
-    """Return the devices of `nvidia-smi -L`: a GPU that is cut into MIG slices counts as these."""
+    """Return the devices of `nvidia-smi -L`: a GPU that is cut into MIG slices counts as these.
+
+    One that is to be cut and has no slices yet, where the listing says so, is none: CUDA sees none.
+    """
     devices: list[tuple[str, list[str]]] = []
     for row in listing.splitlines():
         if match := _GPU_ROW.match(row):
             devices.append((match[1], []))
         elif devices and (match := _MIG_ROW.match(row)):
             devices[-1][1].append(match[1])
+        elif devices and _NO_MIG_ROW.match(row):
+            devices.pop()
     return [name for number, slices in devices for name in (slices or [number])]
 
 

@@ -5,9 +5,10 @@ and nothing is found wrong. Nothing here touches CUDA.
 """
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["GpuHealth"]
@@ -32,7 +33,7 @@ class GpuHealth:
     """Watches the GPU, or the MIG slice, that one slot works on; for that slot's thread.
 
     Args:
-        name: what CUDA_VISIBLE_DEVICES calls it: a number, or a UUID.
+        name: what NVML calls it: a number, or a whole UUID.
         nvml: the module `pynvml`, initialised.
     """
 
@@ -43,10 +44,18 @@ class GpuHealth:
         self._events = self._listen()
 
     @classmethod
-    def of(cls, name: str | None) -> "GpuHealth | None":
-        """Return the watch over a device; None for a CPU, or where NVML is not to be had."""
+    def of(cls, name: str | None, *, environ: Mapping[str, str] = os.environ) -> "GpuHealth | None":
+        """Return the watch over a device.
+
+        None: a CPU, or NVML is not to be had, has no such UUID, or may mean another by a number.
+
+        Args:
+            name: what CUDA_VISIBLE_DEVICES calls it: a number, or a UUID or the beginning of one.
+            environ: the environment, for what orders CUDA's numbers.
+        """
         nvml = _load() if name else None
-        return cls(name, nvml) if name and nvml is not None else None
+        known = _known(name, nvml, environ) if name and nvml is not None else None
+        return None if known is None else cls(known, nvml)
 
     def note_end(self, pid: int) -> None:
         """Note the process of a trial that has ended: the GPU must not hold anything of it."""
@@ -147,6 +156,42 @@ def _load() -> Any:
         except pynvml.NVMLError:
             return None
     return pynvml
+
+
+def _known(name: str, nvml: Any, environ: Mapping[str, str]) -> str | None:
+    """Return what NVML calls the device of CUDA's name; None if it has none or there is doubt."""
+    if name.isdecimal():
+        is_sure = _has_nvmls_numbers(environ) or len(set(_each(nvml, "nvmlDeviceGetName"))) < 2
+        return name if is_sure else None
+    try:
+        nvml.nvmlDeviceGetHandleByUUID(name)
+    except nvml.NVMLError as error:
+        code = getattr(error, "value", None)
+        if code not in (nvml.NVML_ERROR_NOT_FOUND, nvml.NVML_ERROR_INVALID_ARGUMENT):
+            return name  # it is there, and lost
+        uuids = _each(nvml, "nvmlDeviceGetUUID") if name.startswith("GPU-") else []
+        found = [uuid for uuid in uuids if uuid.startswith(name)]
+        return found[0] if len(found) == 1 else None
+    return name
+
+
+def _each(nvml: Any, question: str) -> list[str]:
+    """Return each GPU's answer, of those that answer."""
+    answers: list[str] = []
+    with contextlib.suppress(nvml.NVMLError):
+        for number in range(nvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(nvml.NVMLError):
+                answers.append(getattr(nvml, question)(nvml.nvmlDeviceGetHandleByIndex(number)))
+    return answers
+
+
+def _has_nvmls_numbers(environ: Mapping[str, str]) -> bool:
+    """Return whether a trial's CUDA numbers GPUs by their place on the bus, as NVML does.
+
+    By itself it begins with the fastest. Where the agent has found the GPUs, it says that order.
+    """
+    usual = "FASTEST_FIRST" if "CUDA_VISIBLE_DEVICES" in environ else "PCI_BUS_ID"
+    return environ.get("CUDA_DEVICE_ORDER", usual) == "PCI_BUS_ID"
 
 
 def _lost(nvml: Any, error: Exception) -> str | None:

@@ -1,6 +1,7 @@
 """Whether a process may be forked: what it has imported, and what torch has done in it."""
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import os
@@ -12,6 +13,9 @@ from collections.abc import Iterable
 from sweepd_agent.processes import fork
 
 __all__ = ["import_ahead", "reseed", "set_threads", "unsafe_to_fork"]
+
+#: What CUDA's driver answers before `cuInit`: CUDA_ERROR_NOT_INITIALIZED.
+_NOT_INITIALIZED = 3
 
 
 def import_ahead(names: Iterable[str]) -> list[str]:
@@ -40,13 +44,28 @@ def unsafe_to_fork(*, threads: int, timeout_s: float) -> str | None:
         others = len(os.listdir("/proc/self/task")) - 1
         if others > 0:
             return f"what the program imports has started {others} thread(s)"
-        for fd in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{fd}").startswith("/dev/nvidia"):
-                    return "what the program imports has opened the GPU"
+    if _has_begun_cuda():
+        return "what the program imports has opened the GPU"
     if "torch" in sys.modules and not _canary_lives(max(2, threads), timeout_s):
         return "a forked child hangs in its first parallel operation"
     return None
+
+
+def _has_begun_cuda() -> bool:
+    """Return whether CUDA is initialised here: a child could not use it then.
+
+    `cuInit` opens /dev/nvidia-uvm, and after it the driver answers, which before says that it is
+    not initialised. NVML, which `torch.cuda.device_count` and nvidia-ml-py ask, opens
+    /dev/nvidiactl and the GPUs and no more: by torch's word a child can use CUDA after it.
+    """
+    with contextlib.suppress(OSError):
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{fd}") == "/dev/nvidia-uvm":
+                    return True
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD)  # if it is loaded already
+        return bool(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_INITIALIZED)
+    return False
 
 
 def set_threads(threads: int) -> None:

@@ -1,6 +1,9 @@
 """The trainer on CUDA: the same code as on the CPU."""
 
+import functools
 import math
+import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from torch import nn
 
 from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
 from sweepd_trainer.config import OPTIMIZERS, Training, read_config
-from sweepd_trainer.data import Rows, load
+from sweepd_trainer.data import Data, DataSpec, Rows, split
 from sweepd_trainer.device import device_name, pick_device, seed_everything
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
@@ -22,12 +25,24 @@ from sweepd_trainer.watch import Watcher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
+SPEC = DataSpec("signs", tuple("0123456789"), (1, 8, 8), 16.0, (0.5,), (0.3,))
 CONFIG = read_config({"kernels": [8, 16], "epochs": 8, "batch_size": 64, "shift": 1})
+
+
+@functools.cache
+def signs() -> Data:
+    """Return images of ten signs in noise, as many and as large as scikit-learn's digits."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = torch.randint(0, 17, (10, 1, 8, 8), generator=generator).float()
+    labels = torch.randint(0, 10, (1797,), generator=generator)
+    noise = 4 * torch.randn(1797, 1, 8, 8, generator=generator)
+    images = (shapes[labels] + noise).clamp(0, 16).to(torch.uint8)
+    return split(Rows(images[:1437], labels[:1437]), Rows(images[1437:], labels[1437:]), spec=SPEC)
 
 
 def make_trainer(device: torch.device, config=CONFIG):
     order = seed_everything(config.seed)
-    data = load("digits").to(device)
+    data = signs().to(device)
     model = build_model(data.spec, config).to(device, memory_format=torch.channels_last)
     trainer = Trainer(
         model,
@@ -51,7 +66,7 @@ def test_the_first_cuda_device_is_taken_and_named():
     assert device_name(pick_device()) == torch.cuda.get_device_name(0)
 
 
-def test_digits_are_learnt(trained):
+def test_signs_are_learnt(trained):
     data, trainer, losses = trained
 
     assert losses[-1] < 0.2 * losses[0]
@@ -201,7 +216,7 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why(capsys):
 def test_a_batch_that_does_not_fit_into_the_devices_memory_is_halved(monkeypatch):
     device = pick_device()
     values = {"model": "resnet9", "batch_size": 1024, "epochs": 1, "width": 64}
-    data = load("digits").to(device)
+    data = signs().to(device)
     config = read_config(values)
 
     def peak(parts: int) -> int:
@@ -252,6 +267,119 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_with_dropout(capsys):
     assert trainer.step == 20
     assert all(math.isfinite(report.loss) for report in reports)
     assert "cannot be captured" in capsys.readouterr().out
+
+
+def test_after_a_capture_that_failed_memory_is_freed_and_numbers_are_drawn(capsys):
+    def loss(outputs, targets):
+        if torch.cuda.is_current_stream_capturing():
+            outputs.sum().item()
+        return nn.functional.cross_entropy(outputs, targets)
+
+    _, trainer = make_trainer(pick_device())
+    step, stream = trainer._step._step, torch.cuda.current_stream()
+    step.problem = replace(step.problem, task=replace(step.problem.task, loss=loss))
+
+    losses_of(trainer, epochs=1)
+    torch.cuda.empty_cache()
+
+    assert trainer.mode == "eager"
+    assert torch.cuda.current_stream() == stream
+    assert 0 <= torch.rand(1, device="cuda").item() <= 1
+    assert "it runs eagerly" in capsys.readouterr().out
+
+
+class Changes(nn.Module):
+    """A model whose step changes something on the host."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.layer, self.change = nn.Linear(4, 2), change
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        self.change(self)
+        return self.layer(x)
+
+
+def take_another_mean(model):
+    model.mean = model.mean * 0.5 + 1
+
+
+def train_rows(model, config):
+    device = pick_device()
+    order = seed_everything(0)
+    inputs = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = Rows(inputs, (inputs[:, 0] > 0.5).long())
+    problem = Problem(rows, task_for(rows.targets), as_floats)
+    model = model.to(device)
+    trainer = Trainer(model, build_optimizer(model, config), problem, config=config, order=order)
+    return trainer, list(trainer.epoch())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (take_another_mean, "it changes mean"),
+        (lambda model: random.random(), "it changes random numbers of the CPU"),
+        (lambda model: model.mean.item(), "it waits for the device (test_trainer_gpu.py, line"),
+    ],
+)
+def test_a_step_that_a_graph_would_freeze_runs_eagerly(capsys, change, reason):
+    trainer, reports = train_rows(Changes(change), Training(batch_size=10, epochs=2))
+
+    assert trainer.mode == "eager"
+    assert reason in capsys.readouterr().out
+    assert all(math.isfinite(report.loss) for report in reports)
+    if change is take_another_mean:
+        assert trainer.model.mean.item() == pytest.approx(2 - 0.5**19)
+
+
+def test_no_step_is_captured_where_the_config_wants_none():
+    model = nn.Linear(4, 2)
+
+    trainer, _ = train_rows(model, Training(batch_size=10, epochs=2, cuda_graph=False))
+
+    assert trainer.mode == "eager"
+
+
+def test_a_step_of_all_rows_is_captured():
+    trainer, _ = train_rows(nn.Linear(4, 2), Training(batch_size=500, epochs=9))
+    for _ in range(8):
+        trainer.end_epoch()
+        list(trainer.epoch())
+
+    assert trainer.mode == "cuda graph"
+
+
+def test_a_graph_whose_memory_is_in_the_way_goes():
+    trainer, _ = train_rows(nn.Linear(4, 2), Training(batch_size=30, epochs=2))
+    assert trainer.mode == "cuda graph"
+    step = trainer._step._step
+    run = step.run
+
+    def lacks_memory(batch, drawn):
+        if trainer.mode == "cuda graph":
+            raise torch.OutOfMemoryError("the graph holds it")
+        run(batch, drawn)
+
+    step.run = lacks_memory
+    trainer.end_epoch()
+    losses = [report.loss for report in trainer.epoch()]
+
+    assert trainer.mode == "eager"
+    assert math.isfinite(losses[-1])
+
+
+def test_histograms_of_a_large_model_are_taken_in_portions():
+    model = nn.Linear(4096, 2049).to(pick_device())
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated()
+
+    found = Watcher(model).histograms()
+
+    assert found["parameters/weight"].counts.sum() == model.weight.numel()
+    assert torch.cuda.max_memory_allocated() - before < 600 << 20
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

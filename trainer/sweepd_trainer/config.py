@@ -53,6 +53,7 @@ class Training:
     checkpoint_s: float = option(
         30.0, "seconds between two states to resume from", Between(0, 86_400)
     )
+    cuda_graph: bool = option(True, "a GPU replays whole steps as one CUDA graph")
     seed: int = option(0, "seed of weights, order and dropout", Between(0, 2**32 - 1))
 
     def to_dict(self) -> dict[str, Any]:

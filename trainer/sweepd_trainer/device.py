@@ -4,17 +4,22 @@ import ctypes
 import os
 import random
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, NoDevice
 
 __all__ = ["device_name", "has_fast_bfloat16", "let_hurry", "pick_device", "seed_everything"]
 
 #: Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+#: Is there where NVIDIA's driver is, in a container too.
+_DRIVER = Path("/dev/nvidiactl")
+#: What CUDA_VISIBLE_DEVICES names no device with.
+_NO_DEVICE = frozenset({"", "-1", "none", "NoDevFiles", "void"})
 
 
 def pick_device() -> torch.device:
@@ -26,16 +31,41 @@ def pick_device() -> torch.device:
 
     Raises:
         InvalidInput: if that fraction is none.
+        NoDevice: if the agent gave this trial a GPU, and torch cannot use it.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal() and int(threads) > 0 and int(threads) != torch.get_num_threads():
         torch.set_num_threads(int(threads))
     if not torch.cuda.is_available():
+        _check_no_gpu(os.environ)
         return torch.device("cpu")
     fraction = _memory_fraction()
     if fraction is not None:
         torch.cuda.set_per_process_memory_fraction(fraction, 0)
     return torch.device("cuda", 0)
+
+
+def _check_no_gpu(environ: Mapping[str, str]) -> None:
+    """Refuse to train on a CPU in a slot of a GPU, which takes far longer and looks like a success.
+
+    Only the agent's trials have a lease, or a part of a GPU's memory. Where others have set
+    CUDA_VISIBLE_DEVICES on a machine without a driver, the agent believes them, and is wrong.
+    """
+    gpu = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    is_of_agent = "SWEEPD_MEMORY_FRACTION" in environ or "X-Sweepd-Lease" in environ.get(
+        "WANDB_X_EXTRA_HTTP_HEADERS", ""
+    )
+    if gpu in _NO_DEVICE or not is_of_agent or not _DRIVER.exists():
+        return
+    try:
+        torch.cuda.init()
+        reason = "no device is found"
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+    raise NoDevice(
+        f"the agent gave this trial the GPU {gpu}, which torch {torch.__version__} cannot use: "
+        f"{reason}; `sweep agent --gpus none` trains on the CPU"
+    )
 
 
 def _memory_fraction() -> float | None:

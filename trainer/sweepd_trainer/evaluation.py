@@ -10,7 +10,7 @@ from torch import Tensor
 from sweepd.errors import SweepdError
 from sweepd_trainer.task import Score, Task
 
-__all__ = ["EVALUATION_BATCH", "Diverged", "fewer_at_a_time", "read_score", "sums_of"]
+__all__ = ["EVALUATION_BATCH", "Diverged", "Portions", "read_score", "sums_of"]
 
 #: Small batches stay in a CPU's cache; a GPU wants them large.
 EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
@@ -55,22 +55,29 @@ def read_score(task: Task, totals: Sequence[float], *, n_rows: int) -> Score:
     )
 
 
-def fewer_at_a_time(
-    device: torch.device, evaluate: Callable[[int], _T], *, n_models: int = 1
-) -> _T:
-    """Return what `evaluate` says of so many rows at a time; of fewer where memory is short.
+class Portions:
+    """Evaluates so many rows at a time; fewer from then on where memory was short once.
 
     Args:
-        device: where it computes.
-        evaluate: is given a number of rows.
+        device: where it is computed.
         n_models: that are evaluated at once.
     """
-    size = max(1, EVALUATION_BATCH.get(device.type, 128) // n_models)
-    while size > 1:
-        try:
-            return evaluate(size)
-        except torch.OutOfMemoryError:
-            size //= 4
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    return evaluate(1)
+
+    def __init__(self, device: torch.device, *, n_models: int = 1) -> None:
+        self._device = device
+        self._size = max(1, EVALUATION_BATCH.get(device.type, 128) // n_models)
+
+    def __call__(self, evaluate: Callable[[int], _T]) -> _T:
+        """Return what `evaluate` says, which is given a number of rows.
+
+        Raises:
+            torch.OutOfMemoryError: a single row does not fit.
+        """
+        while self._size > 1:
+            try:
+                return evaluate(self._size)
+            except torch.OutOfMemoryError:
+                self._size = max(1, self._size // 4)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        return evaluate(1)

@@ -120,7 +120,7 @@ def train(run: wandb.Run, job: Job, *, stop: Stop) -> Fitted:
     course = Course(run, job, trainer)
     course.take_up()
     with course.kept():
-        course.used = utilisation(trainer.model, trainer.problem)
+        course.used = utilisation(trainer.model, trainer.problem, batch_size=job.config.batch_size)
         _train(course, data, stop=stop)
     return course.finish(data.test)
 

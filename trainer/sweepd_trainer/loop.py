@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sweepd.errors import DataError
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
-from sweepd_trainer.evaluation import Diverged, fewer_at_a_time, read_score, sums_of
+from sweepd_trainer.evaluation import Diverged, Portions, read_score, sums_of
 from sweepd_trainer.optim import learning_rate_at, set_learning_rate
 from sweepd_trainer.step import Captured, Problem, Step
 from sweepd_trainer.task import Score
@@ -83,12 +83,11 @@ class Trainer:
         self._problem, self._order = problem, order
         self._should_stop = should_stop
         self._device = problem.rows.targets.device
+        self._portions = Portions(self._device)
         self.averaged = copy.deepcopy(model) if config.ema else None
         self.plain_step = Step(model, optimizer, problem, config, averaged=self.averaged)
-        self._step: Step | Captured = self.plain_step
-        if self._device.type == "cuda":
-            self._step = Captured(self.plain_step, size=config.batch_size)
         self._ends = _ends(len(problem.rows), config.batch_size)
+        self._step = Captured.where_it_pays(self.plain_step, config, size=self.whole_batch)
         self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0
@@ -163,6 +162,11 @@ class Trainer:
         return slice(self._n_done * self.config.batch_size, self._ends[self._n_done])
 
     @property
+    def whole_batch(self) -> int:
+        """Return the rows of a whole batch: those of the first one, which may be the only one."""
+        return self._ends[0]
+
+    @property
     def lr(self) -> float:
         """Return the learning rate of the next step."""
         return learning_rate_at(self.step, self.n_steps, self.config)
@@ -232,7 +236,7 @@ class Trainer:
         Raises:
             Diverged: the loss is not a finite number.
         """
-        return fewer_at_a_time(self._device, lambda size: self._evaluate(rows, size))
+        return self._portions(lambda size: self._evaluate(rows, size))
 
     def _evaluate(self, rows: Rows, size: int) -> Score:
         """Evaluate `size` rows at a time."""

@@ -77,6 +77,7 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not typed h
             "momentum": momentum,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "fused": True,  # a state that is loaded has its `step` on the weights' device
         }
         super().__init__([group for group in groups if group["params"]], defaults)
 
@@ -120,7 +121,7 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]  # torch is not typed h
             [state["second"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=True,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["momentum"],
             beta2=0.999,

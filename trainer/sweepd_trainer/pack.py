@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sweepd_trainer.data import Rows
-from sweepd_trainer.evaluation import Diverged, fewer_at_a_time, read_score
+from sweepd_trainer.evaluation import Diverged, Portions, read_score
 from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.optim import learning_rate_at
 from sweepd_trainer.pack_step import PackedStep
@@ -36,9 +36,9 @@ class Pack:
         self.trainers, self._should_stop = list(trainers), should_stop
         self._packed = PackedStep([trainer.plain_step for trainer in trainers])
         self._device = self._packed.device
-        self._step: PackedStep | Captured = self._packed
-        if self._device.type == "cuda":
-            self._step = Captured(self._packed, size=trainers[0].config.batch_size)
+        self._portions = Portions(self._device, n_models=len(trainers))
+        lead = trainers[0]
+        self._step = Captured.where_it_pays(self._packed, lead.config, size=lead.whole_batch)
 
     @property
     def mode(self) -> str:
@@ -69,9 +69,7 @@ class Pack:
 
     def evaluate(self, rows: Rows) -> list[Score | Diverged]:
         """Return how each model does on `rows`, or why there is no telling."""
-        totals = fewer_at_a_time(
-            self._device, lambda size: self._totals(rows, size), n_models=len(self.trainers)
-        )
+        totals = self._portions(lambda size: self._totals(rows, size))
         task, scores = self.trainers[0].problem.task, list[Score | Diverged]()
         for own in totals:
             try:

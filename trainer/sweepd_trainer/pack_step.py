@@ -17,7 +17,7 @@ from sweepd_trainer.evaluation import sums_of
 from sweepd_trainer.pack_optim import RULES, PackedOptimizer
 from sweepd_trainer.step import Step, Stepping
 
-__all__ = ["PackedStep"]
+__all__ = ["PackedStep", "set_apart"]
 
 #: As in torch's clip_grad_norm_.
 _TINY = 1e-6
@@ -53,6 +53,11 @@ class PackedStep(Stepping):
         for row, step in enumerate(steps):
             self._point(self._trained[row], self._weights[row], self._gradients[row])
             step.loss_sum = self.loss_sum[row]
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Return the modules that take part in a step."""
+        return [self._model, *self._problem.modules]
 
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step of each model on the rows at `batch`, (K, b); a CUDA graph records this.
@@ -123,7 +128,8 @@ class PackedStep(Stepping):
             plain = task.plain_loss(outputs, targets)
             return torch.lerp(plain, task.uniform(outputs, targets), smoothing)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of the gradients."""
         self._gradients.zero_()
 
     def _parts(self, laid_out: Tensor) -> dict[str, Tensor]:
@@ -184,6 +190,21 @@ class PackedStep(Stepping):
         if gradients is not None:
             for weight, part in zip(weights, _split(gradients, weights), strict=True):
                 weight.grad = part
+
+
+def set_apart(step: Step) -> None:
+    """Give what is kept of a model storage of its own; what only training needs is let go.
+
+    As views of a pack's tensors they would keep all of these in memory.
+
+    Args:
+        step: of a model that was trained in a pack, and is trained no more.
+    """
+    kept = [step.model, *([] if step.averaged is None else [step.averaged])]
+    for weight in (weight for model in kept for weight in model.parameters()):
+        weight.data, weight.grad = weight.data.clone(), None
+    step.optimizer.state.clear()
+    step.loss_sum = step.loss_sum.clone()
 
 
 def _laid_out(owned: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -24,9 +24,10 @@ from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_check import Refused, check_client, check_trainers, check_values
 from sweepd_trainer.pack_folder import Member, PackFolder
+from sweepd_trainer.pack_step import set_apart
 from sweepd_trainer.task import Score
 from sweepd_trainer.tracking import Stop, begin, check_not_over, end
-from sweepd_trainer.watch import Histogram, histograms_of
+from sweepd_trainer.watch import Histogram, Watcher
 
 __all__ = ["train_pack"]
 
@@ -176,6 +177,7 @@ class _Trial:
             if isinstance(error, Diverged):
                 self._course.lose()
             self._course.keep()
+        set_apart(self.trainer.plain_step)
         code = 0 if error is None else getattr(error, "exit_code", 1)
         self._close(self, code, None if error is None else _one_line(error))
 
@@ -211,11 +213,12 @@ class _Training:
         self, folder: PackFolder, trials: Sequence[_Trial], data: Data, stop: Stop
     ) -> None:
         self._folder, self._trials, self._data, self._stop = folder, trials, data, stop
-        self._has_measured = False
+        self._watcher, self._has_measured = Watcher(), False
 
     def train(self) -> None:
         """Train all: first those that begin anew; those that go on from some step, after them."""
-        used = utilisation(self._trials[0].trainer.model, self._trials[0].trainer.problem)
+        lead = self._trials[0].trainer
+        used = utilisation(lead.model, lead.problem, batch_size=lead.config.batch_size)
         for trial in self._trials:
             with trial.ended_by(SweepdError, wandb.Error):
                 trial.begin()
@@ -258,7 +261,7 @@ class _Training:
             n_rows = (lead.examples - n_before) * len(trials)
             self._measure(len(trials), n_rows / (time.perf_counter() - began_at))
         scores = pack.evaluate(self._data.validation)
-        histograms = histograms_of([trial.trainer.model for trial in trials])
+        histograms = self._watcher.of([trial.trainer.model for trial in trials])
         for trial, score, found in zip(trials, scores, histograms, strict=True):
             if not trial.has_ended:
                 with trial.ended_by(Diverged):

@@ -5,10 +5,13 @@ on: small models are bound by launches, not by arithmetic.
 """
 
 import gc
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +19,17 @@ from torch import Tensor, nn
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
 from sweepd_trainer.device import has_fast_bfloat16
+from sweepd_trainer.host_state import HostState
 from sweepd_trainer.task import Task
 
 __all__ = ["Augmentation", "Captured", "Problem", "Step", "Stepping"]
 
 #: A step is captured after so many have been taken: optimisers and libraries set up in the first.
 _N_EAGER = 4
+#: How torch says that the host has waited for the device, and that it does not notice each time.
+_WAITS, _INCOMPLETE = "called a synchronizing CUDA operation", "Synchronization debug mode"
+#: Graphs whose capture failed. Allocators of some versions of torch refer to them from then on.
+_failed: list["torch.cuda.CUDAGraph"] = []
 
 
 class Augmentation(Protocol):
@@ -52,6 +60,12 @@ class Problem:
     prepare: Callable[[Tensor], Tensor]
     augment: Augmentation | None = None
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Return what of it are modules: they may hold something that a step changes."""
+        parts = (self.task.loss, self.prepare, self.augment)
+        return [part for part in parts if isinstance(part, nn.Module)]
+
 
 class Stepping(ABC):
     """Takes optimiser steps and adds up the losses on the device.
@@ -79,19 +93,28 @@ class Stepping(ABC):
         """
         if not self._fits(batch, drawn):
             self.n_parts = 2
-            self._forget()
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self.free()
             self.run(batch, drawn)
+
+    @property
+    @abstractmethod
+    def modules(self) -> Sequence[nn.Module]:
+        """Return the modules that take part in a step."""
 
     @abstractmethod
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, whatever memory it needs; a CUDA graph records this."""
 
     @abstractmethod
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of the gradients."""
+
+    def free(self) -> None:
         """Free what a step that failed has left."""
+        self.forget()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _fits(self, batch: Tensor, drawn: Tensor | None) -> bool:
         """Take the step; return whether there was memory for it, which is free again if not."""
@@ -136,9 +159,14 @@ class Step(Stepping):
         device = self._weights[0].device
         super().__init__(device, loss_sum=torch.zeros((), device=device))
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Return the modules that take part in a step."""
+        return [self.model, *self.problem.modules]
+
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, whatever memory it needs; a CUDA graph records this."""
-        self._forget()
+        self.forget()
         total = torch.zeros((), device=self.device)
         for part in batch.chunk(self.n_parts):
             loss = self._loss(part, drawn) * (len(part) / len(batch))
@@ -152,7 +180,8 @@ class Step(Stepping):
                 torch._foreach_lerp_(self._averaged, self._all_weights, 1 - self.config.ema)
         self.loss_sum += total * len(batch)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Let go of the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def _loss(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
@@ -165,8 +194,14 @@ class Step(Stepping):
         return problem.task.loss(outputs, problem.rows.targets[batch])
 
 
+_S = TypeVar("_S", bound=Stepping)
+
+
 class Captured:
     """Takes the steps of whole batches as one CUDA graph; others, and the first few, one by one.
+
+    A step that waits for the device, or changes what Python holds (`HostState`), is not captured.
+    Of what else Python does in a step nothing is known: the graph has it as it was once.
 
     Args:
         step: what is captured.
@@ -183,6 +218,11 @@ class Captured:
         self._source: Tensor | None = None  # what that is a copy of
         self._n_left = _N_EAGER
         self._is_possible = True
+
+    @classmethod
+    def where_it_pays(cls, step: _S, config: Training, *, size: int) -> "_S | Captured":
+        """Return a step that is captured on CUDA, unless the config wants none; else `step`."""
+        return cls(step, size=size) if step.device.type == "cuda" and config.cuda_graph else step
 
     @property
     def mode(self) -> str:
@@ -202,10 +242,23 @@ class Captured:
     def __call__(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, as `Step` does."""
         if batch.shape[-1] != self._size or not self._is_possible:
-            self._step(batch, drawn)
-            return
-        if self._graph is None and not self._is_ready(batch, drawn):
-            return
+            self._take(batch, drawn)
+        elif self._graph is not None or self._is_ready(batch, drawn):
+            self._replay(batch, drawn)
+
+    def _take(self, batch: Tensor, drawn: Tensor | None) -> None:
+        """Take a step by itself; where the graph's own memory is in its way, without the graph."""
+        if self._graph is not None:
+            try:
+                self._step.run(batch, drawn)
+                return
+            except torch.OutOfMemoryError:
+                self._give_up("its memory is needed for the steps that are not in it")
+            self._drop()
+            self._step.free()
+        self._step(batch, drawn)
+
+    def _replay(self, batch: Tensor, drawn: Tensor | None) -> None:
         assert self._graph is not None, "the step was captured"
         assert self._batch is not None, "with its batch"
         self._batch.copy_(batch)
@@ -218,40 +271,119 @@ class Captured:
         """Return whether there is a graph to replay; if not, the step has been taken."""
         if self._n_left > 0:
             self._n_left -= 1
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                self._step(batch, drawn)
-            torch.cuda.current_stream().wait_stream(self._stream)
+            self._warm_up(batch, drawn)
             return False
         if self._step.n_parts > 1:
             self._is_possible = False
-            self._step(batch, drawn)
-            return False
-        self._batch = batch.clone()
-        self._drawn, self._source = (None if drawn is None else drawn.clone()), drawn
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._stream):
-                self._step.run(self._batch, self._drawn)
-        except RuntimeError as error:
-            self._is_possible = False
-            reason = str(error).strip().splitlines()[0]
-            self._tell(f"the step cannot be captured as a CUDA graph, it runs eagerly: {reason}")
         else:
-            self._graph = graph
-            return True
-        self._batch = self._drawn = self._source = None
-        del graph
-        torch.cuda.synchronize()
-        _end_capture_of_random_numbers(batch.device)
+            reason = self._capture(batch, drawn)
+            if reason is None:
+                return True
+            self._give_up(reason)
         self._step(batch, drawn)
         return False
 
+    def _warm_up(self, batch: Tensor, drawn: Tensor | None) -> None:
+        """Take a step where it will be captured; see in the last one whether it can be."""
+        waits: list[str] = []
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            if self._n_left > 0:
+                self._step(batch, drawn)
+            else:
+                with _noting(waits):
+                    self._step(batch, drawn)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        if waits:
+            self._give_up(f"it waits for the device ({waits[0]})")
 
-def _end_capture_of_random_numbers(device: torch.device) -> None:
-    """Let the device's generator go on after a capture that failed.
+    def _capture(self, batch: Tensor, drawn: Tensor | None) -> str | None:
+        """Record a step as a graph; return why that cannot be, in words, with nothing left of it.
 
-    torch leaves it in the state of one that is being captured: the next dropout would fail.
+        torch ends a capture that failed with an error of its own: the one before says why.
+        """
+        before, stream = HostState(self._step.modules), torch.cuda.current_stream()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        self._batch = batch.clone()
+        self._drawn, self._source = (None if drawn is None else drawn.clone()), drawn
+        reason, has_failed = "", False
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                try:
+                    self._step.run(self._batch, self._drawn)
+                except RuntimeError as error:
+                    reason = _first_line(error)
+                    raise
+        except RuntimeError as error:
+            reason, has_failed = reason or _first_line(error), True
+        else:
+            change = before.change()
+            if change is None:
+                self._graph = graph
+                return None
+            reason = f"it changes {change}"
+        torch.cuda.set_stream(stream)
+        before.put_back()
+        self._step.forget()
+        self._drop()
+        torch.cuda.synchronize()
+        if has_failed:
+            _end_capture(graph, pool, batch.device)
+        else:
+            graph.reset()
+        return reason
+
+    def _drop(self) -> None:
+        """Let go of the graph, with its memory, and of what it reads."""
+        if self._graph is not None:
+            torch.cuda.synchronize()
+            self._step.forget()  # gradients lie in the graph's memory
+            self._graph.reset()
+        self._graph = self._batch = self._drawn = self._source = None
+
+    def _give_up(self, reason: str) -> None:
+        self._is_possible = False
+        self._tell(f"the step cannot be captured as a CUDA graph, it runs eagerly: {reason}")
+
+
+@contextmanager
+def _noting(waits: list[str]) -> Iterator[None]:
+    """Note where in the code the host waits for the device, which no captured step may."""
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+    for one in told:
+        text = str(one.message)
+        if _WAITS in text:
+            waits.append(f"{Path(one.filename).name}, line {one.lineno}")
+        elif _INCOMPLETE not in text:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def _end_capture(
+    graph: "torch.cuda.CUDAGraph", pool: tuple[int, int], device: torch.device
+) -> None:
+    """Let the process go on after a capture that failed.
+
+    Up to torch 2.12 the allocator takes it for one that is under way: its cache could not be
+    emptied any more. All versions leave the device's random numbers in the state of such a one: the
+    next dropout would fail.
     """
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    if end is not None:
+        with suppress(RuntimeError):  # later versions have ended it
+            end(device.index or 0, pool)
+    with suppress(RuntimeError):  # nothing more can be done for its memory
+        graph.reset()
+    _failed.append(graph)
     generator = torch.cuda.default_generators[device.index or 0]
     generator.graphsafe_set_state(generator.clone_state())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

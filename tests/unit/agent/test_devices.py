@@ -48,6 +48,14 @@ def test_listing_names_gpus_by_number_and_mig_slices_by_uuid(nvidia_smi):
     assert [slot.visible for slot in slots_of()] == [*MIG, "1"]
 
 
+def test_gpu_in_mig_mode_without_slices_is_none():
+    first, *_, last = LISTING.splitlines(keepends=True)
+
+    found = devices._parse_listing(f"{first}  No MIG devices found.\n{last}")
+
+    assert found == ["1"]
+
+
 def test_numbers_count_what_is_visible():
     slots = slots_of("1,0", CUDA_VISIBLE_DEVICES="4,7")
 

@@ -99,6 +99,42 @@ def test_nothing_is_watched_without_a_gpu_or_a_driver(nvml):
     assert GpuHealth.of(None) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("GPU-1", "2"), ("GPU-5d5ba0d6-a", "1"), ("GPU-5d5ba0d6-d33d", "0"), ("MIG-1234", "MIG-1234")],
+)
+def test_gpu_is_known_by_its_uuid_or_as_much_of_it_as_cuda_needs(nvml, name, number):
+    health = GpuHealth.of(name)
+    assert health.problem() is None
+
+    nvml.gpus[number].error = 15
+
+    assert health.problem() == "it has fallen off the bus"
+
+
+@pytest.mark.parametrize("name", ["GPU-5d5ba0d6", "GPU-2", "MIG-9", "MIG-GPU-1/1/0"])
+def test_gpu_that_nvml_does_not_know_for_sure_is_not_watched(nvml, name):
+    assert GpuHealth.of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_watched"),
+    [
+        pytest.param({}, True, id="found by the agent, who says the order"),
+        pytest.param({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, False, id="in an order of CUDA's"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "1"}, False, id="named, in CUDA's usual order"),
+        pytest.param(
+            {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, True, id="on the bus"
+        ),
+    ],
+)
+def test_number_among_unlike_gpus_is_nvmls_only_in_the_order_of_the_bus(nvml, environ, is_watched):
+    assert GpuHealth.of("1", environ={"CUDA_VISIBLE_DEVICES": "1"}) is not None
+    nvml.gpus["2"].name = "NVIDIA T4"
+
+    assert (GpuHealth.of("1", environ=environ) is not None) is is_watched
+
+
 def test_real_nvml_finds_no_driver_on_a_machine_without_one(monkeypatch):
     pynvml = pytest.importorskip("pynvml")
     try:

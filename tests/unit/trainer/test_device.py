@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, NoDevice
+from sweepd_trainer import device
 from sweepd_trainer.device import (
     _cpu_vendor,
     device_name,
@@ -122,3 +123,56 @@ def test_part_of_the_memory_that_is_none_is_refused_in_words(gpu, monkeypatch, t
 
     with pytest.raises(InvalidInput, match=f"above 0 and at most 1, not '{text}'"):
         pick_device()
+
+
+LEASE = {"WANDB_X_EXTRA_HTTP_HEADERS": '{"X-Sweepd-Lease": "r1;1;token"}'}
+
+
+@pytest.fixture
+def no_cuda(monkeypatch, tmp_path):
+    """A driver is there, and torch cannot use it; variables of the environment are set."""
+
+    def init():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\n!")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    monkeypatch.setattr(device, "_DRIVER", tmp_path)
+    for name in ("CUDA_VISIBLE_DEVICES", "SWEEPD_MEMORY_FRACTION", *LEASE):
+        monkeypatch.delenv(name, raising=False)
+
+    def give(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return give
+
+
+@pytest.mark.parametrize("of_agent", [LEASE, {"SWEEPD_MEMORY_FRACTION": "0.45"}])
+def test_a_trial_in_a_slot_of_a_gpu_does_not_train_on_the_cpu(no_cuda, of_agent):
+    no_cuda(CUDA_VISIBLE_DEVICES="3", **of_agent)
+
+    with pytest.raises(NoDevice, match=r"the GPU 3, .* cannot use: .* \(found version 11040\)\.;"):
+        pick_device()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({"CUDA_VISIBLE_DEVICES": "0"}, id="by another tool"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "", **LEASE}, id="a slot of the CPU"),
+        pytest.param({"CUDA_VISIBLE_DEVICES": "-1", **LEASE}, id="hidden"),
+        pytest.param(LEASE, id="not said"),
+    ],
+)
+def test_who_was_given_no_gpu_trains_on_the_cpu(no_cuda, variables):
+    no_cuda(**variables)
+
+    assert pick_device() == torch.device("cpu")
+
+
+def test_a_machine_without_a_driver_trains_on_the_cpu(no_cuda, monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "_DRIVER", tmp_path / "none")
+    no_cuda(CUDA_VISIBLE_DEVICES="0", **LEASE)
+
+    assert pick_device() == torch.device("cpu")

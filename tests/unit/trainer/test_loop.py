@@ -85,6 +85,17 @@ def test_a_last_image_is_not_alone_in_its_batch(few_digits, size, last):
     assert len(sizes) == trainer.steps_per_epoch
 
 
+@pytest.mark.parametrize(
+    ("size", "whole"), [(13, 13), (300, 300), (299, 300), (1000, 300)], ids=str
+)
+def test_the_only_batch_of_an_epoch_is_a_whole_one(few_digits, size, whole):
+    assert len(few_digits.train) == 300
+
+    trainer = make_trainer(few_digits, read_config({**SMALL, "batch_size": size}))
+
+    assert trainer.whole_batch == whole
+
+
 class Taken:
     """Notes how many rows each step takes."""
 
@@ -121,7 +132,12 @@ def test_evaluation_takes_fewer_rows_at_a_time_where_many_do_not_fit(few_digits)
     trainer.model.register_forward_pre_hook(narrow)
     found = trainer.evaluate(few_digits.test)
 
-    assert asked[:3] == [128, 32, 8]
+    first = asked[:]
+    asked.clear()
+    trainer.evaluate(few_digits.test)
+
+    assert first[:3] == [128, 32, 8]
+    assert asked[0] == 8  # what did not fit is not tried again
     assert found.accuracy == wanted.accuracy
     assert found.loss == pytest.approx(wanted.loss, rel=1e-5)
 

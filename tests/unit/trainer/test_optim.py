@@ -68,6 +68,22 @@ def test_muon_moves_inner_matrices_as_torchs_does_and_the_rest_as_adamw_does(nes
         assert torch.allclose(mine, other, atol=1e-4)
 
 
+def test_muons_count_of_steps_moves_with_a_state_to_the_weights_device():
+    def make(device):
+        model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).to(device)
+        return model, build_optimizer(model, read_config({"optimizer": "muon"}))
+
+    model, before = make("cpu")
+    _steps(before, model)
+    _, optimizer = make("meta")  # stands for a GPU
+    ours = optimizer.state_dict()["param_groups"]
+
+    optimizer.load_state_dict({**before.state_dict(), "param_groups": ours})
+
+    counts = [state["step"] for state in optimizer.state.values() if "step" in state]
+    assert [count.device.type for count in counts] == ["meta"] * 3
+
+
 def test_muon_makes_singular_values_alike():
     torch.manual_seed(0)
     matrices = torch.randn(2, 6, 10) * torch.tensor([1.0, 1e-3])[:, None, None]

@@ -16,7 +16,7 @@ from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_optim import RULES
-from sweepd_trainer.watch import Watcher, histograms_of
+from sweepd_trainer.watch import Watcher
 
 SMALL = {"kernels": [4, 8], "batch_size": 32}
 EPOCHS = 2
@@ -211,7 +211,7 @@ def test_histograms_are_those_of_each_model(few_digits):
     pack = Pack(trainers(few_digits))
     list(pack.epoch())
 
-    found = histograms_of([trainer.model for trainer in pack.trainers])
+    found = Watcher().of([trainer.model for trainer in pack.trainers])
 
     for trainer, own in zip(pack.trainers, found, strict=True):
         wanted = Watcher(trainer.model).histograms()

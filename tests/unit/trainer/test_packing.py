@@ -14,7 +14,7 @@ from packs import events_in, write_pack
 from torch import nn
 
 from sweepd.errors import InvalidInput
-from sweepd_trainer import Data, Rows, fit, split
+from sweepd_trainer import Data, Rows, fit, packing, split
 from sweepd_trainer.checkpoint import load_plain
 
 #: The client leaves the file of a sweep's config to the garbage collector.
@@ -122,6 +122,31 @@ def test_a_trial_of_a_pack_is_trained_once(pack, line):
         fit({}, line, lambda values: nn.Linear(2, 1))
 
     assert len(ends(folder)) == 2
+
+
+def test_a_trial_that_has_ended_keeps_nothing_of_the_packs_tensors(pack, line, monkeypatch):
+    ended = []
+    whole = packing._Trial.end
+
+    def end(trial, error=None):
+        whole(trial, error)
+        ended.append(trial.trainer)
+
+    monkeypatch.setattr(packing._Trial, "end", end)
+    values = {"epochs": 2, "batch_size": 20, "ema": 0.9}
+    pack({**values, "learning_rate": 0.05}, {**values, "learning_rate": 1e-6, "patience": 1})
+
+    fitted = fit({}, line, lambda values: nn.Linear(2, 1))
+
+    assert len(ended) == 2
+    for trainer in ended:
+        assert not trainer.optimizer.state
+        for kept in (trainer.model, trainer.averaged):
+            for weight in kept.parameters():
+                assert weight.untyped_storage().nbytes() == weight.nbytes
+                assert weight.grad is None
+        assert trainer.plain_step.loss_sum.untyped_storage().nbytes() == 4
+    assert fitted.model is ended[0].averaged
 
 
 class Counts(nn.Module):

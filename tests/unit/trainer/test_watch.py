@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from sweepd_trainer import watch
 from sweepd_trainer.watch import Watcher
 
 
@@ -71,3 +73,55 @@ def test_what_is_not_finite_is_left_out():
 
 def test_a_model_without_weights_has_none():
     assert Watcher(nn.ReLU()).histograms() == {}
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 605, 10_000])
+def test_histograms_are_the_same_however_many_numbers_are_looked_at_at_a_time(monkeypatch, size):
+    model = _trained_once()
+    model[0].weight.data = model[0].weight.data.t().contiguous().t()  # and in whatever order
+    wanted = Watcher(model).histograms()
+    monkeypatch.setattr(watch, "_SIZES", (size,))
+
+    found = Watcher(model).histograms()
+
+    assert found.keys() == wanted.keys()
+    for name, histogram in found.items():
+        assert histogram.counts.tolist() == wanted[name].counts.tolist()
+        assert histogram.edges.tolist() == wanted[name].edges.tolist()
+
+
+def test_a_weight_without_numbers_has_no_histogram():
+    model = nn.Linear(3, 1, bias=False)
+    model.weight.data = torch.zeros(0, 3)
+
+    assert Watcher(model).histograms() == {}
+
+
+def test_fewer_numbers_are_looked_at_where_memory_is_short(monkeypatch):
+    model, whole = _trained_once(), watch._joined
+    wanted = Watcher(model).histograms()
+    monkeypatch.setattr(watch, "_SIZES", (1000, 50))
+
+    def joined(pieces):
+        if sum(len(piece) for _, piece in pieces) > 50:
+            raise torch.OutOfMemoryError("too many numbers")
+        return whole(pieces)
+
+    monkeypatch.setattr(watch, "_joined", joined)
+
+    assert Watcher(model).histograms().keys() == wanted.keys()
+
+
+def test_histograms_that_need_too_much_memory_are_left_out_and_that_is_told_once(monkeypatch):
+    def joined(pieces):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nAnd more")
+
+    monkeypatch.setattr(watch, "_joined", joined)
+    said = []
+    watcher = Watcher(_trained_once(), tell=said.append)
+
+    assert watcher.histograms() == {}
+    assert watcher.of([nn.Linear(1, 1), nn.Linear(1, 1)]) == [{}, {}]
+    assert said == [
+        "no histograms where memory is short: CUDA out of memory. Tried to allocate 9 GiB."
+    ]
