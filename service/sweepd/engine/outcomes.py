@@ -222,10 +222,14 @@ def report(
 
 
 def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
-    """End a trial as killed that waits for another attempt; return whether it was one."""
+    """End a trial as killed that waits for another attempt; return whether it was one.
+
+    If its process was only out of reach, that is told to stop once it is back.
+    """
     lease = trials.lease_of_run(tx, run_id)
     if lease is None or lease.state != TrialState.QUEUED:
         return False
+    tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
     trials.end(tx, lease, Ending(reason=Reason.KILLED, message=why, was_told=True), actor=actor)
     finish_if_done(tx, lease.sweep_id)
     return True
