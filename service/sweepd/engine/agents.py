@@ -168,7 +168,7 @@ def heartbeat(
     agent = _agent(tx, actor, agent_id, Need.WRITE)
     _RENEW.run(tx, agent=agent_id, now=tx.now)
     sweep = sweep_row(tx, agent.sweep_id)
-    held, fenced_out = _renew(tx, sweep.id, agent_id, running)
+    held, fenced_out = _renew(tx, sweep, agent_id, running)
     still_held, taken_back = _take_back(tx, sweep, held, ahead, agent_id, limits)
     still_held = _drop_missing(tx, sweep, still_held, running, agent_id, limits)
     if len(still_held) < len(held):  # which may have ended the sweep
@@ -267,15 +267,17 @@ def list_agents(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[Ag
 
 
 def _renew(
-    tx: Tx, sweep_id: int, agent_id: str, running: Collection[str]
+    tx: Tx, sweep: Any, agent_id: str, running: Collection[str]
 ) -> tuple[list[Lease], set[str]]:
-    """Renew the leases of runs that an agent names; return what it holds and what others do."""
+    """Renew the leases of runs that an agent names; return what it holds, and what it must not."""
     held = {lease.run: lease for lease in _live(tx, agent_id)}
     fenced_out: set[str] = set()
     unknown = [run for run in running if run not in held]
     if unknown:
-        of_sweep = (t.trial.c.sweep_id == sweep_id, t.run.c.name.in_(unknown))
-        for lease in trials.leases(tx, *of_sweep):
+        of_sweep = (t.trial.c.sweep_id == sweep.id, t.run.c.name.in_(unknown))
+        found = trials.leases(tx, *of_sweep)
+        fenced_out |= _deleted(tx, sweep, set(unknown).difference(lease.run for lease in found))
+        for lease in found:
             if lease.state == TrialState.ENDED:  # its process may have things to finish
                 fenced_out.update({lease.run} if lease.stop_requested is not None else ())
             elif lease.agent_id != agent_id:
@@ -297,6 +299,19 @@ def _renew(
             .values(seen_at=tx.now)
         )
     return list(held.values()), fenced_out
+
+
+def _deleted(tx: Tx, sweep: Any, names: Collection[str]) -> set[str]:
+    """Return those of the names whose run was of the sweep and is deleted, and not made again."""
+    if not names:
+        return set()
+    in_project = (t.run.c.project_id == sweep.project_id) & t.run.c.name.in_(names)
+    absent = set(names).difference(tx.conn.scalars(select(t.run.c.name).where(in_project)))
+    if not absent:
+        return set()
+    name = func.json_extract(t.event.c.data, "$.name")
+    was_here = (t.event.c.sweep_id == sweep.id) & (t.event.c.kind == "run.deleted")
+    return set(tx.conn.scalars(select(name).where(was_here, name.in_(absent))))
 
 
 def _take_back(

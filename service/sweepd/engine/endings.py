@@ -112,18 +112,9 @@ def end_sweep(tx: Tx, sweep: Any, state: SweepState, *, reason: str, actor: str)
         sweep_id=sweep.id,
         data={"from": sweep.state, "reason": reason},
     )
-    _drop_waiting(tx, sweep)
     if state == SweepState.CANCELED:
-        live = (RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING)
-        tx.conn.execute(
-            update(t.run)
-            .where(
-                t.run.c.sweep_id == sweep.id,
-                t.run.c.state.in_(live),
-                t.run.c.stop_requested.is_(None),
-            )
-            .values(stop_requested=reason)
-        )
+        _ask_all_to_stop(tx, sweep, why=reason)
+    _drop_waiting(tx, sweep)
 
 
 def drain(tx: Tx, sweep: Any, *, reason: str) -> None:
@@ -276,6 +267,23 @@ def _has_live(tx: Tx, sweep_id: int) -> bool:
 
 def _alike(reason: Reason, message: str | None) -> str:
     return f"every trial failed the same way: {message or _WORDS[reason]}"
+
+
+def _ask_all_to_stop(tx: Tx, sweep: Any, *, why: str) -> None:
+    """Ask every run of a sweep to stop whose process may be alive, if only out of reach."""
+    maybe = (RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING, RunState.CRASHED)
+    waiting = select(t.trial.c.run_id).where(
+        t.trial.c.sweep_id == sweep.id, t.trial.c.state == TrialState.QUEUED
+    )
+    tx.conn.execute(
+        update(t.run)
+        .where(
+            t.run.c.sweep_id == sweep.id,
+            t.run.c.state.in_(maybe) | t.run.c.id.in_(waiting),
+            t.run.c.stop_requested.is_(None),
+        )
+        .values(stop_requested=why)
+    )
 
 
 def _drop_waiting(tx: Tx, sweep: Any) -> None:

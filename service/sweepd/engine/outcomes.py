@@ -48,6 +48,8 @@ def run_started(
 ) -> None:
     """Note that a sweep run's process called `wandb.init`; harmless when repeated.
 
+    A trial that was given up before that is over; but what the process brings counts.
+
     Args:
         tx: the transaction.
         run_id: the run that a client upserted.
@@ -60,7 +62,8 @@ def run_started(
     if lease.state == TrialState.QUEUED and not lease.may_come_back:
         # Its process has ended and another one opens the run, without having waited for an agent.
         lease = trials.issue_again(tx, lease, agent_id=enqueued.BY_ITSELF, has_begun=True)
-    if not _wake(tx, lease) or lease.has_started:
+    _wake(tx, lease)
+    if lease.has_started:
         return
     tx.conn.execute(
         update(t.attempt)
@@ -219,10 +222,14 @@ def report(
 
 
 def drop(tx: Tx, run_id: int, *, why: str, actor: str) -> bool:
-    """End a trial as killed that waits for another attempt; return whether it was one."""
+    """End a trial as killed that waits for another attempt; return whether it was one.
+
+    If its process was only out of reach, that is told to stop once it is back.
+    """
     lease = trials.lease_of_run(tx, run_id)
     if lease is None or lease.state != TrialState.QUEUED:
         return False
+    tx.conn.execute(update(t.run).where(t.run.c.id == run_id).values(stop_requested=why))
     trials.end(tx, lease, Ending(reason=Reason.KILLED, message=why, was_told=True), actor=actor)
     finish_if_done(tx, lease.sweep_id)
     return True
@@ -270,12 +277,10 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     finish_if_done(tx, sweep.id)
 
 
-def _wake(tx: Tx, lease: Lease) -> bool:
-    """Revive a trial whose present attempt shows a sign of life; return whether it is live."""
+def _wake(tx: Tx, lease: Lease) -> None:
+    """Revive a trial that waits if its present attempt shows a sign of life."""
     if lease.may_come_back:
         trials.revive(tx, lease, actor=lease.agent_id)
-        return True
-    return lease.state == TrialState.LEASED
 
 
 def _ending(

@@ -226,6 +226,40 @@ def test_run_that_dies_before_init_each_time_it_is_sent_failed(lab):
     assert lab.trial(sweep, first).reason == "never_init"
 
 
+def test_process_of_a_deleted_run_is_told_to_stop(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.write(runs.delete_run, actor=lab.actor, run_id=lab.run_of(command).id)
+
+    told = lab.beat(agent, command.run)
+
+    assert (told.type, told.run) == ("stop", command.run)
+    assert lab.ask(agent).run != command.run
+
+
+def test_deleted_run_that_was_made_again_is_let_go_on(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.write(runs.delete_run, actor=lab.actor, run_id=lab.run_of(command).id)
+    lab.start(command, lease=False)
+
+    assert lab.beat(agent, command.run) is None
+
+
+def test_runs_that_the_sweep_never_had_are_nothing_to_it(lab):
+    sweep, other = lab.create(), lab.create()
+    agent = lab.register(sweep)
+    foreign = lab.ask(lab.register(other))
+    deleted = lab.ask(lab.register(other))
+    lab.write(runs.delete_run, actor=lab.actor, run_id=lab.run_of(deleted).id)
+
+    assert lab.beat(agent, foreign.run, deleted.run, "unheard-of") is None
+
+
 def test_agents_survive_a_restart(lab):
     sweep = lab.create()
     agent = lab.register(sweep)

@@ -237,6 +237,61 @@ def test_success_before_wandb_init_is_no_success(lab):
     assert trial.message == "the program ended before it called wandb.init with exit code 0"
 
 
+def test_process_that_begins_after_its_trial_was_given_up_and_the_sweep_stopped_counts(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.tick(70)
+    lab.set_state(sweep, SweepState.FINISHED)
+    assert lab.trial(sweep, command).reason == "never_started"
+
+    lab.start(command)
+    assert lab.trial(sweep, command).state == "ended"
+    lab.log(command, 0.5)
+    lab.end(command)
+    lab.report(command, "finished", exit_code=0)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.message, trial.objective) == ("finished", None, 0.5)
+    assert lab.run_of(command).state == RunState.FINISHED
+    assert lab.sweep(sweep).best_value == 0.5
+
+
+@pytest.mark.parametrize("lease", [True, False], ids=["ours", "wandb's"])
+def test_run_that_its_agent_lost_before_init_and_that_comes_from_a_folder_counts(lab, lease):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.clock.advance(5.0)
+    lab.beat(agent, command.run)
+    lab.clock.advance(5.0)
+    lab.ask(agent)
+    assert lab.trial(sweep, command).reason == "never_init"
+
+    lab.start(command, lease=lease)
+    lab.log(command, 0.5, lease=lease)
+    lab.end(command, lease=lease)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.message, trial.objective) == ("finished", None, 0.5)
+    assert lab.sweep(sweep).best_value == 0.5
+
+
+def test_run_that_begins_after_its_trial_was_given_up_and_fails_says_how(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.clock.advance(5.0)
+    lab.beat(agent, command.run)
+    lab.clock.advance(5.0)
+    lab.ask(agent)
+
+    lab.start(command)
+    lab.end(command, 1)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason) == ("ended", "error")
+
+
 def test_preempted_trial_goes_to_the_next_agent_under_its_run_id(lab, held):
     sweep, _, command = held
     other = lab.register(sweep)

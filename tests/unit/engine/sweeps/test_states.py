@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import projects, replay, sweeps
+from sweepd.engine import projects, replay, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.errors import DefinitionError, IllegalMove, InvalidInput, NotFound
 from sweepd.states import RunState, SweepState
@@ -74,6 +74,63 @@ def test_cancelled_sweep_stops_runs_through_both_channels(lab):
     lab.end(command, 1)
     assert lab.trial(sweep, command).reason == "killed"
     assert lab.beat(agent).type == "exit"
+
+
+@pytest.fixture
+def cut_off(lab):
+    """A sweep, an agent and its trial, which runs and was given up because nothing was heard."""
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.tick(70)
+    assert lab.trial(sweep, command).state == "queued"
+    return sweep, agent, command
+
+
+def test_cancelled_sweep_stops_a_run_that_was_out_of_reach(lab, cut_off):
+    sweep, agent, command = cut_off
+
+    lab.set_state(sweep, "CANCELED")
+
+    told = lab.beat(agent, command.run)
+    assert (told.type, told.run) == ("stop", command.run)
+    assert lab.stream(command).stopped
+    lab.end(command, 1)
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.message) == ("killed", "canceled by alice")
+    assert lab.run_of(command).state == RunState.KILLED
+    assert lab.beat(agent).type == "exit"
+
+
+def test_cancelled_sweep_stops_a_run_out_of_reach_that_was_not_to_be_tried_again(lab):
+    sweep = lab.create()
+    agent, other = lab.register(sweep), lab.register(sweep)
+    lost, command = lab.ask(agent), lab.ask(other)
+    lab.start(lost)
+    lab.start(command)
+    lab.set_state(sweep, "FINISHED")
+    lab.idle(70, [other, command.run])
+    assert lab.trial(sweep, lost).reason == "crashed"
+
+    lab.set_state(sweep, "CANCELED")
+
+    assert lab.beat(agent, lost.run).type == "stop"
+
+
+def test_stopped_run_that_was_out_of_reach_is_told_so_through_both_channels(lab, cut_off):
+    sweep, agent, command = cut_off
+
+    lab.write(runs.request_stop, actor=lab.actor, run_id=lab.run_of(command).id)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason, trial.message) == ("ended", "killed", "stopped by a user")
+    told = lab.beat(agent, command.run)
+    assert (told.type, told.run) == ("stop", command.run)
+    assert lab.stream(command).stopped
+    lab.end(command, 1)
+    assert lab.trial(sweep, command).reason == "killed"
+    assert lab.ask(agent).run != command.run
 
 
 def test_stopped_sweep_can_be_cancelled_while_a_trial_runs_and_not_after(lab):
