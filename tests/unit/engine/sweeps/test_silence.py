@@ -174,6 +174,30 @@ def test_plain_run_crashes_after_five_minutes_of_silence(lab, upsert, reread):
     assert reread(run).state == RunState.CRASHED
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "is_preempting", "state"),
+    [(0, False, "finished"), (1, False, "failed"), (1, True, "preempted")],
+)
+def test_run_that_counts_as_crashed_says_how_it_ended(
+    lab, upsert, stream, reread, exit_code, is_preempting, state
+):
+    run = upsert("plain")
+    lab.tick(305)
+
+    stream(
+        run,
+        history=[{"_step": 0, "loss": 0.5}],
+        summary={"loss": 0.5},
+        complete=True,
+        exitcode=exit_code,
+        preempting=is_preempting,
+    )
+
+    ended = reread(run)
+    assert (ended.state, ended.exit_code) == (state, exit_code)
+    assert (ended.history_lines, json.loads(ended.summary)) == (1, {"loss": 0.5})
+
+
 def test_failure_whose_agent_never_comes_back_is_tried_again(lab):
     sweep = lab.create()
     command = lab.ask(lab.register(sweep))
