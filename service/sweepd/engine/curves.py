@@ -178,7 +178,7 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
         How many finite values that makes (0 or 1), and whether it is NaN or infinite.
     """
     summary = tx.conn.scalar(select(t.run.c.summary).where(t.run.c.id == lease.run_id))
-    value = summary_value(summary, definition.metric_name or "")
+    value = summary_value(summary, definition.metric_name or "", goal=definition.goal)
     if value is None:
         return 0, lease.n_bad > 0
     if not math.isfinite(value):
@@ -191,16 +191,20 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
     return 1, False
 
 
-def summary_value(summary: str | None, metric: str) -> float | None:
+def summary_value(summary: str | None, metric: str, *, goal: str = "minimize") -> float | None:
     """Return a metric's value in a run's summary (JSON), NaN and infinities too; None if none."""
-    return value_in(json.loads(summary or "{}"), metric)
+    return value_in(json.loads(summary or "{}"), metric, goal=goal)
 
 
-def value_in(summary: Mapping[str, Any], metric: str) -> float | None:
-    """Return a metric's value in a run's summary, NaN and infinities too; None if there is none."""
+def value_in(summary: Mapping[str, Any], metric: str, *, goal: str = "minimize") -> float | None:
+    """Return a metric's value in a run's summary, NaN and infinities too; None if there is none.
+
+    Of the extrema of a metric that has both, it is the one that the goal prefers.
+    """
     found = summary.get(metric)
     if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
-        found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
+        extrema = ("max", "min") if goal == "maximize" else ("min", "max")
+        found = next((found[k] for k in ("best", *extrema, "last") if k in found), None)
     return read_number(found)
 
 

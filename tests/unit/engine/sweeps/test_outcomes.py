@@ -119,6 +119,19 @@ def test_metric_that_stands_in_the_summary_alone_counts(lab, held):
     assert (trial.reason, trial.objective) == ("finished", 0.25)
 
 
+@pytest.mark.parametrize(("goal", "objective"), [("minimize", 0.25), ("maximize", -0.75)])
+def test_of_both_extrema_in_the_summary_the_goals_own_counts(lab, texts, goal, objective):
+    sweep = lab.create(texts["random"].replace("minimize", goal))
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    summary = ['{"loss": {"min": 0.25, "max": 0.75}}']
+
+    lab.stream(command, files={"wandb-summary.json": {"offset": 0, "content": summary}})
+    lab.end(command)
+
+    assert lab.trial(sweep, command).objective == objective
+
+
 def test_no_metric_names_the_nearest_keys_that_were_logged(lab, held):
     sweep, agent, command = held
 
