@@ -73,7 +73,7 @@ RUN_MOVES: Mapping[RunState, frozenset[RunState]] = {
     _R.PREEMPTED: frozenset({_R.PENDING, _R.RUNNING, _R.KILLED}),
     _R.FINISHED: frozenset({_R.RUNNING}),
     _R.FAILED: frozenset({_R.RUNNING, _R.PENDING}),
-    _R.CRASHED: frozenset({_R.RUNNING, _R.PENDING, _R.FINISHED, _R.FAILED, _R.KILLED}),
+    _R.CRASHED: (_ENDS - {_R.CRASHED}) | {_R.RUNNING, _R.PENDING},
     _R.KILLED: frozenset({_R.RUNNING, _R.PENDING}),
 }
 

@@ -2,17 +2,19 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import case, delete, func, insert, select, update
 
+from sweepd.engine.stream_bodies import HISTORY
 from sweepd.engine.trials import Lease, correct
 from sweepd.schedule import TrialState
 from sweepd.spec import Definition, reduce_curve, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
+from sweepd.store.run_tables import stream_writer
 
 __all__ = [
     "CurveEnd",
@@ -65,41 +67,95 @@ def extend(
 ) -> CurveEnd | None:
     """Take the metric's values out of history rows; return where the curve stands, None if unmoved.
 
-    Rows that were seen before change nothing. Where a later attempt logs steps again that an
-    earlier one had logged, its values take their place.
+    The rows are stored already, and are new or stand where others stood. Where steps are logged
+    again, by a later attempt as a rule, the later values take the place of the earlier ones. If
+    rows come after those of later lines, or over others, the whole curve is read again.
     """
     metric = definition.metric_name
-    if metric is None:
+    if metric is None or not rows:
         return None
-    of_run = t.curve.c.run_id == lease.run_id
-    number, line, step, total = _top(tx, lease.run_id)
-    new = [(row, read_number(row.values.get(metric))) for row in rows if row.line > line]
-    logged = [(row, value) for row, value in new if value is not None]
+    top = _top(tx, lease.run_id)
+    if _is_out_of_order(tx, lease, rows, top):
+        tx.conn.execute(delete(t.curve).where(t.curve.c.run_id == lease.run_id))
+        n_bad = _append(tx, lease.run_id, _NO_TOP, _stored(tx, lease.run_id, metric), n_bad=0)
+        return _update(tx, lease, definition, n_bad=n_bad)
+    new = [(row, read_number(row.values.get(metric))) for row in rows if row.line > top.line]
+    logged = [(row.line, row.step, value) for row, value in new if value is not None]
     if not logged:
         return None
-    is_rewound = logged[0][0].step <= step
-    if is_rewound:
-        tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step >= logged[0][0].step))
-        number, _, _, total = _top(tx, lease.run_id)
-    points, n_bad = [], 0 if is_rewound else lease.n_bad
-    for row, value in logged:
-        if not math.isfinite(value):
-            n_bad += 1
-            continue
-        n_bad, number, total = 0, number + 1, total + value
-        point = {"run_id": lease.run_id, "number": number, "line": row.line}
-        points.append({**point, "step": row.step, "value": value, "total": total})
-    if points:
-        tx.conn.execute(insert(t.curve), points)
-    return _update(tx, lease, definition, n_bad=n_bad)
+    n_bad, first = lease.n_bad, logged[0][1]
+    if first <= top.step:
+        again = (t.curve.c.run_id == lease.run_id) & (t.curve.c.step >= first)
+        tx.conn.execute(delete(t.curve).where(again))
+        n_bad, top = 0, _top(tx, lease.run_id)
+    return _update(tx, lease, definition, n_bad=_append(tx, lease.run_id, top, logged, n_bad=n_bad))
 
 
-def _top(tx: Tx, run_id: int) -> tuple[int, int, int, float]:
-    """Return the number, line, step and running total of a curve's last value."""
+class _Top(NamedTuple):
+    """The last value of a curve, and the total up to it."""
+
+    number: int
+    line: int
+    step: int
+    total: float
+
+
+_NO_TOP = _Top(-1, -1, -1, 0.0)
+
+
+def _top(tx: Tx, run_id: int) -> _Top:
     c = t.curve.c
     latest = select(c.number, c.line, c.step, c.total).where(c.run_id == run_id)
     top = tx.conn.execute(latest.order_by(c.number.desc()).limit(1)).one_or_none()
-    return (-1, -1, -1, 0.0) if top is None else (top.number, top.line, top.step, top.total)
+    return _NO_TOP if top is None else _Top(*top)
+
+
+def _is_out_of_order(tx: Tx, lease: Lease, rows: Sequence[Logged], top: _Top) -> bool:
+    """Return whether rows change more than the end of a curve.
+
+    Those of a run that several processes write never do: each has lines of its own.
+    """
+    is_above = rows[0].line > top.line
+    if is_above and not lease.n_bad:
+        return False
+    of_history = (t.stream_line.c.run_id == lease.run_id, t.stream_line.c.stream == HISTORY)
+    newest = tx.conn.scalar(select(func.max(t.stream_line.c.line)).where(*of_history))
+    if is_above and (newest is None or newest <= rows[-1].line):
+        return False
+    writers = select(stream_writer.c.number).where(stream_writer.c.run_id == lease.run_id)
+    return tx.conn.scalar(writers.limit(1)) is None
+
+
+def _stored(tx: Tx, run_id: int, metric: str) -> Iterator[tuple[int, int, float]]:
+    """Yield line, step and value of the stored rows that have the metric, of a run's own."""
+    c = t.stream_line.c
+    of_history = (c.run_id == run_id, c.stream == HISTORY, c.line >= 0)
+    query = select(c.line, c.step, c.body).where(*of_history).order_by(c.line)
+    for line, step, body in tx.conn.execute(query):
+        value = read_number(json.loads(body).get(metric))
+        if value is not None:
+            yield line, step, value
+
+
+def _append(
+    tx: Tx, run_id: int, top: _Top, logged: Iterable[tuple[int, int, float]], *, n_bad: int
+) -> int:
+    """Add line, step and value of logged rows to a curve; return how many bad ones end it."""
+    points: list[tuple[_Top, float]] = []
+    for line, step, value in logged:
+        while points and step <= points[-1][0].step:
+            points.pop()
+            n_bad = 0
+        if not math.isfinite(value):
+            n_bad += 1
+            continue
+        last = points[-1][0] if points else top
+        points.append((_Top(last.number + 1, line, step, last.total + value), value))
+        n_bad = 0
+    if points:
+        values = [{"run_id": run_id, **point._asdict(), "value": value} for point, value in points]
+        tx.conn.execute(insert(t.curve), values)
+    return n_bad
 
 
 def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> None:
@@ -122,7 +178,7 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
         How many finite values that makes (0 or 1), and whether it is NaN or infinite.
     """
     summary = tx.conn.scalar(select(t.run.c.summary).where(t.run.c.id == lease.run_id))
-    value = summary_value(summary, definition.metric_name or "")
+    value = summary_value(summary, definition.metric_name or "", goal=definition.goal)
     if value is None:
         return 0, lease.n_bad > 0
     if not math.isfinite(value):
@@ -135,16 +191,20 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
     return 1, False
 
 
-def summary_value(summary: str | None, metric: str) -> float | None:
+def summary_value(summary: str | None, metric: str, *, goal: str = "minimize") -> float | None:
     """Return a metric's value in a run's summary (JSON), NaN and infinities too; None if none."""
-    return value_in(json.loads(summary or "{}"), metric)
+    return value_in(json.loads(summary or "{}"), metric, goal=goal)
 
 
-def value_in(summary: Mapping[str, Any], metric: str) -> float | None:
-    """Return a metric's value in a run's summary, NaN and infinities too; None if there is none."""
+def value_in(summary: Mapping[str, Any], metric: str, *, goal: str = "minimize") -> float | None:
+    """Return a metric's value in a run's summary, NaN and infinities too; None if there is none.
+
+    Of the extrema of a metric that has both, it is the one that the goal prefers.
+    """
     found = summary.get(metric)
     if isinstance(found, dict):  # define_metric(summary=…) makes an object of it
-        found = next((found[k] for k in ("best", "min", "max", "last") if k in found), None)
+        extrema = ("max", "min") if goal == "maximize" else ("min", "max")
+        found = next((found[k] for k in ("best", *extrema, "last") if k in found), None)
     return read_number(found)
 
 

@@ -219,7 +219,7 @@ def _is_stale(run: StreamRun, post: Post) -> bool:
 
 
 def _gather(tx: Tx, run: StreamRun, post: Post, gathered: _Gathered) -> list[Row]:
-    """Add what a request writes; return the history rows that were not there before."""
+    """Add what a request writes; return the history rows that did not stand there before."""
     body = post.body
     if _is_stale(run, post):
         gathered.lines += _apart(run, body, post.attempt or 1)
@@ -332,7 +332,7 @@ def _new_rows(tx: Tx, run: StreamRun, body: StreamBody) -> tuple[Sequence[Row], 
 def _rows(
     tx: Tx, run: StreamRun, stream: int, rows: Sequence[Row], n_lines: int, gathered: _Gathered
 ) -> tuple[list[Row], bool]:
-    """Add rows; return those whose lines are new, and whether all that changes is appended."""
+    """Add rows; return those that are new or other ones, and whether all of them are appended."""
     if not rows:
         return [], True
     known: dict[int, str] = {}
@@ -350,8 +350,7 @@ def _rows(
         Line(run.id, stream, row.line, run.attempt, row.step if has_step else None, row.body)
         for row in written
     ]
-    fresh = [row for row in written if row.line not in known] if known else written
-    return fresh, rows[0].line >= n_lines or all(row.line >= n_lines for row in written)
+    return written, rows[0].line >= n_lines or all(row.line >= n_lines for row in written)
 
 
 def _overwritten(tx: Tx, run: StreamRun, stream: int, bodies: Sequence[str]) -> list[Line]:

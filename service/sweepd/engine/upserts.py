@@ -93,7 +93,8 @@ def upsert_run(tx: Tx, *, actor: Account, change: RunChange) -> tuple[RunView, b
     """Create or change a run; return it and whether it was created now.
 
     A run is found by its storage id, else by its address. It starts running with the first upsert
-    of a live process (one that names its host, or has `_wandb` in its config). After its end it is
+    of a live process (one that names its host, or has `_wandb` in its config). What comes without a
+    host before a later attempt of a trial has begun is an earlier one's. After its end a run is
     opened again, which clears how it ended, by a process that resumes it or that began after the
     end; one that began before sends it once more from a folder, and the run stays as it is. An
     upsert by an attempt that has lost its lease changes nothing. `state` counts only when a run is
@@ -223,7 +224,7 @@ def _change(
             raise ProtocolError(f"run {run.name} is of another project than sweep {change.sweep}")
         values["sweep_id"] = sweep.id
     process = _process(config)
-    is_live = _is_live(change, config)
+    is_live = _is_live(change, config) and not _is_left_over(change, run)
     is_over = is_terminal(run.state) or run.state is RunState.PREEMPTING
     is_started = is_live and (
         run.state is RunState.PENDING or (is_over and _opens(change, process, run))
@@ -276,12 +277,22 @@ def _announce(tx: Tx, run_id: int, change: RunChange, *, is_started: bool) -> Ru
 
 def _opens(change: RunChange, process: _Process, run: RunView) -> bool:
     """Return whether a live upsert opens a run that has ended, or is about to."""
-    is_init = change.host is not None or (change.id is not None and change.name is not None)
     if run.state is RunState.PREEMPTING or run.started_at is None:
-        return is_init
+        return _is_init(change)
     if change.id is not None and change.name is not None:  # it asked how far the run had come
         return True
     return process.last_at is not None and process.last_at > (run.ended_at or 0.0)
+
+
+def _is_init(change: RunChange) -> bool:
+    """Return whether a process opens the run with the upsert."""
+    return change.host is not None or (change.id is not None and change.name is not None)
+
+
+def _is_left_over(change: RunChange, run: RunView) -> bool:
+    """Return whether the upsert is an earlier attempt's: the present one's has yet to begin."""
+    is_awaited = run.state is RunState.PENDING and run.trial is not None and run.trial.attempt > 1
+    return is_awaited and change.attempt is None and not _is_init(change)
 
 
 def _is_live(change: RunChange, config: Mapping[str, Any] | None) -> bool:

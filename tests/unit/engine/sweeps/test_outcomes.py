@@ -50,6 +50,51 @@ def test_rows_delivered_twice_count_once(lab, held):
     assert lab.trial(sweep, command).n_values == 3
 
 
+@pytest.mark.parametrize(
+    ("chunks", "curve"),
+    [
+        pytest.param({2: [5.0, 4.0], 0: [0.1, 0.2]}, (4, 0.1, 4.0), id="later lines first"),
+        pytest.param({2: [1.0], 3: [float("nan")], 0: [0.5]}, (2, 0.5, 1.0), id="ends in NaN"),
+        pytest.param({3: [float("nan")], 0: [0.5]}, (1, 0.5, 0.5), id="NaN first"),
+    ],
+)
+def test_order_in_which_chunks_come_does_not_change_the_curve(lab, held, chunks, curve):
+    sweep, _, command = held
+
+    for offset, values in chunks.items():
+        lab.log(command, *values, offset=offset)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.n_values, trial.best, trial.last) == curve
+    lab.end(command)
+    is_bad = any(value != value for values in chunks.values() for value in values)
+    assert lab.trial(sweep, command).reason == ("diverged" if is_bad else "finished")
+
+
+def test_rows_written_over_others_take_their_place_in_the_curve(lab, held):
+    sweep, _, command = held
+    lab.log(command, 5.0, 0.1, 4.0)
+
+    lab.stream(command, rows=[{"loss": 3.0}, {"acc": 1.0}])
+
+    trial = lab.trial(sweep, command)
+    assert (trial.n_values, trial.best, trial.last) == (2, 3.0, 4.0)
+
+
+def test_curve_that_is_read_again_has_no_steps_that_a_later_attempt_did_again(lab, held):
+    sweep, agent, command = held
+    lab.log(command, 5.0, 4.0, 0.1)
+    lab.report(command, "preempted")
+    again = lab.ask(agent)
+    lab.start(again)
+
+    for offset, value, step in ((4, 2.0, 2), (3, 3.0, 1)):
+        lab.stream(again, rows=[{"loss": value, "_step": step}], offset=offset)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.n_values, trial.best, trial.last) == (3, 2.0, 2.0)
+
+
 def test_steps_logged_again_by_a_later_attempt_replace_the_earlier_ones(lab, held):
     sweep, agent, command = held
     lab.log(command, 5.0, 4.0, 0.1)
@@ -72,6 +117,19 @@ def test_metric_that_stands_in_the_summary_alone_counts(lab, held):
 
     trial = lab.trial(sweep, command)
     assert (trial.reason, trial.objective) == ("finished", 0.25)
+
+
+@pytest.mark.parametrize(("goal", "objective"), [("minimize", 0.25), ("maximize", -0.75)])
+def test_of_both_extrema_in_the_summary_the_goals_own_counts(lab, texts, goal, objective):
+    sweep = lab.create(texts["random"].replace("minimize", goal))
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    summary = ['{"loss": {"min": 0.25, "max": 0.75}}']
+
+    lab.stream(command, files={"wandb-summary.json": {"offset": 0, "content": summary}})
+    lab.end(command)
+
+    assert lab.trial(sweep, command).objective == objective
 
 
 def test_no_metric_names_the_nearest_keys_that_were_logged(lab, held):

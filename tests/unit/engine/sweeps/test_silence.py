@@ -3,7 +3,7 @@ import json
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import agents
+from sweepd.engine import agents, runs
 from sweepd.engine.access import Need
 from sweepd.states import AgentState, RunState, SweepState
 from sweepd.store import tables as t
@@ -174,6 +174,30 @@ def test_plain_run_crashes_after_five_minutes_of_silence(lab, upsert, reread):
     assert reread(run).state == RunState.CRASHED
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "is_preempting", "state"),
+    [(0, False, "finished"), (1, False, "failed"), (1, True, "preempted")],
+)
+def test_run_that_counts_as_crashed_says_how_it_ended(
+    lab, upsert, stream, reread, exit_code, is_preempting, state
+):
+    run = upsert("plain")
+    lab.tick(305)
+
+    stream(
+        run,
+        history=[{"_step": 0, "loss": 0.5}],
+        summary={"loss": 0.5},
+        complete=True,
+        exitcode=exit_code,
+        preempting=is_preempting,
+    )
+
+    ended = reread(run)
+    assert (ended.state, ended.exit_code) == (state, exit_code)
+    assert (ended.history_lines, json.loads(ended.summary)) == (1, {"loss": 0.5})
+
+
 def test_failure_whose_agent_never_comes_back_is_tried_again(lab):
     sweep = lab.create()
     command = lab.ask(lab.register(sweep))
@@ -214,3 +238,25 @@ def test_rows_of_a_zombie_and_its_successor_at_one_line_are_both_kept(lab):
 
     bodies = lab.store.read_sync(lambda tx: tx.conn.scalars(select(t.stream_line.c.body)).all())
     assert {json.loads(body)["n"] for body in bodies} == {1, 2, 3, 4}
+
+
+def test_config_that_a_zombie_sends_does_not_begin_the_next_attempt(lab):
+    sweep = lab.create()
+    zombie, other = lab.register(sweep), lab.register(sweep, host="other")
+    first = lab.ask(zombie)
+    lab.start(first, lease=False)
+    lab.log(first, 5.0, lease=False)
+    lab.tick(400)
+    second = lab.ask(other)
+    assert (second.run, second.attempt) == (first.run, 2)
+
+    config = json.dumps({"lr": {"value": 0.5}, "_wandb": {"value": {}}})
+    change = runs.RunChange(name=first.run, project="toy", config=config)
+    lab.write(runs.upsert_run, actor=lab.actor, change=change)
+
+    assert lab.run_of(first).state == RunState.PENDING
+    assert lab.log(first, 0.001, offset=1, lease=False).stopped
+    assert lab.trial(sweep, first).best == 5.0
+    assert lab.start(second, lease=False).state == RunState.RUNNING
+    lab.log(second, 2.0, offset=2, lease=False)
+    assert lab.trial(sweep, first).best == 2.0
