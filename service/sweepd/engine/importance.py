@@ -135,7 +135,7 @@ def read_job(
     for row in tx.conn.execute(_rows(sweep_id, with_summary=not is_kept)):
         value = row.objective
         if not is_kept:
-            logged = curves.summary_value(row.summary, wanted) if wanted else None
+            logged = curves.summary_value(row.summary, wanted, goal=aim) if wanted else None
             value = None if logged is None else signed(logged, aim)
         if value is not None and math.isfinite(value):
             configs.append(json.loads(row.config))

@@ -72,9 +72,10 @@ def read_objectives(
                 value = curves.read_number(values.get(name))
                 if value is not None:
                     logged[name].append(value)
-    for name in names:
+    for metric in definition.metrics:
+        name = metric.name
         if not logged[name]:
-            value = curves.summary_value(run.summary, name)
+            value = curves.summary_value(run.summary, name, goal=metric.goal)
             logged[name] = [] if value is None else [value]
     return _outturn(definition.metrics, logged, rule=definition.own.objective)
 

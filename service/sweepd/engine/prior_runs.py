@@ -297,7 +297,7 @@ def _value(tx: Tx, run: Any, definition: Definition, *, with_rows: bool) -> floa
             if value is not None:
                 logged.append(value)
     if not logged:
-        value = curves.summary_value(run.summary, metric)
+        value = curves.summary_value(run.summary, metric, goal=definition.goal)
         logged = [] if value is None else [value]
     return reduce_curve(logged, rule=definition.own.objective, goal=definition.goal)
 

@@ -88,12 +88,13 @@ def test_a_metric_that_ends_as_nan_is_a_failure_of_the_config(lab):
     assert (told.objectives, told.is_feasible) == ((), False)
 
 
-def test_a_metric_may_stand_in_the_summary_alone(lab):
+@pytest.mark.parametrize("acc", ["0.75", '{"min": 0.25, "max": 0.75}'])
+def test_a_metric_may_stand_in_the_summary_alone(lab, acc):
     sweep = lab.create(TWO)
     command = lab.ask(lab.register(sweep))
     lab.start(command, lease=False)
     lab.log(command, 0.25, lease=False)
-    summary = {"wandb-summary.json": {"offset": 0, "content": ['{"acc": 0.75}']}}
+    summary = {"wandb-summary.json": {"offset": 0, "content": [f'{{"acc": {acc}}}']}}
     lab.stream(command, lease=False, files=summary)
     lab.end(command, lease=False)
 
