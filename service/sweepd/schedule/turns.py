@@ -102,7 +102,8 @@ def next_turn(
         held: its live attempts, those that `missing` named left out.
         running: the runs that its heartbeat names.
         sweep: the sweep's state.
-        fenced_out: those of `running` that another attempt holds by now.
+        fenced_out: those of `running` that another attempt holds by now, that was asked to stop, or
+            that is deleted.
         wants_ahead: it may be given a trial beside the one that it runs.
     """
     # Those of others first: one that waits must not begin, and one that stops may take its time.
