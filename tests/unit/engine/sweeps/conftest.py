@@ -263,3 +263,13 @@ def lab(store, tmp_path, clock, alice):
 def texts():
     """Definitions by their method."""
     return {"random": RANDOM, "grid": GRID, "bayes": BAYES}
+
+
+@pytest.fixture
+def held(lab):
+    """A sweep, an agent, and a trial that has called wandb.init as our own agent's do."""
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    return sweep, agent, command
