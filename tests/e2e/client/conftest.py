@@ -1,4 +1,8 @@
-"""One service for all tests of the unmodified client, each of which has a folder of its own."""
+"""One service for each file of tests of the unmodified client; each test has a folder of its own.
+
+The files are dealt to the processes by chance: with a service in common, the projects of one would
+now and then be found by another.
+"""
 
 import base64
 import json
@@ -23,7 +27,7 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     with started(tmp_path_factory.mktemp("live") / "data") as live:
         yield live
