@@ -33,8 +33,11 @@ __all__ = [
 
 _MAX_NAME = 1_024  # characters
 _MAX_NAMES = 10_000
+_LATE = "late"  # the folder of what came from an attempt that a later one had replaced
 _PRUNED = "run.checkpoint_removed"
-_CHECKPOINT = re.compile(r"checkpoint[^/]*\.pt|[^/]*\.safetensors", re.IGNORECASE)
+_CHECKPOINT = re.compile(
+    rf"({_LATE}/attempt-\d+/)?(checkpoint[^/]*\.pt|[^/]*\.safetensors)", re.IGNORECASE
+)
 
 
 def check_name(name: str) -> str:
@@ -66,8 +69,19 @@ class Registered:
     freed: tuple[str, ...] = ()
 
 
-def register(tx: Tx, *, run_id: int, name: str, mimetype: str, written: Written) -> Registered:
+def register(
+    tx: Tx,
+    *,
+    run_id: int,
+    name: str,
+    mimetype: str,
+    written: Written,
+    attempt: int | None = None,
+) -> Registered:
     """Record an uploaded file of a run; the last one of a name counts.
+
+    One of an attempt that a later one has replaced is kept apart, such as
+    `late/attempt-1/checkpoint.pt`: the present attempt's own stays what it is.
 
     Args:
         tx: the transaction.
@@ -75,6 +89,7 @@ def register(tx: Tx, *, run_id: int, name: str, mimetype: str, written: Written)
         name: as the client gave it.
         mimetype: such as `text/plain`.
         written: its bytes; the caller settles them and deletes what was freed after the commit.
+        attempt: of the trial that the file is of, if its process told so.
 
     Raises:
         NotFound: if the run is gone.
@@ -84,6 +99,8 @@ def register(tx: Tx, *, run_id: int, name: str, mimetype: str, written: Written)
     project_id = tx.conn.scalar(select(t.run.c.project_id).where(t.run.c.id == run_id))
     if project_id is None:
         raise NotFound(f"there is no run with id {run_id}")
+    if attempt is not None and attempt < _present_attempt(tx, run_id):
+        name = f"{_LATE}/attempt-{attempt}/{name}"
     old = tx.conn.scalar(
         select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id, t.run_file.c.name == name)
     )
@@ -102,6 +119,11 @@ def register(tx: Tx, *, run_id: int, name: str, mimetype: str, written: Written)
     )
     freed = blobs.release(tx, keys=[old]) if old not in (None, key) else []
     return Registered(key, tuple(freed))
+
+
+def _present_attempt(tx: Tx, run_id: int) -> int:
+    """Return which attempt a run's trial is at; 0 for a run that is no trial."""
+    return tx.conn.scalar(select(t.trial.c.attempt).where(t.trial.c.run_id == run_id)) or 0
 
 
 def list_files(
@@ -185,12 +207,12 @@ def prune_checkpoints(tx: Tx, *, sweep_id: int, keep: int = 5) -> list[str]:
 
     With several metrics the best are the whole front, however many they are. One that failed is
     none of the best while others have finished.
-    A checkpoint is a file at a run's root named `checkpoint*.pt` or `*.safetensors`. Trials that
-    run, or wait for another attempt or a promotion, keep theirs. Each removal is an event of its
-    run.
+    A checkpoint is a file at a run's root, or one that came late (see `register`), named
+    `checkpoint*.pt` or `*.safetensors`. Trials that run, or wait for another attempt or a
+    promotion, keep theirs. Each removal is an event of its run.
     """
     name = t.run_file.c.name
-    looks_like_one = or_(name.like("checkpoint%.pt"), name.like("%.safetensors"))
+    looks_like_one = or_(name.like("%checkpoint%.pt"), name.like("%.safetensors"))
     ended = (t.trial.c.sweep_id == sweep_id, t.trial.c.state == TrialState.ENDED)
     best = (
         select(t.trial.c.run_id)

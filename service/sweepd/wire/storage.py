@@ -1,6 +1,7 @@
 """File bytes: signed links, uploads streamed to the disk, downloads with ranges."""
 
 import mimetypes
+import re
 import time
 from contextlib import ExitStack
 from typing import IO
@@ -40,9 +41,16 @@ _LINK_S = 24 * 3600
 _CHUNK = 1 << 20
 
 
-def link(context: Context, run_id: int, name: str, *, method: str) -> str:
-    """Return an absolute link that lets whoever holds it GET or PUT one file of a run for a day."""
-    return sign(context, _path(run_id, name), method=method)
+def link(
+    context: Context, run_id: int, name: str, *, method: str, attempt: int | None = None
+) -> str:
+    """Return an absolute link that lets whoever holds it GET or PUT one file of a run for a day.
+
+    One to PUT tells the attempt that asked, whose upload may come when another has replaced it.
+    The attempt is not signed: who may write to the run gains nothing by another number.
+    """
+    signed = sign(context, _path(run_id, name), method=method)
+    return signed if attempt is None else f"{signed}&attempt={attempt}"
 
 
 def sign(context: Context, path: str, *, method: str) -> str:
@@ -88,13 +96,19 @@ def _path(run_id: int, name: str) -> str:
 async def upload(request: Request, services: Services) -> Response:
     """Take the bytes of a file, whole or not at all, and register it."""
     run_id, name = _checked(request, services, method="PUT")
+    attempt = request.query_params.get("attempt", "")
     middle = Middle(services.limits) if files.check_name(name) == CONSOLE_FILE else None
     written = await receive(request, services.store.blobs, middle=middle)
     mimetype = mimetypes.guess_type(name)[0] or "application/octet-stream"
     blobs = services.store.blobs
     try:
         kept = await services.store.write(
-            files.register, run_id=run_id, name=name, mimetype=mimetype, written=written
+            files.register,
+            run_id=run_id,
+            name=name,
+            mimetype=mimetype,
+            written=written,
+            attempt=int(attempt) if re.fullmatch("[0-9]{1,9}", attempt) else None,
         )
     except Exception:  # not of a cancellation: the row may be committed all the same
         blobs.delete(written.key)

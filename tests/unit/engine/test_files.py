@@ -293,6 +293,7 @@ def sweep(store, upsert, save):
         save(run_id, "output.log")
     save(run_ids[6], "checkpoint-best.pt")
     save(run_ids[6], "model.safetensors")
+    save(run_ids[6], "late/attempt-1/checkpoint.pt")
     save(run_ids[6], "deep/checkpoint.pt")
     return sweep_id, run_ids
 
@@ -334,7 +335,7 @@ def test_checkpoints_of_the_best_trials_are_kept(store, sweep):
     kept = [number for number, run in enumerate(run_ids, 1) if "checkpoint.pt" in names(store, run)]
     assert kept == [1, 2, 3, 4, 5, 9]
     assert names(store, run_ids[6]) == ["deep/checkpoint.pt", "output.log"]
-    assert len(freed) == 5
+    assert len(freed) == 6
     assert store.write_sync(files.prune_checkpoints, sweep_id=sweep_id) == []
 
 

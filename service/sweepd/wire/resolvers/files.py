@@ -45,8 +45,10 @@ async def _create_run_files(root: None, info: Info, input: Mapping[str, Any]) ->
     problems = [problem for _, _, problem in names if problem is not None]
     if problems and len(problems) == len(names):
         raise problems[0]
+    lease = context.lease_of(run.name)
+    attempt = lease.attempt if lease is not None else None
     uploads = [
-        {"name": name, "uploadUrl": link(context, run.id, path, method="PUT")}
+        {"name": name, "uploadUrl": link(context, run.id, path, method="PUT", attempt=attempt)}
         for name, path, _ in names
     ]
     return {"runID": wire_id("Run", run.id), "uploadHeaders": [], "files": uploads}
