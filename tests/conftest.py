@@ -2,7 +2,11 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,3 +27,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("timeout")
         seconds = mark.args[0] if mark is not None else usual
         item.add_marker(pytest.mark.timeout(seconds * PATIENCE), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Let the stores of all tests share their compiled statements, as all requests of one do.
+
+    To compile them anew for each test's store took a quarter of the whole run.
+    """
+    if find_spec("sqlalchemy") is None:  # the trainer's own tests need torch alone
+        yield
+        return
+    database = import_module("sweepd.store.database")
+    make, compiled = database.create_engine, import_module("sqlalchemy.util").LRUCache(5_000)
+    dialects: list[Any] = []  # compiled statements are kept for one
+
+    def create_engine(*args: Any, **options: Any) -> Any:
+        engine = make(*args, **options)
+        dialects.append(engine.dialect)
+        engine.dialect = dialects[0]
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "create_engine", create_engine)
+        yield

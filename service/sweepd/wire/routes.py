@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from anyio import to_thread
-from graphql import GraphQLSchema
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -91,9 +90,9 @@ def routes(
 
 
 @cache
-def _schema() -> GraphQLSchema:
-    """Return the schema with all resolvers; made once, since nothing changes it."""
-    return make_schema(TABLES)
+def _api() -> Api:
+    """Return the schema with all resolvers and the documents read; no service's own."""
+    return Api(make_schema(TABLES))
 
 
 class _Protocol:
@@ -103,7 +102,7 @@ class _Protocol:
         self._services = services
         self._also_at = also_at
         self._sizes = sizes
-        self._api = Api(_schema())
+        self._api = _api()
         self.artifacts = Bytes(services)
         self._jobs = Jobs()
         self._acquaintances = Acquaintances()
