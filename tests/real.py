@@ -87,7 +87,12 @@ class RealClient:
         for name in ("work", "runs"):
             (folder / name).mkdir()
         self.url, self.key = live.url, live.key
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEPD_", "WANDB_"))}
+        others = (
+            "SWEEPD_",
+            "WANDB_",
+            "COVERAGE_",
+        )  # it runs none of our code, but slower if traced
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         self.environment = {
             **kept,
             "HOME": str(folder),
