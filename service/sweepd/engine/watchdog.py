@@ -1,12 +1,15 @@
 """What nobody asks for: leases that lapse, trials that hang, silent agents, finished sweeps.
 
 Silence counts only while the service listened: after a gap between two looks (the service was down,
-the machine slept, the clock jumped) every last sign of life is moved by the gap.
+the machine slept, the clock jumped) every last sign of life is moved by the gap, save those that
+came after it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import func, literal_column, select, update
+from sqlalchemy import Column, ColumnElement, Table, case, func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import away, budgets, bundles, comebacks, events, outcomes, timeouts, trials
@@ -22,6 +25,7 @@ from sweepd.schedule import TrialState, is_lapsed, silence_means
 from sweepd.states import AgentState, RunState, SweepState
 from sweepd.store import Tx
 from sweepd.store import tables as t
+from sweepd.store.sweep_tables import slot
 
 __all__ = ["grace", "tick"]
 
@@ -46,7 +50,9 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     tx.conn.execute(pulse.on_conflict_do_update(index_elements=["id"], set_={"at": tx.now}))
     is_after_gap = before is not None and not 0 <= tx.now - before <= limits.gap_s
     if before is not None and is_after_gap:
-        grace(tx, gap_s=tx.now - before)
+        gap_s = tx.now - before
+        grace(tx, gap_s=gap_s, fresh_s=limits.gap_s)
+        beats = {agent: _moved(tx, beat, gap_s, limits.gap_s) for agent, beat in beats.items()}
     write_beats(tx, beats)
     # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
     is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
@@ -62,27 +68,34 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
         finish_if_done(tx, sweep_id)
 
 
-def grace(tx: Tx, *, gap_s: float) -> None:
+def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
     """Move the last sign of life of every live lease, run and agent by `gap_s` seconds.
 
-    The gap counts for no sweep as time that it ran, either.
+    One of the last `fresh_s` seconds came after the gap and stays; none is moved into the future,
+    where its lease would live on for as long. The gap counts for no sweep as time that it ran,
+    either. A clock that went back makes nobody wait for what was to come by the old one.
     """
-    since = t.sweep.c.running_since
-    tx.conn.execute(update(t.sweep).where(since.is_not(None)).values(running_since=since + gap_s))
-    live = t.attempt.c.ended_at.is_(None)
-    columns = {
-        "issued_at": t.attempt.c.issued_at + gap_s,
-        "seen_at": t.attempt.c.seen_at + gap_s,
-        "started_at": t.attempt.c.started_at + gap_s,
-    }
-    tx.conn.execute(update(t.attempt).where(live).values(columns))
-    runs = t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS))
-    heartbeat = {"heartbeat_at": t.run.c.heartbeat_at + gap_s}
-    tx.conn.execute(update(t.run).where(runs).values(heartbeat))
-    agents = t.agent.c.state == AgentState.RUNNING
-    tx.conn.execute(
-        update(t.agent).where(agents).values(heartbeat_at=t.agent.c.heartbeat_at + gap_s)
-    )
+
+    def moved(at: Column[Any]) -> ColumnElement[Any]:
+        is_fresh = at.between(tx.now - fresh_s, tx.now)
+        return case((is_fresh, at), else_=func.min(at + gap_s, tx.now))
+
+    def move(table: Table, where: ColumnElement[bool], *names: str) -> None:
+        values = {name: moved(table.c[name]) for name in names}
+        tx.conn.execute(update(table).where(where).values(values))
+
+    move(t.sweep, t.sweep.c.running_since.is_not(None), "running_since")
+    move(t.attempt, t.attempt.c.ended_at.is_(None), "issued_at", "seen_at", "started_at")
+    move(t.run, t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS)), "heartbeat_at")
+    move(t.agent, t.agent.c.state == AgentState.RUNNING, "heartbeat_at")
+    for later in (slot.c.canary_at, t.sweep.c.search_again_at) if gap_s < 0 else ():
+        tx.conn.execute(update(later.table).where(later > tx.now).values({later: later + gap_s}))
+
+
+def _moved(tx: Tx, beat: Beat, gap_s: float, fresh_s: float) -> Beat:
+    """Return a sign of life that is not written yet as `grace` would have moved it."""
+    is_fresh = tx.now - fresh_s <= beat.at <= tx.now
+    return beat if is_fresh else replace(beat, at=min(beat.at + gap_s, tx.now))
 
 
 def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:

@@ -95,6 +95,19 @@ def test_canary_that_passes_returns_the_slot(lab, fleet):
     assert lab.ask(bad).run is not None
 
 
+def test_canary_is_not_an_hour_late_when_the_clock_goes_back_by_one(lab, fleet):
+    sweep, bad, _ = fleet
+    lab.tick()
+    for _ in range(3):
+        fail(lab, bad)
+
+    lab.clock.advance(-3600)
+    lab.tick()
+
+    left_s = bad_slots(lab, sweep)[0].canary_at - lab.clock.now
+    assert left_s == pytest.approx(lab.limits.canary_s, abs=10)
+
+
 def test_canaries_that_fail_come_one_at_a_time_and_less_and_less_often(lab, fleet):
     sweep, bad, _ = fleet
     same_host = register(lab, sweep, "node0")

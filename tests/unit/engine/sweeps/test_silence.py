@@ -3,8 +3,9 @@ import json
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import agents, runs
+from sweepd.engine import agents, runs, watchdog
 from sweepd.engine.access import Need
+from sweepd.engine.beats import Beat
 from sweepd.states import AgentState, RunState, SweepState
 from sweepd.store import tables as t
 
@@ -144,6 +145,43 @@ def test_clock_that_jumps_neither_ends_leases_nor_keeps_them_for_ever(lab, jump_
     lab.tick(20)
     assert lab.trial(sweep, command).state == "leased"
     lab.tick(45)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0], ids=["forward", "back"])
+def test_lease_handed_out_just_after_the_clock_jumped_is_one_of_a_minute(lab, jump_s):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    lab.tick(5)
+    lab.clock.advance(jump_s)
+
+    command = lab.ask(agent)  # before the watchdog looks
+    lab.start(command)
+    lab.tick(50)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.tick(15)
+
+    assert lab.trial(sweep, command).state == "queued"
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0], ids=["forward", "back"])
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+def test_sign_of_life_noted_about_when_the_clock_jumped_counts_for_a_minute(lab, jump_s, is_before):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.tick(40)
+    lab.clock.advance(0 if is_before else jump_s)
+    trial = lab.trial(sweep, command)
+    beats = {agent: Beat(at=lab.clock.now, attempts=((trial.id, 1),))}
+    lab.clock.advance(jump_s if is_before else 0)
+
+    lab.write(watchdog.tick, limits=lab.limits, beats=beats)
+    lab.tick(50)
+    assert lab.trial(sweep, command).state == "leased"
+    lab.tick(15)
 
     assert lab.trial(sweep, command).state == "queued"
 
