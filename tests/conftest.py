@@ -14,6 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from live import PATIENCE
 
+if sys.dont_write_bytecode:
+    # Hundreds of processes would each compile the client, or torch, anew. Whoever wants no files
+    # beside their sources gets none.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # two cores are all there is
 
