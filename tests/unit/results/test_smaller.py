@@ -201,8 +201,8 @@ def test_a_refused_precision_leaves_the_others(fake, trained_run, tmp_path, monk
     assert report.refused["int8"] == f"m.int8.onnx was not written: {why}"
 
 
-@pytest.mark.parametrize("opset", OPSETS)
-def test_every_opset_gives_a_verified_file_of_that_opset(tmp_path, opset):
+@pytest.mark.parametrize("opset", [OPSETS[0], OPSETS[-1]])
+def test_an_opset_gives_a_verified_file_of_that_opset(tmp_path, opset):
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
     rebuilt = set_apart(_rebuilt(model, torch.rand(20, 1, 8, 8)))
     out = tmp_path / "m.onnx"
