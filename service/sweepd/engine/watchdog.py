@@ -31,6 +31,8 @@ __all__ = ["grace", "tick"]
 
 #: A literal: SQLite does not see that a bound value fits the partial index.
 _IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
+#: Leases that end in one transaction, for which all others wait; the rest do at the next look.
+_MOST_AT_ONCE = 100
 _NO_BEATS: Mapping[str, Beat] = {}
 _LIVE_RUNS = (RunState.RUNNING, RunState.PREEMPTING)
 
@@ -56,8 +58,11 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     write_beats(tx, beats)
     # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
     is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
+    n_ended = 0
     for lease in trials.leases(tx, _IS_LEASED, is_old, away.IS_OUTSIDE):
-        _check_lease(tx, lease, limits)
+        n_ended += _check_lease(tx, lease, limits)
+        if n_ended == _MOST_AT_ONCE:
+            break
     bundles.take_back_lapsed(tx, limits=limits)
     timeouts.stop_overdue(tx, is_after_gap=is_after_gap)
     _crash_silent_runs(tx, limits)
@@ -98,10 +103,10 @@ def _moved(tx: Tx, beat: Beat, gap_s: float, fresh_s: float) -> Beat:
     return beat if is_fresh else replace(beat, at=min(beat.at + gap_s, tx.now))
 
 
-def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
-    """Give an attempt up if neither its agent nor its run has been heard of for too long."""
+def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> bool:
+    """Give an attempt up if nothing has been heard of it for too long; return whether it was."""
     if lease.attempt_ended_at is not None:
-        return
+        return False
     signs = (lease.seen_at, lease.started_at, lease.run_heartbeat_at if lease.has_started else None)
     silent_s = tx.now - max(sign for sign in signs if sign is not None)
     if not is_lapsed(
@@ -111,7 +116,7 @@ def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
         lease_s=limits.lease_s,
         run_silence_s=limits.run_silence_s,
     ):
-        return
+        return False
     reason = silence_means(
         has_started=lease.has_started,
         was_preempting=lease.run_state == RunState.PREEMPTING,
@@ -121,6 +126,7 @@ def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> None:
     words = lease.stop_requested or f"nothing was heard of it for {silent_s:.0f} s"
     ending = Ending(reason=reason, message=words)
     outcomes.settle(tx, lease, ending, actor=events.SERVICE, limits=limits)
+    return True
 
 
 def _crash_silent_runs(tx: Tx, limits: Limits) -> None:

@@ -186,6 +186,19 @@ def test_sign_of_life_noted_about_when_the_clock_jumped_counts_for_a_minute(lab,
     assert lab.trial(sweep, command).state == "queued"
 
 
+def test_trials_of_a_cluster_that_went_away_are_requeued_a_hundred_at_a_time(lab):
+    sweep = lab.create()
+    lab.at_once(lambda: [lab.ask(lab.register(sweep)) for _ in range(130)])
+    lab.tick(60)
+    n_queued = [lab.sweep(sweep).n_queued]
+
+    for _ in range(2):
+        lab.tick(5)
+        n_queued.append(lab.sweep(sweep).n_queued)
+
+    assert n_queued == [0, 100, 130]
+
+
 def test_silent_agent_is_lost_until_it_speaks(lab):
     sweep = lab.create()
     agent = lab.register(sweep)
