@@ -204,10 +204,11 @@ def note_place(
 
 
 def revive(tx: Tx, lease: Lease, *, actor: str) -> None:
-    """Give a queued trial back to the attempt that was only out of reach."""
+    """Give a queued trial back to the attempt that was only out of reach, or slow to begin."""
     _move(tx, lease, TrialState.LEASED)
     _set_attempt(tx, lease, ended_at=None, reason=None, message=None, seen_at=tx.now, is_excused=0)
-    state = RunState.RUNNING if lease.has_started else RunState.PENDING
+    has_begun = lease.has_started or lease.run_state == RunState.RUNNING
+    state = RunState.RUNNING if has_begun else RunState.PENDING
     _set_run(tx, lease, state=state, ended_at=None)
     record(tx, lease, "trial.revived", actor, attempt=lease.attempt)
 

@@ -23,6 +23,22 @@ def test_trial_of_an_agent_that_died_before_it_began_is_requeued_after_its_lease
     assert (again.run, again.attempt, again.type) == (command.run, 2, "run")
 
 
+def test_trial_whose_process_begins_after_its_lease_lapsed_runs_and_ends(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.tick(63)
+
+    lab.start(command)
+    assert (lab.trial(sweep, command).state, lab.run_of(command).state) == ("leased", "running")
+    lab.log(command, 0.5)
+    lab.end(command)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.attempt, trial.reason) == ("ended", 1, "finished")
+    assert lab.run_of(command).state == RunState.FINISHED
+
+
 def test_trial_of_our_agent_lapses_with_its_lease(lab):
     sweep = lab.create()
     command = lab.ask(lab.register(sweep))
