@@ -242,7 +242,7 @@ def _change(
     if is_started:
         values["started_at"] = run.started_at or tx.now
         values["exit_code"] = None
-        if is_terminal(run.state):
+        if is_terminal(run.state) and run.started_at is not None:  # else it is what was to stop
             values["stop_requested"] = None
     to = RunState.RUNNING if is_started else run.state
     change_state(tx, run=run, to=to, actor=actor.name, values=values)

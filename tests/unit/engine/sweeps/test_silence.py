@@ -39,6 +39,20 @@ def test_trial_whose_process_begins_after_its_lease_lapsed_runs_and_ends(lab):
     assert lab.run_of(command).state == RunState.FINISHED
 
 
+def test_trial_that_begins_late_in_a_sweep_that_was_canceled_meanwhile_is_stopped(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.tick(63)
+    lab.set_state(sweep, "CANCELED")
+
+    lab.start(command)
+
+    assert lab.log(command, 0.5).stopped
+    told = lab.beat(agent, command.run)
+    assert (told.type, told.run) == ("stop", command.run)
+
+
 def test_trial_of_our_agent_lapses_with_its_lease(lab):
     sweep = lab.create()
     command = lab.ask(lab.register(sweep))
