@@ -202,7 +202,8 @@ def _give(tx: Tx, row: Any, *, is_patient: bool) -> None:
     n_given, n_asked, ended_at = row.n_given, row.n_asked, None
     for _ in range(min(n_asked - n_given, _MOST_AT_ONCE)):
         sweep = sweep_row(tx, row.sweep_id)
-        is_running = sweep.state == SweepState.RUNNING
+        is_running = sweep.state == SweepState.RUNNING and sweep.stop_reason is None
+        is_at_cap = sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap
         lease = (
             next_in_bundle(tx, sweep, bundle_id=row.id, is_patient=is_patient)
             if is_running
@@ -210,7 +211,7 @@ def _give(tx: Tx, row: Any, *, is_patient: bool) -> None:
         )
         if lease is not None:
             n_given += 1
-        elif not is_patient or is_instant(sweep.method) or not is_running:
+        elif not is_patient or is_instant(sweep.method) or is_at_cap or not is_running:
             n_asked = n_given
             ended_at = tx.now if n_given == 0 else None
             break

@@ -204,6 +204,16 @@ def test_patient_bundle_waits_for_the_search_and_gets_what_it_suggests(lab):
     assert (len(commands), origins) == (asked, {"search"})
 
 
+def test_patient_bundle_does_not_wait_for_more_than_the_cap(lab):
+    sweep = lab.create(BAYES.replace("run_cap: 40", "run_cap: 2"))
+
+    for _ in range(3):
+        lab.think()
+        bundle, commands = lab.fill(sweep, 6, is_patient=True)
+
+    assert (bundle.n_given, bundle.n_asked, len(commands)) == (2, 2, 2)
+
+
 def test_impatient_bundle_is_full_at_once(lab):
     sweep = lab.create(BAYES)
 
