@@ -37,6 +37,7 @@ def let_go(tmp_path):
 def start_process(tmp_path):
     """Starts an agent as a process of its own, which a test may signal."""
     started = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would ignore it, too
 
     def start(server, *options):
         environment = {key: value for key, value in os.environ.items() if "WANDB" not in key}
@@ -52,6 +53,7 @@ def start_process(tmp_path):
         return process
 
     yield start
+    signal.signal(signal.SIGHUP, before)
     for process in started:
         if process.poll() is None:
             process.kill()
