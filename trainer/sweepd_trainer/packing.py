@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import wandb
 
-from sweepd.errors import SweepdError
+from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.course import Course, Fitted, Job, build_trainer
 from sweepd_trainer.data import Data
 from sweepd_trainer.device import let_hurry, pick_device, seed_everything
@@ -57,7 +57,7 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
         check_not_over(member.run)
     with Stop().on_sigterm() as stop:
         try:
-            jobs = _read_jobs(members, values, read)
+            good, jobs = _read_jobs(folder, members, values, read)
             data = jobs[0].data.to(_ready_device())
             trainers = [build_trainer(job, data) for job in jobs]
             check_trainers(trainers, data)
@@ -67,7 +67,7 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
         seed_everything(jobs[0].config.seed)  # dropout is drawn for all of them together
         with _ending(folder) as close:
             trials = [
-                _Trial(*parts, close=close) for parts in zip(members, jobs, trainers, strict=True)
+                _Trial(*parts, close=close) for parts in zip(good, jobs, trainers, strict=True)
             ]
             try:
                 _Training(folder, trials, data, stop).train()
@@ -75,21 +75,36 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
                 for trial in trials:
                     trial.abandon()
                 raise
-    fitted = trials[0].fitted
+    fitted = trials[0].fitted if good[0] is members[0] else None
     if fitted is None:
         raise SystemExit(0)
     return fitted
 
 
-def _read_jobs(members: Sequence[Member], values: Values, read: Read) -> list[Job]:
-    """Return what the trials are to do, with the data in common."""
+def _read_jobs(
+    folder: PackFolder, members: Sequence[Member], values: Values, read: Read
+) -> tuple[Sequence[Member], list[Job]]:
+    """Return the trials that can be trained and what they are to do, with the data in common.
+
+    A trial whose own config is wrong ends with the reason; the others are packed all the same.
+    """
     check_client()
     if wandb.run is not None:
         raise Refused("the program has begun a run by itself before it began to train")
     configs = [{**values, **member.values()} for member in members]
     check_values(configs)
-    jobs = [read(configs[0], None)]
-    return jobs + [read(config, jobs[0].data) for config in configs[1:]]
+    good, jobs, wrong = list[Member](), list[Job](), list[tuple[Member, InvalidInput]]()
+    for member, config in zip(members, configs, strict=True):
+        try:
+            jobs.append(read(config, jobs[0].data if jobs else None))
+            good.append(member)
+        except InvalidInput as error:
+            wrong.append((member, error))
+    if not good:
+        raise wrong[0][1]
+    for member, why in wrong:
+        folder.tell("ended", run=member.run, exit_code=why.exit_code, message=_one_line(why))
+    return good, jobs
 
 
 def _ready_device() -> torch.device:

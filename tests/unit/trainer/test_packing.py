@@ -66,6 +66,22 @@ def test_every_trial_is_told_of_from_its_beginning_to_its_end(main, pack):
     assert ends(folder) == dict.fromkeys(["r0", "r1", "r2"], (0, None))
 
 
+def test_a_trial_whose_config_is_wrong_ends_and_the_others_are_packed(main, pack):
+    folder = pack(*({**QUICK, "momentum": momentum} for momentum in (3, 0.5, 0.9)))
+
+    with pytest.raises(SystemExit) as ended:  # what it returns would be the first trial's
+        main({})
+
+    assert ended.value.code == 0
+
+    events = events_in(folder)
+    assert [e["run"] for e in events if e["event"] == "began"] == ["r1", "r2"]
+    assert [e["trials"] for e in events if e["event"] == "measured"] == [2]
+    told = ends(folder)
+    assert told.pop("r0") == (2, "momentum must be a number ≥ 0 and ≤ 0.9999, not 3")
+    assert told == dict.fromkeys(["r1", "r2"], (0, None))
+
+
 def test_a_trial_whose_patience_is_out_ends_and_the_others_go_on(main, pack, capsys):
     flat = {**QUICK, "epochs": 4, "learning_rate": 1e-9}
     folder = pack({**flat, "patience": 0}, {**flat, "patience": 1})
@@ -181,7 +197,7 @@ class Looks(nn.Module):
         ([{"optimizer": "muon"}] * 2, nn.Linear, "the optimizer muon cannot be packed, only adam"),
         ([{"epochs": 1}, {"epochs": 2}], nn.Linear, "may differ in .* not in epochs"),
         ([{"width": 1}, {}], nn.Linear, "not in width"),
-        ([{"momentum": 3}, {"momentum": 0.5}], nn.Linear, "momentum must be a number"),
+        ([{"momentum": 3}, {"momentum": 4}], nn.Linear, "momentum must be a number"),
         ([{}, {}], lambda *_: Counts(), "the model changes seen as it trains"),
         ([{}, {}], lambda *_: Looks(), "the model cannot be packed: "),
     ],
