@@ -103,6 +103,11 @@ def print_confirmed(selection: "Selection") -> None:
         )
     if leaders and leaders[0].values and leaders[0].interval is None:
         say("an interval needs two seeds or more: `sweep confirm SWEEP --again`", is_dim=True)
+    if selection.confirmation.is_seed_idle:
+        say(
+            "the fresh seeds changed nothing: each leader's runs all came to the same value. Does "
+            "the program read the seed from its config? `--again --seed-key NAME` names another"
+        )
 
 
 def _tied(is_tied: bool | None, *, is_best: bool) -> str:

@@ -99,11 +99,18 @@ class Confirmation:
         """Return the leaders that have a value, best mean first."""
         return tuple(one for one in self.leaders if one.values)
 
+    @property
+    def is_seed_idle(self) -> bool:
+        """Return whether the seeds changed nothing, as where the program does not read them."""
+        repeated = [one.values for one in self.ranked if len(one.values) > 1]
+        return bool(repeated) and all(len(set(values)) == 1 for values in repeated)
+
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         return {
             "sweeps": list(self.sweeps),
             "waiting": self.n_waiting,
+            "is_seed_idle": self.is_seed_idle,
             "leaders": [one.as_json() for one in self.leaders],
         }
 

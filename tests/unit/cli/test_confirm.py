@@ -51,6 +51,25 @@ def test_leaders_are_printed_with_interval_and_fall(selection, capsys):
     assert "the best single value, 0.95 of lucky, is worth 0.81 with fresh seeds" in words
 
 
+@pytest.mark.parametrize(
+    ("values", "is_told"),
+    [
+        ([(0.9, 0.9), (0.8, 0.8, 0.8), (0.7,)], True),
+        ([(0.9, 0.9), (0.8, 0.8, 0.81)], False),
+        ([(0.9,), (0.8,)], False),
+        ([(), ()], False),
+    ],
+)
+def test_seeds_that_change_nothing_are_told_of(selection, capsys, values, is_told):
+    leaders = [Confirmed(ranked(f"r{n}", 0.9), one, "maximize") for n, one in enumerate(values)]
+    confirmation = replace(selection.confirmation, leaders=tuple(leaders))
+
+    command._report(replace(selection, confirmation=confirmation))
+
+    assert ("the fresh seeds changed nothing" in capsys.readouterr().out) is is_told
+    assert confirmation.as_json()["is_seed_idle"] is is_told
+
+
 def test_best_says_in_one_line_what_was_confirmed(selection, capsys):
     print_best(selection, limit=5)
 
