@@ -2,7 +2,7 @@
 
 A folder in torchvision's layout holds ROOT/MNIST/raw/train-images-idx3-ubyte, with or without .gz.
 It may be on a read-only disk: nothing is written there. Only a data set that is found nowhere is
-downloaded, by torchvision, into the user's cache folder.
+downloaded, by torchvision, into the user's cache folder, where large files are also kept unpacked.
 """
 
 import gzip
@@ -14,6 +14,7 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweepd.errors import DataError
+from sweepd_trainer.unpacked import unpacked
 
 __all__ = ["Parts", "cache_folder", "read_digits", "read_folder", "read_idx"]
 
@@ -162,7 +164,10 @@ def _read_part(raw: Path, folder: str, part: str, n_classes: int) -> tuple[_Byte
     read: list[_Bytes] = []
     for stem, n_axes in zip(_stems(part), (3, 1), strict=True):
         path = _existing(raw, stem) or raw / stem
-        items = read_idx(path, md5=_MD5[folder][stem], official_size=_OFFICIAL_SIZES[part])
+        read_it = partial(
+            read_idx, path, md5=_MD5[folder][stem], official_size=_OFFICIAL_SIZES[part]
+        )
+        items = unpacked(path, read_it, folder=cache_folder() / "unpacked")
         if items.ndim != n_axes or (n_axes == 3 and items.shape[1:] != (28, 28)):
             raise DataError(f"{path} is damaged: it holds items of the shape {items.shape[1:]}")
         read.append(items)
