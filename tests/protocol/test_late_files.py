@@ -97,6 +97,20 @@ def test_a_zombies_file_is_kept_and_takes_nobodys_place(take, contents):
     }
 
 
+def test_a_late_file_keeps_the_end_of_a_name_that_leaves_no_room(take, contents):
+    zombie = take()
+    zombie.preempted()
+    assert take().number == 2
+    name = "d/" + "n" * 1_000 + "/" + "model.onnx"
+
+    zombie.put(zombie.link(name), b"late")
+
+    ((kept, content),) = contents(zombie.run).items()
+    assert (len(kept), content) == (1_024, b"late")
+    assert kept.startswith("late/attempt-1/n")
+    assert kept.endswith("n/model.onnx")
+
+
 def test_a_file_that_comes_after_its_attempt_ended_is_the_runs_until_another_begins(take, contents):
     first = take()
     link = first.link("checkpoint.pt")

@@ -105,8 +105,8 @@ def print_confirmed(selection: "Selection") -> None:
         say("an interval needs two seeds or more: `sweep confirm SWEEP --again`", is_dim=True)
     if selection.confirmation.is_seed_idle:
         say(
-            "the fresh seeds changed nothing: each leader's runs all came to the same value. Does "
-            "the program read the seed from its config? `--again --seed-key NAME` names another"
+            "each leader's runs all came to the same value, whatever the seed: does the program "
+            "read it from its config? `--again --seed-key NAME` names another parameter"
         )
 
 

@@ -100,7 +100,8 @@ def register(
     if project_id is None:
         raise NotFound(f"there is no run with id {run_id}")
     if attempt is not None and attempt < _present_attempt(tx, run_id):
-        name = f"{_LATE}/attempt-{attempt}/{name}"
+        apart = f"{_LATE}/attempt-{attempt}/"
+        name = apart + name[-(_MAX_NAME - len(apart)) :]
     old = tx.conn.scalar(
         select(t.run_file.c.blob).where(t.run_file.c.run_id == run_id, t.run_file.c.name == name)
     )

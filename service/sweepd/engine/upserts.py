@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from sweepd.engine import access, comebacks, events, outcomes, projects, rewinds, shared
+from sweepd.engine import access, comebacks, events, leases, outcomes, projects, rewinds, shared
 from sweepd.engine.access import Need
 from sweepd.engine.leftovers import next_run_id
 from sweepd.engine.run_names import make_name
@@ -242,11 +242,20 @@ def _change(
     if is_started:
         values["started_at"] = run.started_at or tx.now
         values["exit_code"] = None
-        if is_terminal(run.state) and run.started_at is not None:  # else it is what was to stop
+        if is_terminal(run.state) and not _was_to_stop(tx, run):
             values["stop_requested"] = None
     to = RunState.RUNNING if is_started else run.state
     change_state(tx, run=run, to=to, actor=actor.name, values=values)
     return _announce(tx, run.id, change, is_started=is_started)
+
+
+def _was_to_stop(tx: Tx, run: RunView) -> bool:
+    """Return whether a stop was meant for the process that begins: it was given the trial before.
+
+    One that a person begins, or that was cut off with its bundle, is another matter.
+    """
+    lease = leases.lease_of_run(tx, run.id) if run.sweep_id is not None else None
+    return lease is not None and not lease.has_started and not lease.is_bundled
 
 
 def _new_config(

@@ -33,6 +33,7 @@ __all__ = ["grace", "tick"]
 _IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
 #: Leases that end in one transaction, for which all others wait; the rest do at the next look.
 _MOST_AT_ONCE = 100
+_MOMENT_S = 0.001
 _NO_BEATS: Mapping[str, Beat] = {}
 _LIVE_RUNS = (RunState.RUNNING, RunState.PREEMPTING)
 
@@ -90,7 +91,12 @@ def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
         tx.conn.execute(update(table).where(where).values(values))
 
     move(t.sweep, t.sweep.c.running_since.is_not(None), "running_since")
-    move(t.attempt, t.attempt.c.ended_at.is_(None), "issued_at", "seen_at", "started_at")
+    live = t.attempt.c.ended_at.is_(None)
+    issued, seen = moved(t.attempt.c.issued_at), moved(t.attempt.c.seen_at)
+    was_seen = t.attempt.c.seen_at > t.attempt.c.issued_at  # or it is handed out once more
+    issued = case((was_seen, func.min(issued, seen - _MOMENT_S)), else_=issued)
+    tx.conn.execute(update(t.attempt).where(live).values(issued_at=issued, seen_at=seen))
+    move(t.attempt, live, "started_at")
     move(t.run, t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS)), "heartbeat_at")
     move(t.agent, t.agent.c.state == AgentState.RUNNING, "heartbeat_at")
     for later in (slot.c.canary_at, t.sweep.c.search_again_at) if gap_s < 0 else ():

@@ -101,9 +101,13 @@ class Confirmation:
 
     @property
     def is_seed_idle(self) -> bool:
-        """Return whether the seeds changed nothing, as where the program does not read them."""
+        """Return whether no seed made a difference, as where the program does not read them.
+
+        That takes two leaders or three values of one; a coarse metric is alike now and then.
+        """
         repeated = [one.values for one in self.ranked if len(one.values) > 1]
-        return bool(repeated) and all(len(set(values)) == 1 for values in repeated)
+        is_telling = len(repeated) > 1 or any(len(values) > 2 for values in repeated)
+        return not self.n_waiting and is_telling and all(len(set(one)) == 1 for one in repeated)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

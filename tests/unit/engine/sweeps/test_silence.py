@@ -1,9 +1,10 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import agents, runs, watchdog
+from sweepd.engine import agents, enqueued, runs, watchdog
 from sweepd.engine.access import Need
 from sweepd.engine.beats import Beat
 from sweepd.states import AgentState, RunState, SweepState
@@ -51,6 +52,45 @@ def test_trial_that_begins_late_in_a_sweep_that_was_canceled_meanwhile_is_stoppe
     assert lab.log(command, 0.5).stopped
     told = lab.beat(agent, command.run)
     assert (told.type, told.run) == ("stop", command.run)
+
+
+def test_second_attempt_that_resumes_late_in_a_canceled_sweep_is_stopped(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    first = lab.ask(agent)
+    lab.start(first)
+    lab.log(first, 0.5)
+    lab.tick(63)
+    second = lab.ask(agent)
+    assert (second.run, second.attempt) == (first.run, 2)
+    lab.tick(63)
+    lab.set_state(sweep, "CANCELED")
+
+    header = {"attempt": second.attempt, "token": second.token}
+    run_id = lab.run_of(second).id  # the client has asked how far the run had come
+    change = runs.RunChange(id=run_id, name=second.run, project="toy", host="box", **header)
+    lab.write(runs.upsert_run, actor=lab.actor, change=change)
+
+    assert lab.log(second, 0.5, offset=1).stopped
+
+
+def test_enqueued_run_that_the_sweeps_end_dropped_may_be_begun_by_hand(lab, texts):
+    sweep = lab.create(texts["random"] + "run_cap: 1\n")
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    _, name = lab.write(
+        enqueued.add, sweep_id=sweep.id, values={"lr": 0.4, "layers": 3}, actor="alice"
+    )
+    lab.start(command)
+    lab.log(command, 0.5)
+    lab.end(command)
+    lab.report(command, "finished", exit_code=0)
+    assert lab.sweep(sweep).state == SweepState.FINISHED
+
+    by_hand = SimpleNamespace(run=name)
+    lab.start(by_hand, lease=False)
+
+    assert not lab.log(by_hand, 0.5, lease=False).stopped
 
 
 def test_trial_of_our_agent_lapses_with_its_lease(lab):
@@ -214,6 +254,25 @@ def test_sign_of_life_noted_about_when_the_clock_jumped_counts_for_a_minute(lab,
     lab.tick(15)
 
     assert lab.trial(sweep, command).state == "queued"
+
+
+@pytest.mark.parametrize("away", ["jump", "stall"])
+def test_agent_that_has_its_trial_is_not_given_it_again_though_the_watchdog_was_away(lab, away):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    lab.tick(5)
+    command = lab.ask(agent)
+    lab.clock.advance(3600 if away == "jump" else 10)
+    lab.beat(agent, command.run)
+    lab.clock.advance(0.3 if away == "jump" else 30)
+
+    lab.tick()
+    lab.clock.advance(1)
+    following = lab.beat(agent)  # the process has ended
+
+    assert following is not None
+    assert following.run != command.run
+    assert lab.trial(sweep, command).reason == "never_init"
 
 
 def test_trials_of_a_cluster_that_went_away_are_requeued_a_hundred_at_a_time(lab):
