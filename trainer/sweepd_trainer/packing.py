@@ -57,13 +57,18 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
         check_not_over(member.run)
     with Stop().on_sigterm() as stop:
         try:
-            good, jobs = _read_jobs(folder, members, values, read)
-            data = jobs[0].data.to(_ready_device())
-            trainers = [build_trainer(job, data) for job in jobs]
-            check_trainers(trainers, data)
+            good, jobs, wrong = _read_jobs(members, values, read)
+            if jobs:
+                data = jobs[0].data.to(_ready_device())
+                trainers = [build_trainer(job, data) for job in jobs]
+                check_trainers(trainers, data)
         except SweepdError as error:
             folder.tell("refused", message=_one_line(error))
             raise SystemExit(0) from error
+        for member, why in wrong:
+            _end_wrong(folder, member, values, why)
+        if not jobs:
+            raise SystemExit(0)
         seed_everything(jobs[0].config.seed)  # dropout is drawn for all of them together
         with _ending(folder) as close:
             trials = [
@@ -82,11 +87,11 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
 
 
 def _read_jobs(
-    folder: PackFolder, members: Sequence[Member], values: Values, read: Read
-) -> tuple[Sequence[Member], list[Job]]:
-    """Return the trials that can be trained and what they are to do, with the data in common.
+    members: Sequence[Member], values: Values, read: Read
+) -> tuple[list[Member], list[Job], list[tuple[Member, InvalidInput]]]:
+    """Return the trials that can be trained, what they are to do, and those whose config is wrong.
 
-    A trial whose own config is wrong ends with the reason; the others are packed all the same.
+    The data are theirs in common.
     """
     check_client()
     if wandb.run is not None:
@@ -100,11 +105,28 @@ def _read_jobs(
             good.append(member)
         except InvalidInput as error:
             wrong.append((member, error))
-    if not good:
-        raise wrong[0][1]
-    for member, why in wrong:
-        folder.tell("ended", run=member.run, exit_code=why.exit_code, message=_one_line(why))
-    return good, jobs
+    return good, jobs, wrong
+
+
+def _end_wrong(folder: PackFolder, member: Member, values: Values, why: InvalidInput) -> None:
+    """Fail the run of a trial whose config is wrong, as it would have failed alone."""
+    message = _one_line(why)
+    try:
+        run = _begin(member, values, stop=Stop())
+        folder.tell("began", run=member.run)
+        print(f"{member.run}: {message}")
+        end(run, exit_code=why.exit_code)
+    finally:
+        folder.tell("ended", run=member.run, exit_code=why.exit_code, message=message)
+
+
+def _begin(member: Member, values: Values, *, stop: Stop) -> wandb.Run:
+    """Begin the run of one trial among several."""
+    own = wandb.Settings()
+    own.update_from_env_vars(dict(member.environment))
+    wandb.setup(own)  # in a sweep, `wandb.init` takes a run's id and config from there alone
+    settings = wandb.Settings(console="off", stop_fn=stop.request)
+    return begin(values, trial=member.run, reinit="create_new", settings=settings)
 
 
 def _ready_device() -> torch.device:
@@ -145,15 +167,7 @@ class _Trial:
 
     def begin(self) -> None:
         """Begin its run, and go on from a state that it left, if there is one."""
-        own = wandb.Settings()
-        own.update_from_env_vars(dict(self._member.environment))
-        wandb.setup(own)  # in a sweep, `wandb.init` takes a run's id and config from there alone
-        self.run = begin(
-            self._job.values,
-            trial=self.run_id,
-            reinit="create_new",
-            settings=wandb.Settings(console="off", stop_fn=self.stop.request),
-        )
+        self.run = _begin(self._member, self._job.values, stop=self.stop)
         self._course = Course(self.run, self._job, self.trainer, tell=self._tell)
         self._course.take_up()
 

@@ -75,11 +75,24 @@ def test_a_trial_whose_config_is_wrong_ends_and_the_others_are_packed(main, pack
     assert ended.value.code == 0
 
     events = events_in(folder)
-    assert [e["run"] for e in events if e["event"] == "began"] == ["r1", "r2"]
+    assert [e["run"] for e in events if e["event"] == "began"] == ["r0", "r1", "r2"]
     assert [e["trials"] for e in events if e["event"] == "measured"] == [2]
     told = ends(folder)
     assert told.pop("r0") == (2, "momentum must be a number ≥ 0 and ≤ 0.9999, not 3")
     assert told == dict.fromkeys(["r1", "r2"], (0, None))
+
+
+@pytest.mark.parametrize("momenta", [(3,), (3, 4)])
+def test_trials_whose_configs_are_all_wrong_end_and_packs_are_not_refused(main, pack, momenta):
+    folder = pack(*({**QUICK, "momentum": momentum} for momentum in momenta))
+
+    with pytest.raises(SystemExit) as ended:
+        main({})
+
+    assert ended.value.code == 0
+    assert {event["event"] for event in events_in(folder)} == {"began", "ended"}
+    assert {code for code, _ in ends(folder).values()} == {2}
+    assert len(ends(folder)) == len(momenta)
 
 
 def test_a_trial_whose_patience_is_out_ends_and_the_others_go_on(main, pack, capsys):
@@ -197,7 +210,6 @@ class Looks(nn.Module):
         ([{"optimizer": "muon"}] * 2, nn.Linear, "the optimizer muon cannot be packed, only adam"),
         ([{"epochs": 1}, {"epochs": 2}], nn.Linear, "may differ in .* not in epochs"),
         ([{"width": 1}, {}], nn.Linear, "not in width"),
-        ([{"momentum": 3}, {"momentum": 4}], nn.Linear, "momentum must be a number"),
         ([{}, {}], lambda *_: Counts(), "the model changes seen as it trains"),
         ([{}, {}], lambda *_: Looks(), "the model cannot be packed: "),
     ],
