@@ -16,6 +16,7 @@ from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.device import let_hurry, pick_device
 from sweepd_trainer.evaluation import Diverged
 from sweepd_trainer.flops import utilisation
+from sweepd_trainer.pack_folder import PACK
 from sweepd_trainer.task import Loss
 from sweepd_trainer.tracking import Stop, start
 from sweepd_trainer.watch import Watcher
@@ -23,9 +24,6 @@ from sweepd_trainer.watch import Watcher
 __all__ = ["Fitted", "Job", "Learner", "fit", "run_trial", "train"]
 
 Values = Mapping[str, Any]
-
-#: Names the folder of a pack, whose trials one process trains together.
-PACK = "SWEEPD_PACK"
 
 
 def fit(

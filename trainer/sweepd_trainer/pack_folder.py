@@ -12,8 +12,10 @@ import yaml
 
 from sweepd.errors import InvalidInput
 
-__all__ = ["Member", "PackFolder"]
+__all__ = ["PACK", "Member", "PackFolder"]
 
+#: Names the folder of a pack, whose trials one process trains together.
+PACK = "SWEEPD_PACK"
 _STOP = "stop-"
 
 

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ import wandb
 
 from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.config import HELP, read_flags
+from sweepd_trainer.pack_folder import PACK, PackFolder
 from sweepd_trainer.watch import Histogram
 
 __all__ = [
@@ -243,13 +245,23 @@ def run_script(main: Callable[[Mapping[str, Any]], object], arguments: Sequence[
         print(f"usage: train.py [--name=value …]\n\n{HELP}")
         return 0
     try:
-        main(read_flags(arguments))
+        main(_without_trial(read_flags(arguments)))
     except KeyboardInterrupt:
         return 130
     except (SweepdError, wandb.Error) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     return 0
+
+
+def _without_trial(flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a command line's flags without those of a pack's first trial, which are no others'.
+
+    Each trial of a pack has its values from its own file.
+    """
+    pack = os.environ.get(PACK)
+    own = PackFolder(Path(pack)).members()[0].values() if pack else {}
+    return {name: value for name, value in flags.items() if name not in own}
 
 
 def _has_server() -> bool:

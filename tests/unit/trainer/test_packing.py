@@ -16,6 +16,7 @@ from torch import nn
 from sweepd.errors import InvalidInput
 from sweepd_trainer import Data, Rows, fit, packing, split
 from sweepd_trainer.checkpoint import load_plain
+from sweepd_trainer.tracking import run_script
 
 #: The client leaves the file of a sweep's config to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -47,6 +48,7 @@ def pack(tmp_path, monkeypatch):
         return folder
 
     yield write
+    wandb.finish()
     wandb.teardown()
 
 
@@ -93,6 +95,16 @@ def test_trials_whose_configs_are_all_wrong_end_and_packs_are_not_refused(main, 
     assert {event["event"] for event in events_in(folder)} == {"began", "ended"}
     assert {code for code, _ in ends(folder).values()} == {2}
     assert len(ends(folder)) == len(momenta)
+
+
+def test_flags_of_the_first_trial_that_are_wrong_end_it_alone(main, pack):
+    folder = pack({**QUICK, "momentum": 3}, {**QUICK, "momentum": 0.5})
+
+    with pytest.raises(SystemExit) as ended:  # as W&B's ${args} spells them, for each program
+        run_script(main, ["--momentum=3", "--width=4"])
+
+    assert ended.value.code == 0
+    assert {run: code for run, (code, _) in ends(folder).items()} == {"r0": 2, "r1": 0}
 
 
 def test_a_trial_whose_patience_is_out_ends_and_the_others_go_on(main, pack, capsys):
