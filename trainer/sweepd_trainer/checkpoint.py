@@ -1,8 +1,6 @@
 """The checkpoint of a run's best epoch: a plain dictionary, safe to load from anywhere."""
 
-import os
 import platform
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from sweepd.errors import DataError
 from sweepd_trainer.config import Config, read_config
 from sweepd_trainer.data import DataSpec
 from sweepd_trainer.task import Score
+from sweepd_trainer.whole_file import whole_file
 
 __all__ = [
     "CHECKPOINT",
@@ -113,16 +112,8 @@ def write_plain(path: Path, content: Mapping[str, Any]) -> None:
 
     Of a tensor that is a view of a larger one, only what it shows is written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".checkpoint-", delete=False) as file:
-        try:
-            torch.save(_owned(dict(content)), file)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole_file(path, prefix=".checkpoint-") as file:
+        torch.save(_owned(dict(content)), file)
 
 
 def _owned(content: Any) -> Any:

@@ -1,7 +1,6 @@
 """Data sets of images in a person's own files: an .npz of arrays, a folder of pictures, CIFAR."""
 
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from sweepd.errors import DataError
 from sweepd_trainer.data import SPLIT_SEED, DataSpec, Rows, Source
 from sweepd_trainer.idx import cache_folder
+from sweepd_trainer.whole_file import whole_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -316,11 +316,5 @@ def _torchvision_cifar(name: str, kind: str) -> dict[str, NDArray[Any]]:
 
 
 def _keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            np.savez(file, allow_pickle=False, **arrays)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with whole_file(path, prefix=".unpacked-") as file:
+        np.savez(file, allow_pickle=False, **arrays)

@@ -6,14 +6,14 @@ checks them; the others map what it kept, and share its pages.
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sweepd_trainer.whole_file import whole_file
 
 __all__ = ["unpacked"]
 
@@ -49,7 +49,8 @@ def unpacked(path: Path, read: Callable[[], NDArray[Any]], *, folder: Path) -> N
     items = read()
     if items.nbytes >= _LARGE:
         try:
-            _keep(kept, items)
+            with whole_file(kept, prefix=".unpacked-") as file:
+                np.save(file, items, allow_pickle=False)
             for other in folder.glob(f"{place}-*.npy"):
                 if other != kept:
                     other.unlink(missing_ok=True)
@@ -60,17 +61,3 @@ def unpacked(path: Path, read: Callable[[], NDArray[Any]], *, folder: Path) -> N
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _keep(kept: Path, items: NDArray[Any]) -> None:
-    """Write a file whole or not at all, whatever happens to the machine."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as file:
-        try:
-            np.save(file, items, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(kept)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
