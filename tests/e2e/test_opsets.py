@@ -1,4 +1,4 @@
-"""Every opset that an export offers, in every precision; the first and last are unit tests too."""
+"""Every opset that an export offers, in every precision."""
 
 from types import SimpleNamespace
 

@@ -201,21 +201,6 @@ def test_a_refused_precision_leaves_the_others(fake, trained_run, tmp_path, monk
     assert report.refused["int8"] == f"m.int8.onnx was not written: {why}"
 
 
-@pytest.mark.parametrize("opset", [OPSETS[0], OPSETS[-1]])
-def test_an_opset_gives_a_verified_file_of_that_opset(tmp_path, opset):
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
-    rebuilt = set_apart(_rebuilt(model, torch.rand(20, 1, 8, 8)))
-    out = tmp_path / "m.onnx"
-
-    proof = onnx_file.write(rebuilt, out, metadata={}, opset=opset)
-    for precision in PRECISIONS[1:]:
-        beside = tmp_path / f"m.{precision}.onnx"
-        write_smaller(precision, out, beside, rebuilt, reference=proof, min_agreement=0)
-        assert onnx.load(beside).opset_import[0].version == opset
-
-    assert onnx.load(out).opset_import[0].version == opset
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
