@@ -100,6 +100,18 @@ def test_a_model_that_is_too_large_for_the_images_says_so(name, side, said):
         build_model(images, read_config({"model": name, "width": 4}))
 
 
+@pytest.mark.parametrize(
+    ("channels", "side", "n_weights"), [(1, 28, 61_706), (1, 32, 61_706), (3, 32, 62_006)]
+)
+def test_lenet_is_that_of_the_paper_at_28_and_32_pixels(channels, side, n_weights):
+    colours = (0.5,) * channels
+    images = DataSpec("digits", tuple("0123456789"), (channels, side, side), 255, colours, colours)
+
+    model = build_model(images, read_config({"model": "lenet"}))
+
+    assert sum(weight.numel() for weight in model.parameters()) == n_weights
+
+
 def test_the_seed_decides_the_weights(model_name, spec):
     first, same, other = (_build(spec, model_name, seed=seed) for seed in (1, 1, 2))
 

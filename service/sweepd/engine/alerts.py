@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 
 from sweepd.engine import events
+from sweepd.engine.leases import Speaker, is_late
 from sweepd.engine.texts import clean
 from sweepd.engine.views import AlertView, RunView
 from sweepd.errors import InvalidInput
@@ -30,12 +31,13 @@ def raise_alert(
     text: str,
     severity: str = "INFO",
     wait_s: float = DEFAULT_WAIT_S,
+    speaker: Speaker | None = None,
 ) -> bool:
     """Keep an alert of a run; return False if it repeats one that was kept.
 
     It repeats one if that has its title and came less than `wait_s` seconds ago. Of a run that has
     ended, also if that has its title and its text: a folder that is synced again sends its alerts
-    again, however much later.
+    again, however much later. That of an attempt which a later one has replaced says so.
 
     Raises:
         InvalidInput: for a severity that is none, or a title or text beyond all measure.
@@ -46,6 +48,8 @@ def raise_alert(
         if len(value) > most:
             raise InvalidInput(f"an alert's {name} has at most {most} characters, not {len(value)}")
     title, text = clean(title), clean(text)
+    if speaker is not None and is_late(tx, speaker, run_id=run.id):
+        title = f"late, of attempt {speaker.attempt}: {title}"
     same_title = (table.c.run_id == run.id) & (table.c.title == title)
     repeated = table.c.at > tx.now - wait_s
     if is_terminal(run.state):

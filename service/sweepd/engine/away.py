@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
@@ -14,17 +14,18 @@ _FILLING_S = 120.0  # what a bundle that is being filled waits for, and no longe
 
 #: Of an attempt: no bundle holds it, or one whose time is over.
 IS_OUTSIDE = t.attempt.c.agent_id.not_in(select(s.bundle.c.id).where(s.bundle.c.ended_at.is_(None)))
+_N_AWAITED = Prepared(
+    select(func.sum(s.bundle.c.n_asked - s.bundle.c.n_given)).where(
+        s.bundle.c.sweep_id == bindparam("sweep"),
+        s.bundle.c.ended_at.is_(None),
+        s.bundle.c.created_at > bindparam("since"),
+    )
+)
 
 
 def n_awaited(tx: Tx, sweep_id: int) -> int:
     """Return how many suggestions the bundles wait for that are being filled."""
-    found = tx.conn.scalar(
-        select(func.sum(s.bundle.c.n_asked - s.bundle.c.n_given)).where(
-            s.bundle.c.sweep_id == sweep_id,
-            s.bundle.c.ended_at.is_(None),
-            s.bundle.c.created_at > tx.now - _FILLING_S,
-        )
-    )
+    ((found,),) = _N_AWAITED.rows(tx, sweep=sweep_id, since=tx.now - _FILLING_S)
     return int(found or 0)
 
 

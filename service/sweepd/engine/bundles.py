@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from sweepd.engine import events, leases, outcomes
 from sweepd.engine.access import Need
@@ -24,7 +24,7 @@ from sweepd.engine.views import Account, Command
 from sweepd.errors import Conflict, InvalidInput, NotFound
 from sweepd.schedule import TrialState, silence_means
 from sweepd.states import SweepState, is_terminal
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
@@ -153,15 +153,20 @@ def list_bundles(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[B
     return _views(tx, s.bundle.c.sweep_id == sweep_id)
 
 
+_LAPSED = Prepared(
+    select(s.bundle.c.id)
+    .join(t.sweep, t.sweep.c.id == s.bundle.c.sweep_id)
+    .where(
+        s.bundle.c.ended_at.is_(None),
+        (s.bundle.c.until < bindparam("now")) | (t.sweep.c.state == SweepState.CANCELED),
+    )
+)
+
+
 def take_back_lapsed(tx: Tx, *, limits: Limits) -> None:
     """End the bundles whose time is over or whose sweep was cancelled; others get their trials."""
-    over = (s.bundle.c.until < tx.now) | (t.sweep.c.state == SweepState.CANCELED)
-    rows = tx.conn.execute(
-        select(s.bundle)
-        .join(t.sweep, t.sweep.c.id == s.bundle.c.sweep_id)
-        .where(s.bundle.c.ended_at.is_(None), over)
-    ).all()
-    for row in rows:
+    for (bundle_id,) in _LAPSED.rows(tx, now=tx.now):
+        row = tx.conn.execute(select(s.bundle).where(s.bundle.c.id == bundle_id)).one()
         why = "its bundle did not come back in time"
         _end(tx, row, actor=events.SERVICE, why=why, limits=limits)
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from sweepd.engine import events
 from sweepd.engine.row_reads import read_rows
@@ -17,13 +17,31 @@ from sweepd.engine.stream_bodies import EVENTS, HISTORY, Row, StreamBody
 from sweepd.engine.texts import load, strict_json
 from sweepd.engine.views import RunView
 from sweepd.states import RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["End", "comes_back", "has_knocked", "knock", "late_summary", "told_end", "without_known"]
 
 _KNOCK = "run.init_again"
 _OVER = frozenset({RunState.FINISHED, RunState.FAILED, RunState.KILLED, RunState.PREEMPTED})
+_OPENED = Prepared(
+    select(func.max(t.event.c.at)).where(
+        t.event.c.run_id == bindparam("run"),
+        (t.event.c.kind == "run.created")
+        | (
+            (t.event.c.kind == "run.state")
+            & (func.json_extract(t.event.c.data, "$.to") == RunState.RUNNING)
+        ),
+    )
+)
+_LAST = Prepared(
+    select(t.stream_line.c.body)
+    .where(
+        t.stream_line.c.run_id == bindparam("run"), t.stream_line.c.stream == bindparam("stream")
+    )
+    .order_by(t.stream_line.c.line.desc())
+    .limit(1)
+)
 
 
 class End(NamedTuple):
@@ -84,16 +102,7 @@ def told_end(tx: Tx, run: RunView) -> End:
     if run.state is RunState.CRASHED:
         signs = [moment for moment in (newest, run.heartbeat_at) if moment is not None]
         return End(min(max(signs), tx.now) if signs else None, {})
-    opened_at = tx.conn.scalar(
-        select(func.max(t.event.c.at)).where(
-            t.event.c.run_id == run.id,
-            (t.event.c.kind == "run.created")
-            | (
-                (t.event.c.kind == "run.state")
-                & (func.json_extract(t.event.c.data, "$.to") == RunState.RUNNING)
-            ),
-        )
-    )
+    (opened_at,) = _OPENED.row(tx, run=run.id) or (None,)
     if newest is None or opened_at is None or not run.created_at <= newest < opened_at:
         return End(None, {})
     return End(newest, {"heartbeat_at": newest, "started_at": run.created_at})
@@ -125,16 +134,8 @@ def late_summary(old: str, new: str, *, state: str) -> str:
 
 def _newest_stored(tx: Tx, run_id: int) -> float | None:
     """Return when the last stored row of a run was logged, by its own word."""
-    last = (
-        select(t.stream_line.c.body)
-        .where(t.stream_line.c.run_id == run_id)
-        .order_by(t.stream_line.c.line.desc())
-        .limit(1)
-    )
-    bodies = (
-        tx.conn.scalar(last.where(t.stream_line.c.stream == stream)) for stream in (HISTORY, EVENTS)
-    )
-    return _newest(json.loads(body).get("_timestamp") for body in bodies if body is not None)
+    rows = (_LAST.row(tx, run=run_id, stream=stream) for stream in (HISTORY, EVENTS))
+    return _newest(json.loads(row[0]).get("_timestamp") for row in rows if row is not None)
 
 
 def _newest(moments: Any) -> float | None:

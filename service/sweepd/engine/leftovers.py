@@ -1,6 +1,6 @@
 """What deleted runs leave behind: rows by the million, deleted some at a time."""
 
-from sqlalchemy import delete, func, literal_column, select, tuple_, update
+from sqlalchemy import delete, func, select, tuple_, update
 
 from sweepd.store import Prepared, Tx
 from sweepd.store.history_tables import deleted_run, history_column
@@ -21,10 +21,16 @@ _PROJECT_IDS = Prepared(
     select(
         select(func.max(project.c.id)).scalar_subquery().label("newest"),
         select(func.max(event.c.project_id))
-        .where(event.c.kind == literal_column("'project.deleted'"))  # as its partial index says
+        .where(event.c.kind == "project.deleted")
         .scalar_subquery()
         .label("deleted"),
     )
+)
+_UNSWEPT = Prepared(
+    select(deleted_run.c.run_id)
+    .where(deleted_run.c.is_swept == 0)
+    .order_by(deleted_run.c.run_id)
+    .limit(1)
 )
 
 
@@ -77,6 +83,5 @@ def sweep_up(tx: Tx, *, at_once: int = _AT_ONCE) -> None:
 
 
 def _unswept(tx: Tx) -> int | None:
-    c = deleted_run.c
-    found: int | None = tx.conn.scalar(select(func.min(c.run_id)).where(c.is_swept == 0))
-    return found
+    row = _UNSWEPT.row(tx)
+    return None if row is None else int(row[0])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import bindparam, func, literal, select
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import curves, events
@@ -19,7 +19,7 @@ from sweepd.errors import InvalidInput, NotFound, ProtocolError
 from sweepd.search import Trial
 from sweepd.spec import Definition, Outcome, judge, reduce_curve, signed
 from sweepd.states import RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
@@ -41,6 +41,11 @@ _MAX_RUNS = 10_000
 #: History rows that are read for one request; the summary speaks for the runs beyond.
 _MAX_ROWS = 50_000
 _MAX_NAMED = 5  # runs that a warning names
+_COUNT = Prepared(
+    select(func.count(), func.max(s.prior_run.c.event)).where(
+        s.prior_run.c.sweep_id == bindparam("sweep")
+    )
+)
 
 
 def names_in(filters: str | None) -> list[str]:
@@ -215,9 +220,7 @@ def observed_of(tx: Tx, sweep_id: int, definition: Definition) -> list[Trial]:
 
 def keys_of(tx: Tx, sweep_id: int, definition: Definition) -> frozenset[str]:
     """Return the key of every config of the space that prior runs have had; kept in memory."""
-    of_sweep = s.prior_run.c.sweep_id == sweep_id
-    count = select(func.count(), func.max(s.prior_run.c.event)).where(of_sweep)
-    n, event = tx.conn.execute(count).one()
+    ((n, event),) = _COUNT.rows(tx, sweep=sweep_id)
     if not n:
         return frozenset()
     name, stamp = f"prior runs of {sweep_id}", (n, event, definition.raw)

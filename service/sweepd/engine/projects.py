@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import access as walls
@@ -12,7 +12,7 @@ from sweepd.engine.access import Need
 from sweepd.engine.texts import clean
 from sweepd.engine.views import Access, Account, Page, ProjectView
 from sweepd.errors import InvalidInput, NotFound
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -220,15 +220,20 @@ def _select() -> Select[Any]:
     ).select_from(t.project.join(t.entity).outerjoin(t.user, t.user.c.id == t.project.c.user_id))
 
 
+_NAMED = Prepared(
+    _select().where(
+        t.project.c.entity_id == bindparam("owner"), t.project.c.name == bindparam("project")
+    )
+)
+
+
 def _find(tx: Tx, entity_id: int, name: str) -> ProjectView | None:
-    row = tx.conn.execute(
-        _select().where(t.project.c.entity_id == entity_id, t.project.c.name == name)
-    ).one_or_none()
+    row = _NAMED.one(tx, owner=entity_id, project=name)
     return _view(row) if row is not None else None
 
 
-def _view(row: Row[Any]) -> ProjectView:
-    return ProjectView(**{**row._mapping, "access": Access(row.access)})
+def _view(row: Any) -> ProjectView:
+    return ProjectView(**{**row._asdict(), "access": Access(row.access)})
 
 
 def _allowed(tx: Tx, actor: Account, found: ProjectView, need: Need, missing: str) -> ProjectView:

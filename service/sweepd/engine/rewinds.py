@@ -16,13 +16,14 @@ from sweepd.engine import curves, events, exports, projects, trials
 from sweepd.engine.access import Need
 from sweepd.engine.endings import sweep_row
 from sweepd.engine.key_stats import KeyStats
+from sweepd.engine.leases import Speaker, is_late
 from sweepd.engine.row_reads import read_rows
 from sweepd.engine.run_views import find_run, load_run
 from sweepd.engine.stream_bodies import CONSOLE, EVENTS, HISTORY
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.texts import MAX_INT, strict_json
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import InvalidInput, NotFound
+from sweepd.errors import InvalidInput, LeaseLost, NotFound
 from sweepd.store import Tx
 from sweepd.store import tables as t
 from sweepd.store.bulk import Line, write_lines
@@ -43,6 +44,7 @@ def rewind(
     name: str,
     metric: str,
     value: float,
+    speaker: Speaker | None = None,
 ) -> RunView:
     """Take a run back to a step; rows after it are kept, but no reader sees them any more.
 
@@ -52,12 +54,15 @@ def rewind(
     Raises:
         NotFound, Forbidden: as `runs.get_run`.
         InvalidInput: if the metric is not `_step`, or the value no step.
+        LeaseLost: if it is an attempt that asks, and a later one has replaced it.
     """
     step = _read_step(metric, value)
     where = projects.get_project(tx, actor=actor, entity=entity, name=project, need=Need.WRITE)
     run = find_run(tx, where.id, name)
     if run is None:
         raise NotFound(f"there is no run {where.entity}/{where.name}/{name}")
+    if speaker is not None and is_late(tx, speaker, run_id=run.id):
+        raise LeaseLost(f"run {name}: a later attempt follows attempt {speaker.attempt}")
     of_run = t.stream_line.c.run_id == run.id
     top = tx.conn.scalar(select(func.max(t.stream_line.c.stream)).where(of_run)) or 0
     layer = (top // _LAYER + 1) * _LAYER

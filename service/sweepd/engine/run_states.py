@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import update
-
 from sweepd.engine import events
 from sweepd.engine.views import RunView
 from sweepd.errors import IllegalMove
 from sweepd.states import RunState, is_terminal, move_run
-from sweepd.store import Tx
+from sweepd.store import Tx, change_rows
 from sweepd.store import tables as t
 
 __all__ = ["change_state"]
@@ -46,10 +44,7 @@ def change_state(
         changed |= {"state": to, "ended_at": at if is_terminal(to) else None}
     if not changed:
         return
-    done = tx.conn.execute(
-        update(t.run).where(t.run.c.id == run.id, t.run.c.state == run.state).values(changed)
-    )
-    if done.rowcount != 1:
+    if change_rows(tx, t.run, changed, id=run.id, state=run.state) != 1:
         raise IllegalMove(f"run {run.name} is not {run.state} any more")
     if run.state != to:
         data = {"from": run.state, "to": to} | ({"why": why} if why else {})

@@ -1,9 +1,9 @@
 """Run rows as views: the one query that reads them, and the tables that filters may name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, select
+from sqlalchemy import Select, bindparam, select
 
 from sweepd.engine import access
 from sweepd.engine.access import Need
@@ -11,7 +11,7 @@ from sweepd.engine.texts import clean
 from sweepd.engine.views import Access, Account, RunView, TrialView
 from sweepd.errors import NotFound
 from sweepd.states import RunState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["allowed_run", "find_run", "load_run", "select_runs", "view_of"]
@@ -92,10 +92,9 @@ _SELECT: Select[Any] = select(
     .outerjoin(t.user, t.user.c.id == t.run.c.user_id)
     .outerjoin(t.trial, t.trial.c.run_id == t.run.c.id)
 )
-# Built once: a run is read at every request, and building costs more than reading.
-_BY_ID = _SELECT.where(t.run.c.id == bindparam("run_id"))
-_BY_NAME = _SELECT.where(
-    t.run.c.project_id == bindparam("project_id"), t.run.c.name == bindparam("name")
+_BY_ID = Prepared(_SELECT.where(t.run.c.id == bindparam("run_id")))
+_BY_NAME = Prepared(
+    _SELECT.where(t.run.c.project_id == bindparam("project"), t.run.c.name == bindparam("run"))
 )
 
 
@@ -104,7 +103,7 @@ def select_runs() -> Select[Any]:
     return _SELECT
 
 
-def view_of(row: Row[Any]) -> RunView:
+def view_of(row: Sequence[Any]) -> RunView:
     """Return a row of `select_runs` as a view."""
     run = dict(zip(_RUN_COLUMNS, row[:_N_RUN], strict=True))
     run["state"] = RunState(row[_STATE_AT])
@@ -145,14 +144,13 @@ def allowed_run(
 
 def load_run(tx: Tx, run_id: int) -> RunView | None:
     """Return the run of that storage id, None if there is none. Asks nobody's leave."""
-    return _read(tx, _BY_ID, run_id=run_id)
+    return _view(_BY_ID.row(tx, run_id=run_id))
 
 
 def find_run(tx: Tx, project_id: int, name: str) -> RunView | None:
     """Return a project's run by its name, None if there is none. Asks nobody's leave."""
-    return _read(tx, _BY_NAME, project_id=project_id, name=clean(name))
+    return _view(_BY_NAME.row(tx, project=project_id, run=clean(name)))
 
 
-def _read(tx: Tx, query: Select[Any], **values: int | str) -> RunView | None:
-    row = tx.conn.execute(query, values).one_or_none()
-    return view_of(row) if row is not None else None
+def _view(row: Sequence[Any] | None) -> RunView | None:
+    return None if row is None else view_of(row)

@@ -44,7 +44,7 @@ class StreamRun(NamedTuple):
         return self.present_attempt if self.present_attempt is not None else 1
 
 
-_WANTED = func.json_each(bindparam("wanted", None)).table_valued("key", "value", name="wanted")
+_WANTED = func.json_each(bindparam("wanted")).table_valued("key", "value", name="wanted")
 
 
 def _part(number: int) -> ColumnElement[Any]:

@@ -1,6 +1,6 @@
 """What a sweep is not to be given again, looked up one config at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
@@ -41,10 +41,17 @@ class TakenInStore:
         self.space: Space = definition.space
         self._tx, self._sweep_id = tx, sweep.id
         self._prior = keys_of(tx, sweep.id, definition)
+        self._latest: tuple[object, str] = (None, "")  # the config asked for last, and its key
 
     def __contains__(self, config: Mapping[str, Any]) -> bool:
         key = self.space.key(config)
+        self._latest = (config, key)
         return key in self._prior or self.has_key(key)
+
+    def key_of(self, config: Mapping[str, Any]) -> str:
+        """Return the key of a config, at no price for the one that was just asked for."""
+        latest, key = self._latest
+        return key if latest is config else self.space.key(config)
 
     def __len__(self) -> int:
         counts = (
@@ -62,12 +69,10 @@ class TakenInStore:
         """Return whether a config with this key was handed out."""
         return was_given(self._tx, self._sweep_id, key)
 
-    def new_among(self, configs: list[Config]) -> list[bool]:
-        """Return for each config whether it is neither out nor one of those before it."""
+    def new_among(self, configs: Iterable[Config]) -> Iterator[tuple[str, bool]]:
+        """Yield each config's key, and whether it is neither out nor one of those before it."""
         seen: set[str] = set()
-        found = []
         for config in configs:
             key = self.space.key(config)
-            found.append(key not in seen and key not in self._prior and not self.has_key(key))
+            yield key, not (key in seen or key in self._prior or self.has_key(key))
             seen.add(key)
-        return found

@@ -10,9 +10,10 @@ from sweepd.engine import projects, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import aliases, commit, drafts, find, names, rows
 from sweepd.engine.artifacts.views import ArtifactView, CollectionView, MemberView
+from sweepd.engine.leases import Speaker, is_late
 from sweepd.engine.texts import clean, read_object
 from sweepd.engine.views import Account
-from sweepd.errors import Conflict
+from sweepd.errors import Conflict, LeaseLost
 from sweepd.store import Tx
 from sweepd.store import artifact_tables as a
 
@@ -86,6 +87,7 @@ def link(
     project: str | None,
     portfolio: str,
     wanted: Sequence[str],
+    speaker: Speaker | None = None,
 ) -> MemberView:
     """Link a version into a portfolio, made now if it is not there; the newest is `latest`.
 
@@ -95,10 +97,13 @@ def link(
         NotFound, Forbidden: for the version or the portfolio's project.
         Conflict: if it is a draft.
         InvalidInput: for a name, an alias, or a portfolio of another type.
+        LeaseLost: if the attempt that logged the version has been replaced by a later one.
     """
     view = find.artifact_by_id(tx, actor=actor, artifact_id=artifact_id, need=Need.READ)
     if not view.is_committed:
         raise Conflict("a draft cannot be linked: commit it first")
+    if speaker is not None and is_late(tx, speaker, run_id=view.run_id):
+        raise LeaseLost(f"run {speaker.run}: a later attempt follows attempt {speaker.attempt}")
     place = projects.ensure_project(tx, actor=actor, entity=entity, name=project, need=Need.WRITE)
     checked = [names.check_alias(alias) for alias in dict.fromkeys(wanted)]
     collection = drafts.ensure_collection(

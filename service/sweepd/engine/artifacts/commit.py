@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from sweepd.engine import blobs, events
+from sweepd.engine import blobs, events, leases
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import aliases, drafts, find, names, rows, uploads
 from sweepd.engine.artifacts.manifests import Entry, Kind, Manifest, combine, encode, read_manifest
@@ -140,8 +140,13 @@ def _read(bytes_of: Blobs, key: str) -> Manifest:
         return read_manifest(file.read())
 
 
-def commit(tx: Tx, *, actor: Account, prepared: Prepared) -> Committed:
+def commit(
+    tx: Tx, *, actor: Account, prepared: Prepared, speaker: leases.Speaker | None = None
+) -> Committed:
     """Make a draft a version: give it its number, move its aliases and `latest`.
+
+    One that an attempt logs which a later one has replaced moves no alias that others look for: its
+    own is `late-attempt-N`.
 
     Raises:
         NotFound, Forbidden: for the draft.
@@ -182,6 +187,8 @@ def commit(tx: Tx, *, actor: Account, prepared: Prepared) -> Committed:
     collection = rows.load_collection(tx, draft.sequence_id)
     assert collection is not None
     pointing = list(dict.fromkeys([names.LATEST, *wanted]))
+    if speaker is not None and leases.is_late(tx, speaker, run_id=draft.run_id):
+        pointing = [f"late-attempt-{speaker.attempt}"]
     aliases.point(tx, collection=collection, artifact_id=draft.id, names=pointing)
     freed = blobs.release(tx, keys=drafts.clear_draft(tx, artifact_id=draft.id))
     _record(tx, actor, draft, version)

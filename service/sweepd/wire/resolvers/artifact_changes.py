@@ -233,7 +233,9 @@ async def _commit_once(context: Context, plan: commit.Plan) -> ArtifactView:
     prepared = await to_thread.run_sync(commit.prepare, blobs, plan)
     written = prepared.written
     try:
-        done = await context.write(commit.commit, actor=context.account, prepared=prepared)
+        done = await context.write(
+            commit.commit, actor=context.account, prepared=prepared, speaker=context.speaker
+        )
     except Exception:  # not of a cancellation: the row may be committed all the same
         if written is not None:
             await to_thread.run_sync(blobs.delete, written.key)
@@ -311,6 +313,7 @@ async def _link(root: None, info: Info, input: _Input) -> _Input:
         project=project,
         portfolio=portfolio,
         wanted=_aliases_for(portfolio, input.get("aliases")),
+        speaker=context.speaker,
     )
     return {"versionIndex": member.version_index, "artifactMembership": member}
 

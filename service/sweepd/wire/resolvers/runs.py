@@ -8,6 +8,7 @@ from typing import Any
 from sweepd.engine import alerts, exports, history, rewinds, runs
 from sweepd.engine.access import Need
 from sweepd.engine.artifacts import removal
+from sweepd.engine.leases import Speaker
 from sweepd.engine.views import Account, RunView
 from sweepd.errors import NotFound, ProtocolError
 from sweepd.states import RunState, is_terminal
@@ -102,6 +103,7 @@ async def _rewind_run(root: None, info: Info, input: Mapping[str, Any]) -> Mappi
         name=input["runName"],
         metric=input["metricName"],
         value=input["metricValue"],
+        speaker=context.speaker,
     )
     return {"rewoundRun": run}
 
@@ -127,11 +129,13 @@ async def _update_run_state(root: None, info: Info, input: Mapping[str, Any]) ->
 
 async def _alert(root: None, info: Info, input: Mapping[str, Any]) -> Mapping[str, Any]:
     context = info.context
-    await context.write(_keep_alert, actor=context.account, alert=input)
+    await context.write(_keep_alert, actor=context.account, alert=input, speaker=context.speaker)
     return {"success": True}
 
 
-def _keep_alert(tx: Tx, *, actor: Account, alert: Mapping[str, Any]) -> None:
+def _keep_alert(
+    tx: Tx, *, actor: Account, alert: Mapping[str, Any], speaker: Speaker | None
+) -> None:
     run = runs.get_run(
         tx,
         actor=actor,
@@ -145,6 +149,7 @@ def _keep_alert(tx: Tx, *, actor: Account, alert: Mapping[str, Any]) -> None:
         tx,
         run=run,
         actor=actor.name,
+        speaker=speaker,
         title=alert["title"],
         text=alert["text"],
         severity=alert.get("severity") or "INFO",
