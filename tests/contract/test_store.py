@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import bindparam, func, insert, select
 
 from sweepd.errors import StoreError
-from sweepd.store import Prepared, Store
+from sweepd.store import Prepared, Store, change_rows
 from sweepd.store import tables as t
 
 NEWEST = Prepared(select(func.max(t.event.c.id)).where(t.event.c.kind == bindparam("kind")))
@@ -210,6 +210,50 @@ def test_waiting_for_activity_ends_with_rows_that_make_no_event(store):
     assert asyncio.run(scenario()) == (True, True)
 
 
+def fail(tx):
+    raise KeyError("mine")
+
+
+def test_what_can_wait_begins_once_a_crowd_was_answered(store):
+    gate, answered = threading.Event(), []
+
+    async def write(use_case):
+        await store.write(use_case)
+        answered.append(use_case)
+
+    async def beside_a_crowd():
+        held_up = asyncio.ensure_future(store.write(lambda tx: gate.wait(10)))
+        crowd = [asyncio.ensure_future(write(use_case)) for use_case in (add, add, fail, add)]
+        await asyncio.sleep(0)
+        crowd.pop().cancel()
+        calm = asyncio.ensure_future(store.wait_calm(within_s=60))
+        await asyncio.wait({calm}, timeout=0.1)
+        was_calm = calm.done()
+        gate.set()
+        await asyncio.gather(held_up, calm)
+        n_answered = len(answered)
+        await asyncio.gather(*crowd, return_exceptions=True)
+        await store.wait_calm(within_s=60)  # what failed or was given up counts no more
+        return was_calm, n_answered
+
+    assert asyncio.run(beside_a_crowd()) == (False, 2)
+
+
+def test_a_crowd_that_stays_is_not_waited_for_any_longer(store):
+    gate = threading.Event()
+
+    async def beside_a_crowd():
+        crowd = [asyncio.ensure_future(store.write(lambda tx: gate.wait(10))) for _ in range(4)]
+        await asyncio.sleep(0)
+        await store.wait_calm(within_s=0.05)
+        is_answered = [one.done() for one in crowd]
+        gate.set()
+        await asyncio.gather(*crowd)
+        return is_answered
+
+    assert asyncio.run(beside_a_crowd()) == [False] * 4
+
+
 def test_waiting_ends_when_the_store_closes(store):
     async def wait():
         waiting = asyncio.ensure_future(store.wait_change(5))
@@ -236,3 +280,21 @@ def test_ids_begin_with_a_letter_and_differ(store):
     assert all(len(id_) == 8 and id_.isalnum() and id_[0].isalpha() for id_ in ids)
     assert len(set(tokens)) == 20
     assert min(map(len, tokens)) >= 40
+
+
+def test_rows_are_changed_that_are_found_by_the_values_of_other_columns(store):
+    def change(tx):
+        for kind in ("a", "b"):
+            add(tx, kind)
+        values = {"actor": "seen", "run_id": 7}
+        n_changed = change_rows(tx, t.event, values, at=1000.0, kind="b")
+        emptied = change_rows(tx, t.event, {"run_id": None}, kind="b")
+        missed = change_rows(tx, t.event, values, kind="c")
+        columns = (t.event.c.kind, t.event.c.actor, t.event.c.run_id)
+        rows = tx.conn.execute(select(*columns).order_by(t.event.c.id)).all()
+        return (n_changed, emptied, missed), [tuple(row) for row in rows]
+
+    counts, rows = store.write_sync(change)
+
+    assert counts == (1, 1, 0)
+    assert rows == [("a", "test", None), ("b", "seen", None)]

@@ -32,6 +32,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _N_READERS = 8
+_CALM, _LOOK_S = 2, 0.01  # use cases of the writer's at once
 _PATIENCE_S = 60.0  # of a reader with one request; the client gives up after 30
 
 
@@ -193,6 +194,16 @@ class Store:
     def trouble(self) -> str | None:
         """Return why nothing can be written at present, in words; None if the last write did."""
         return self._writer.trouble
+
+    async def wait_calm(self, *, within_s: float) -> None:
+        """Return once nearly nobody waits for the writer, or when so many seconds have passed.
+
+        For what takes long and can wait: a crowd that comes at once is answered sooner without it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._writer.n_unanswered > _CALM:
+                    await asyncio.sleep(_LOOK_S)
 
     @property
     def n_waiting(self) -> int:

@@ -96,6 +96,7 @@ class Writer:
         self._memory: dict[str, Any] = {}
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._n_put = self._n_taken = self._n_answered = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="sweepd-writer", daemon=True)
         self._thread.start()
@@ -104,6 +105,11 @@ class Writer:
     def n_waiting(self) -> int:
         """Return about how many use cases wait."""
         return self._jobs.qsize()
+
+    @property
+    def n_unanswered(self) -> int:
+        """Return how many use cases wait or are being run."""
+        return self._n_put - self._n_answered
 
     def submit(self, use_case: Callable[[Tx], Any]) -> "Future[Any]":
         """Queue a use case; the future is done once its transaction is committed or rolled back.
@@ -141,6 +147,7 @@ class Writer:
         with self._lock:
             if self._is_closed:
                 raise StoreError("the store is closed")
+            self._n_put += 1
             self._jobs.put(job)
 
     def _run(self) -> None:
@@ -153,12 +160,14 @@ class Writer:
                 if self.on_batch is not None:
                     self.on_batch(len(batch), time.perf_counter() - began)
                 _tell(outcomes)
+            self._n_answered = self._n_taken
 
     def _next_batch(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take all that wait with it; False ends the thread."""
         batch: list[_Job] = []
         job = self._jobs.get()
         while job is not None:
+            self._n_taken += 1
             if not job.answer.cancelled():
                 batch.append(job)
             if len(batch) >= _MAX_BATCH or self._jobs.empty():
