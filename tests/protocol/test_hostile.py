@@ -1,13 +1,17 @@
 """What no client of ours sends: it is refused in words, never a 5xx, and costs little."""
 
 import asyncio
+import gc
 import json
 
 import httpx
 import pytest
+from graphql import Executor
 
 from sweepd.engine import accounts, sessions
+from sweepd.engine.turns import Turns
 from sweepd.errors import ProtocolError
+from sweepd.wire.context import Context
 
 DEEP = '{"a": ' * 600 + "NaN" + "}" * 600
 RUN = "mutation($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
@@ -136,19 +140,24 @@ def test_a_large_request_reads_a_few_things_at_a_time_and_each_project_once(
     for n in range(20):
         client.data(RUN, i={"name": f"n{n}", "modelName": "toy"})
     abreast, most, asked = 0, 0, []
-    original = service.store.read
+    take, read = Turns.take, service.store.read
 
-    async def counted(use_case, **arguments):
+    async def counted(turns, account_id, reading):
         nonlocal abreast, most
-        asked.append(use_case.__name__)
         abreast += 1
         most = max(most, abreast)
         try:
-            return await original(use_case, **arguments)
+            return await take(turns, account_id, reading)
         finally:
             abreast -= 1
 
-    monkeypatch.setattr(service.store, "read", counted)
+    def named(use_case, **arguments):
+        asked.append(use_case.__name__)
+        return read(use_case, **arguments)
+
+    # Requests take turns; what the service reads for itself meanwhile does not.
+    monkeypatch.setattr(Turns, "take", counted)
+    monkeypatch.setattr(service.store, "read", named)
 
     client.data(
         '{ project(name: "toy") { runs { edges { node { project { id } user { id } again: '
@@ -157,6 +166,42 @@ def test_a_large_request_reads_a_few_things_at_a_time_and_each_project_once(
 
     assert 2 <= most <= 4
     assert asked.count("project_by_id") == 1
+
+
+def test_a_field_that_fails_takes_no_read_away_from_others(client):
+    client.data(RUN, i={"name": "r2", "modelName": "toy", "host": "box"})
+    query = """{ project(name: "toy") {
+      a: run(name: "r1") { project { name } history(samples: -1) }
+      b: run(name: "r2") { project { name } }
+    } }"""
+
+    for _ in range(10):
+        status, messages = client.errors(query)
+        assert status == 400
+        assert "samples" in messages[0]
+
+
+def test_a_request_leaves_nothing_for_the_garbage_collector(client):
+    queries = [
+        "{ viewer { username } }",
+        '{ project(name: "toy") { runs { edges { node { id } } } } }',
+    ]
+
+    def found():
+        return [one for one in gc.get_objects() if issubclass(type(one), Context | Executor)]
+
+    gc.collect()
+    gc.disable()  # so that whatever refers to itself would stay
+    try:
+        before = found()  # of other tests' services
+        for query in queries:
+            client.data(query)
+        client.errors('{ project(name: "toy") { run(name: "r1") { nothing } } }')
+        left = [one for one in found() if not any(one is other for other in before)]
+    finally:
+        gc.enable()
+
+    assert left == []
 
 
 @pytest.mark.parametrize("step", ["NaN", "1e999", "-Infinity"])

@@ -13,6 +13,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from sweepd.engine.allowance import Allowance
+from sweepd.engine.leases import Speaker
 from sweepd.engine.services import Services
 from sweepd.engine.views import Account, Page
 from sweepd.errors import NotFound, ProtocolError
@@ -114,7 +115,8 @@ class Context:
         key = (use_case, *sorted(arguments.items()))
         if key not in self.kept:
             self.kept[key] = asyncio.ensure_future(self.read_or_none(use_case, **arguments))
-        found: T | None = await self.kept[key]
+            self.kept[key].add_done_callback(_take_note)
+        found: T | None = await asyncio.shield(self.kept[key])  # others want it, too
         return found
 
     async def delete_blobs(self, keys: Collection[str]) -> None:
@@ -126,9 +128,20 @@ class Context:
         """Run a use case that writes; it is durable when this returns."""
         return await self.services.store.write(use_case, **arguments)
 
+    @property
+    def speaker(self) -> Speaker | None:
+        """Return which attempt the request says it comes from."""
+        return None if self.lease is None else Speaker(self.lease.run, self.lease.attempt)
+
     def lease_of(self, run: str | None) -> Lease | None:
         """Return the request's lease if it is for this run: one process may log to several."""
         return self.lease if self.lease is not None and self.lease.run == run else None
+
+
+def _take_note(reading: asyncio.Future[Any]) -> None:
+    """Look at what a read came to, or asyncio complains where all that asked were given up."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def overspent() -> ProtocolError:
