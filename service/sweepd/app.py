@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ __all__ = ["Ready", "build", "serve"]
 
 _log = logging.getLogger("sweepd")
 
+_TURN_S = 0.0005  # for which a thread computes while others wait
 _BURST_S = 10.0  # of the rate limit, that a key may use up at once
 
 
@@ -162,6 +164,7 @@ def serve(settings: Settings, *, on_ready: Callable[[Ready], None] | None = None
 
             def announce(server: Server) -> None:
                 _spare_the_collector()
+                _take_turns()
                 _write_private(settings.data / "server.json", {"url": local, "pid": os.getpid()})
                 if on_ready is not None:
                     url = settings.public_url or local
@@ -188,6 +191,15 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def _take_turns() -> None:
+    """Let no thread hold the others up for long while it computes.
+
+    A statement of the writer lets go of the interpreter, and then waits for its turn: with Python's
+    own 5 ms, one of 0.1 ms takes 12 ms beside a thread that reads a search's trials.
+    """
+    sys.setswitchinterval(_TURN_S)
 
 
 def _first_user(store: Store, settings: Settings, *, url: str) -> tuple[Account, str]:

@@ -22,6 +22,7 @@ _log = logging.getLogger("sweepd.background")
 _PAUSE_AFTER_FAILURE_S = 1.0
 _PRUNE_EVERY_S = 2.0
 _SWEEP_PAUSE_S = 0.02
+_SWEEP_EVERY_S = 1.0
 _ORPHAN_S = 24 * 3600.0
 
 
@@ -86,6 +87,7 @@ async def _sweep_up(services: Services) -> None:
         await asyncio.sleep(_SWEEP_PAUSE_S)
     else:
         await services.store.wait_change(seen)
+        await asyncio.sleep(_SWEEP_EVERY_S)  # each commit of others is a change
 
 
 async def _note_key_uses(services: Services) -> None:

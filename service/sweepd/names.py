@@ -57,6 +57,7 @@ LAUNCHERS: Mapping[str, str] = {
 #: Models of the shared training function.
 MODELS: Mapping[str, str] = {
     "convnet": "sweepd_trainer.models:convnet",
+    "lenet": "sweepd_trainer.models:lenet",
     "mlp": "sweepd_trainer.models:mlp",
     "resnet9": "sweepd_trainer.models:resnet9",
     "resnet18": "sweepd_trainer.models:resnet18",

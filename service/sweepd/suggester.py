@@ -21,6 +21,11 @@ _LONG_S = 5.0
 _START_S = 60.0
 #: The second worker is ended when it had nothing to do for so long: it holds 60 MB.
 _SPARE_S = 60.0
+#: The second worker looks no oftener than that: each commit of others is a change, and what it is
+#: there for can wait so long.
+_HELP_EVERY_S = 0.25
+#: How long a computation lets a crowd of agents go first: to begin it takes the service's own time.
+_CROWD_S = 0.3
 
 
 class Suggester:
@@ -80,6 +85,7 @@ class Suggester:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await store.wait_change(seen)
+                await asyncio.sleep(_HELP_EVERY_S)
 
     def stop(self) -> None:
         """End both workers."""
@@ -87,7 +93,9 @@ class Suggester:
         self._spare.stop()
 
     async def _next(self, *, is_ailing: bool | None) -> computing.SuggestJob | None:
-        return await self._services.store.read(
+        store = self._services.store
+        await store.wait_calm(within_s=_CROWD_S)
+        return await store.read(
             suggest.next_job,
             limits=self._services.limits,
             without=frozenset(self._computing),

@@ -88,7 +88,12 @@ def test_work_that_is_ended_in_the_instant_of_news_ends(turn, n_steps):
             await news.wait()
             news.clear()
 
-        store = SimpleNamespace(newest_event=0, read=read, wait_change=wait_change)
+        async def wait_calm(within_s):
+            await asyncio.sleep(0)
+
+        store = SimpleNamespace(
+            newest_event=0, read=read, wait_change=wait_change, wait_calm=wait_calm
+        )
         suggester = Suggester(SimpleNamespace(store=store, limits=None), timeout_s=60, limit_mib=64)
         suggester._computing.add(1)  # so that it looks again by itself
 
@@ -108,3 +113,24 @@ def test_work_that_is_ended_in_the_instant_of_news_ends(turn, n_steps):
         return has_ended
 
     assert asyncio.run(end())
+
+
+@pytest.mark.parametrize("turn", [Suggester.work, Suggester.help])
+def test_no_computation_begins_in_the_midst_of_a_crowd(turn):
+    done = []
+
+    async def read(use_case, **arguments):
+        done.append(use_case.__name__)
+
+    async def wait_change(seen):
+        done.append("wait")
+
+    async def wait_calm(within_s):
+        done.append("calm")
+
+    store = SimpleNamespace(newest_event=0, read=read, wait_change=wait_change, wait_calm=wait_calm)
+    suggester = Suggester(SimpleNamespace(store=store, limits=None), timeout_s=60, limit_mib=64)
+
+    asyncio.run(turn(suggester))
+
+    assert done[:2] == ["calm", "next_job"]

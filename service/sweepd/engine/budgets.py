@@ -19,7 +19,7 @@ from sweepd.store import tables as t
 __all__ = ["budget_of", "stop_if_spent"]
 
 _HOUR_S = 3600.0
-_ON_A_CPU = "cpu %"  # how our agent calls such a slot
+_ON_A_CPU, _ON_GPUS = "cpu %", "gpus %"  # how our agent calls such slots: gpus 0,1
 
 
 def budget_of(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[Spent]:
@@ -56,7 +56,7 @@ def _spent(tx: Tx, sweep: Any) -> list[Spent]:
 
 
 def _lease_s(tx: Tx, sweep_id: int) -> float:
-    """Return the seconds that agents have held trials, those apart that are known to use a CPU.
+    """Return the seconds that agents have held GPUs for trials; a CPU's, where known, are none.
 
     What a bundle holds counts once it has come back, for as long as it took there.
     """
@@ -65,8 +65,11 @@ def _lease_s(tx: Tx, sweep_id: int) -> float:
         (t.attempt.c.agent_id.like(f"{BUNDLE}%"), 0.0),
         else_=func.coalesce(t.attempt.c.ended_at, tx.now) - t.attempt.c.issued_at,
     )
+    device = func.coalesce(s.slot.c.device, t.attempt.c.device, "")
+    n_commas = func.length(device) - func.length(func.replace(device, ",", ""))
+    n_gpus = case((device.like(_ON_GPUS), n_commas + 1), else_=1)
     total = tx.conn.scalar(
-        select(func.sum(func.max(held, 0.0)))
+        select(func.sum(func.max(held, 0.0) * n_gpus))
         .select_from(t.trial)
         .join(t.attempt, t.attempt.c.trial_id == t.trial.c.id)
         .outerjoin(s.slot, s.slot.c.id == t.attempt.c.slot_id)

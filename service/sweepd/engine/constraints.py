@@ -8,18 +8,23 @@ either; it teaches the search nothing.
 import json
 from dataclasses import replace
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from sweepd.engine import curves, notices
 from sweepd.engine.trials import Ending, Lease
 from sweepd.errors import Reason
 from sweepd.spec import Definition, Outcome, judge
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["best_of", "judged"]
 
 _TOPIC = "outcome constraints"  # of a notice
+_BEST = Prepared(
+    select(t.trial.c.best).where(
+        t.trial.c.id == bindparam("trial"), t.trial.c.objective.is_not(None)
+    )
+)
 _JUDGED = (Reason.FINISHED, Reason.STOPPED_EARLY)
 
 
@@ -62,6 +67,5 @@ def _said(why: str) -> str:
 
 def best_of(tx: Tx, trial_id: int) -> float | None:
     """Return the best value that a trial logged; None if it cannot be the best trial."""
-    of_trial = (t.trial.c.id == trial_id) & t.trial.c.objective.is_not(None)
-    value: float | None = tx.conn.scalar(select(t.trial.c.best).where(of_trial))
-    return value
+    row = _BEST.row(tx, trial=trial_id)
+    return None if row is None else row[0]

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from sweepd.engine.stream_bodies import HISTORY
 from sweepd.engine.trials import Lease, correct
 from sweepd.schedule import TrialState
 from sweepd.spec import Definition, reduce_curve, signed
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 from sweepd.store.run_tables import stream_writer
 
@@ -101,12 +101,42 @@ class _Top(NamedTuple):
 
 
 _NO_TOP = _Top(-1, -1, -1, 0.0)
+_OF_RUN = t.curve.c.run_id == bindparam("run")
+_LATEST = Prepared(
+    select(*(t.curve.c[name] for name in _Top._fields))
+    .where(_OF_RUN)
+    .order_by(t.curve.c.number.desc())
+    .limit(1)
+)
+_ADD = Prepared(
+    insert(t.curve).values({name: bindparam(name) for name in ("run_id", *_Top._fields, "value")})
+)
+_REACHED = {
+    goal: Prepared(select(extremum(t.curve.c.value), func.count()).where(_OF_RUN))
+    for goal, extremum in (("maximize", func.max), ("minimize", func.min))
+}
+_TAIL = Prepared(
+    select(t.curve.c.value)
+    .where(_OF_RUN)
+    .order_by(t.curve.c.number.desc())
+    .limit(bindparam("n_last"))
+)
+_SET = Prepared(
+    update(t.trial)
+    .where(t.trial.c.id == bindparam("trial"))
+    .values(
+        best=bindparam("new_best"),
+        last=bindparam("new_last"),
+        n_values=bindparam("new_n_values"),
+        n_bad=bindparam("new_n_bad"),
+        # one that does not satisfy outcome constraints has none, whatever comes late
+        objective=case((t.trial.c.outcome.is_(None), bindparam("new_objective")), else_=None),
+    )
+)
 
 
 def _top(tx: Tx, run_id: int) -> _Top:
-    c = t.curve.c
-    latest = select(c.number, c.line, c.step, c.total).where(c.run_id == run_id)
-    top = tx.conn.execute(latest.order_by(c.number.desc()).limit(1)).one_or_none()
+    top = _LATEST.row(tx, run=run_id)
     return _NO_TOP if top is None else _Top(*top)
 
 
@@ -154,7 +184,7 @@ def _append(
         n_bad = 0
     if points:
         values = [{"run_id": run_id, **point._asdict(), "value": value} for point, value in points]
-        tx.conn.execute(insert(t.curve), values)
+        _ADD.run_each(tx, values)
     return n_bad
 
 
@@ -210,29 +240,21 @@ def value_in(summary: Mapping[str, Any], metric: str, *, goal: str = "minimize")
 
 def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> CurveEnd:
     """Bring the trial's columns in line with its curve."""
-    of_run = t.curve.c.run_id == lease.run_id
-    extremum = func.max if definition.goal == "maximize" else func.min
-    best, count = tx.conn.execute(
-        select(extremum(t.curve.c.value), func.count()).where(of_run)
-    ).one()
+    ((best, count),) = _REACHED[definition.goal].rows(tx, run=lease.run_id)
     rule = definition.own.objective
     n_last = int(rule.partition(":")[2]) if rule.startswith("mean:") else 1
-    latest = select(t.curve.c.value).where(of_run).order_by(t.curve.c.number.desc())
-    tail = list(reversed(tx.conn.scalars(latest.limit(n_last)).all()))
+    tail = [value for (value,) in reversed(_TAIL.rows(tx, run=lease.run_id, n_last=n_last))]
     value = best if rule == "best" else reduce_curve(tail, rule=rule, goal=definition.goal)
     last = tail[-1] if tail else None
     objective = None if value is None else signed(value, definition.goal)
-    tx.conn.execute(
-        update(t.trial)
-        .where(t.trial.c.id == lease.trial_id)
-        .values(
-            best=best,
-            last=last,
-            n_values=count,
-            n_bad=n_bad,
-            # one that does not satisfy outcome constraints has none, whatever comes late
-            objective=case((t.trial.c.outcome.is_(None), objective), else_=None),
-        )
+    _SET.run(
+        tx,
+        trial=lease.trial_id,
+        new_best=best,
+        new_last=last,
+        new_n_values=count,
+        new_n_bad=n_bad,
+        new_objective=objective,
     )
     if lease.state == TrialState.ENDED:  # rows that came late, or were taken back
         correct(tx, lease)

@@ -45,6 +45,9 @@ _VERBS = {
 
 
 _ROW = Prepared(select(t.sweep).where(t.sweep.c.id == bindparam("sweep")))
+_READY = Prepared(
+    select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == bindparam("sweep")).limit(1)
+)
 
 
 def sweep_row(tx: Tx, sweep_id: int) -> Any:
@@ -186,7 +189,7 @@ def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
     sweep = sweep_row(tx, sweep_id)
     if not goes_on(sweep) or sweep.state == SweepState.PAUSED:
         return
-    resumed_at = select(func.coalesce(func.max(t.event.c.at), 0.0)).where(
+    resumed = select(func.coalesce(func.max(t.event.c.id), 0)).where(
         t.event.c.sweep_id == sweep_id, t.event.c.kind == "sweep.resumed"
     )
     ended = (
@@ -202,7 +205,7 @@ def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
         .where(
             t.trial.c.sweep_id == sweep_id,
             t.trial.c.state == TrialState.ENDED,
-            t.trial.c.ended_at > resumed_at.scalar_subquery(),
+            t.trial.c.ended_event > resumed.scalar_subquery(),  # whatever the clock did meanwhile
         )
         .order_by(t.trial.c.ended_at.desc(), t.trial.c.id.desc())
     )
@@ -246,9 +249,9 @@ def _why_done(tx: Tx, sweep: Any) -> str | None:
         if definition_of(sweep.definition).run_cap != sweep.run_cap:
             return in_words(Spent("runs", sweep.n_issued, sweep.run_cap))
         return f"run_cap reached: all {sweep.n_issued} trials have ended"
-    prepared = select(t.suggestion.c.id).where(t.suggestion.c.sweep_id == sweep.id).limit(1)
-    has_more = tx.conn.scalar(prepared) is not None or enqueued.first(tx, sweep.id) is not None
-    if sweep.is_exhausted and not has_more:
+    if not sweep.is_exhausted or _READY.row(tx, sweep=sweep.id) is not None:
+        return None
+    if enqueued.first(tx, sweep.id) is None:
         if definition_of(sweep.definition).searcher != "us":
             return f"its controller has nothing more to schedule: {sweep.n_issued} trials"
         what = "every point of the grid" if sweep.method == "grid" else "every configuration"

@@ -37,6 +37,11 @@ _FIRST = Prepared(
     )
 )
 _DROP = Prepared(delete(t.suggestion).where(t.suggestion.c.id == bindparam("suggestion")))
+_OF_SWEEP = update(t.sweep).where(t.sweep.c.id == bindparam("sweep"))
+_COUNT = {
+    column: Prepared(_OF_SWEEP.values({column: bindparam("number")}))
+    for column in ("next_index", "next_filler")
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class _Picked:
     """A config to hand out, and where it comes from."""
 
     config: Config
+    key: str
     origin: str
     position: int | None = None
     basis_event: int | None = None
@@ -138,23 +144,21 @@ def _new(
         picked = _computed(tx, sweep, definition)
     if picked is None:
         return None
-    _, run_id = trials.add(
+    lease = trials.hand_out(
         tx,
         sweep=sweep,
         config=picked.config,
         nested=definition.space.nest(picked.config),
-        key=definition.space.key(picked.config),
+        key=picked.key,
         origin=picked.origin,
+        agent_id=agent_id,
+        slot_id=slot_id,
         basis_event=picked.basis_event,
         position=picked.position,
         why=picked.why,
+        is_planned=picked.origin != "filler",
     )
-    lease = trials.issue(tx, sweep_id=sweep.id, run_id=run_id, agent_id=agent_id, slot_id=slot_id)
-    if picked.origin == "filler":
-        is_it = t.trial.c.run_id == run_id
-        event = select(t.trial.c.created_event).where(is_it).scalar_subquery()
-        _set(tx, sweep, unplanned_event=event)
-    elif definition.searcher == "us" and is_instant(sweep.method):
+    if picked.origin != "filler" and definition.searcher == "us" and is_instant(sweep.method):
         _look_ahead(tx, sweep, definition)
     return lease
 
@@ -165,7 +169,9 @@ def _prepared(tx: Tx, sweep: Any) -> _Picked | None:
         _DROP.run(tx, suggestion=row.id)
         if not was_given(tx, sweep.id, row.config_key):
             config = json.loads(row.config)
-            return _Picked(config, row.origin, row.position, row.basis_event, row.why)
+            return _Picked(
+                config, row.config_key, row.origin, row.position, row.basis_event, row.why
+            )
     return None
 
 
@@ -187,8 +193,8 @@ def _computed(tx: Tx, sweep: Any, definition: Definition) -> _Picked | None:
         suggest.set_exhausted(tx, sweep.id)
         return None
     config, number = found
-    _set(tx, sweep, **{column: number + 1})
-    return _Picked(config, origin, position=index)
+    _COUNT[column].run(tx, sweep=sweep.id, number=number + 1)
+    return _Picked(config, taken.key_of(config), origin, position=index)
 
 
 def _look_ahead(tx: Tx, sweep: Any, definition: Definition) -> None:
@@ -201,7 +207,3 @@ def _look_ahead(tx: Tx, sweep: Any, definition: Definition) -> None:
     method = instant(sweep.method)
     if method.pick(definition.space, taken, index=index, seed=sweep.seed) is None:
         suggest.set_exhausted(tx, sweep.id)
-
-
-def _set(tx: Tx, sweep: Any, **values: Any) -> None:
-    tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep.id).values(**values))

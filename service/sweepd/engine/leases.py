@@ -20,8 +20,10 @@ __all__ = [
     "BY_TIME",
     "Ending",
     "Lease",
+    "Speaker",
     "config_of",
     "found",
+    "is_late",
     "lease_of_run",
     "leases",
     "prepared",
@@ -32,6 +34,35 @@ BY_NUMBER = t.trial.c.number + 0
 BY_RULE = "early termination"  # what run.stop_requested begins with when a stop rule asked
 BY_TIME = "timed out"  # the same when the sweep's `timeout` did
 BUNDLE = "bundle-"  # what the id of a bundle begins with, in the place of an agent's
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """The attempt of a trial, by its run's id, whose process sends a request."""
+
+    run: str
+    attempt: int
+
+
+_PRESENT = Prepared(
+    select(t.trial.c.attempt)
+    .join(t.run, t.run.c.id == t.trial.c.run_id)
+    .where(t.run.c.id == bindparam("number"), t.run.c.name == bindparam("name"))
+)
+
+
+def is_late(tx: Tx, speaker: Speaker | None, *, run_id: int | None) -> bool:
+    """Return whether a request about a run comes from an attempt that a later one has replaced.
+
+    Args:
+        tx: the transaction.
+        speaker: who sends it, None if the request does not say.
+        run_id: the run.
+    """
+    if speaker is None or run_id is None:
+        return False
+    row = _PRESENT.row(tx, number=run_id, name=speaker.run)
+    return row is not None and speaker.attempt < row[0]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sweepd.engine import events
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
 __all__ = ["Notice", "list_notices", "post", "withdraw"]
 
 _MAX_NOTICE = 1_000  # characters
+_WITHDRAW = Prepared(
+    delete(s.notice).where(
+        s.notice.c.sweep_id == bindparam("sweep"), s.notice.c.topic == bindparam("topic")
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,7 @@ def post(tx: Tx, sweep_id: int, *, topic: str, text: str) -> None:
 
 def withdraw(tx: Tx, sweep_id: int, *, topic: str) -> None:
     """Take back what was said on a topic; harmless if nothing was."""
-    same = (s.notice.c.sweep_id == sweep_id) & (s.notice.c.topic == topic)
-    if tx.conn.execute(delete(s.notice).where(same)).rowcount:
+    if _WITHDRAW.run(tx, sweep=sweep_id, topic=topic):
         _show(tx, sweep_id, topic=topic, notice=None)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from sweepd.engine.objectives import objectives_of
 from sweepd.engine.prior_runs import observed_of
@@ -15,7 +15,7 @@ from sweepd.errors import Reason
 from sweepd.schedule import FAILURES
 from sweepd.search import Trial
 from sweepd.spec import Config, Definition, Outcome, signed
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = [
@@ -44,6 +44,36 @@ NEWS = (
     "run.deleted",
 )
 
+_NEWEST = Prepared(
+    select(t.event.c.id)
+    .where(t.event.c.sweep_id == bindparam("sweep"), t.event.c.kind.in_(NEWS))
+    .order_by(t.event.c.id.desc())
+    .limit(1)
+)
+_COLUMNS = (
+    "number",
+    "config",
+    "config_key",
+    "origin",
+    "version",
+    "created_event",
+    "ended_event",
+    "reason",
+    "objective",
+    "best",
+    "last",
+    "n_values",
+    "basis_event",
+    "position",
+    "objectives",
+    "outcome",
+)
+_REASON = _COLUMNS.index("reason")
+_TRIALS = Prepared(
+    select(*(t.trial.c[name] for name in _COLUMNS))
+    .where(t.trial.c.sweep_id == bindparam("sweep"))
+    .order_by(t.trial.c.number)
+)
 _INFEASIBLE = FAILURES - {Reason.NO_METRIC}
 #: How sure it is that the config is why a trial failed, where the program may be as well.
 _BLAME = {Reason.ERROR: 0.3, Reason.NEVER_INIT: 0.3, Reason.TIMED_OUT: 0.3}
@@ -53,9 +83,12 @@ _IMPUTED = FAILURES | {Reason.CRASHED, Reason.KILLED}
 Running = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Told:
-    """A trial as its events have left it; `ended_event` is None until it has ended."""
+    """A trial as its events have left it; `ended_event` is None until it has ended.
+
+    Each is itself alone: what one teaches is looked up by it.
+    """
 
     number: int
     config: Config
@@ -105,40 +138,16 @@ def observe(tx: Tx, sweep_id: int, definition: Definition) -> Observed:
 
 def latest_news(tx: Tx, sweep: Any) -> int:
     """Return the newest event that a sweep's search should know of."""
-    kinds = (t.event.c.sweep_id == sweep.id) & t.event.c.kind.in_(NEWS)
-    latest = select(t.event.c.id).where(kinds).order_by(t.event.c.id.desc()).limit(1)
-    found = tx.conn.scalar(latest)
-    return max(int(found or 0), int(sweep.unplanned_event))
+    (found,) = _NEWEST.row(tx, sweep=sweep.id) or (0,)
+    return max(int(found), int(sweep.unplanned_event))
 
 
 def trials_told(tx: Tx, sweep_id: int) -> list[Told]:
     """Return a sweep's trials by their number, as they are now."""
-    c = t.trial.c
-    rows = tx.conn.execute(
-        select(
-            c.number,
-            c.config,
-            c.config_key,
-            c.origin,
-            c.version,
-            c.created_event,
-            c.ended_event,
-            c.reason,
-            c.objective,
-            c.best,
-            c.last,
-            c.n_values,
-            c.basis_event,
-            c.position,
-            c.objectives,
-            c.outcome,
-        )
-        .where(c.sweep_id == sweep_id)
-        .order_by(c.number)
-    ).all()
-    has_stopped = any(row.reason == Reason.STOPPED_EARLY for row in rows)
+    rows = _TRIALS.rows(tx, sweep=sweep_id)
+    has_stopped = any(row[_REASON] == Reason.STOPPED_EARLY for row in rows)
     curves = rung_values(tx, sweep_id) if has_stopped else {}
-    return [Told(row[0], _config(row[1]), *row[2:], rungs=curves.get(row[0], ())) for row in rows]
+    return [_told(row, curves.get(row[0], ())) for row in rows]
 
 
 def learn(
@@ -218,6 +227,8 @@ def _looked_at(one: Told) -> dict[str, Any]:
 
 
 def _ended(one: Told, definition: Definition, impute: str | None, worst: float) -> Trial:
+    if one.reason == Reason.FINISHED and one.outcome is None and not one.rungs:
+        return _finished(one)  # most of them, at each look
     reason = Reason(one.reason or Reason.ERROR)
     if one.outcome is not None:
         return Trial(one.config, None, is_feasible=one.outcome != Outcome.BROKEN)
@@ -243,7 +254,12 @@ def _imputed(seen: Mapping[str, Any], definition: Definition, how: str, worst: f
 
 
 @lru_cache(maxsize=16_384)
-def _config(text: str) -> Config:
-    """Return a trial's config; it is shared, and nobody changes one."""
-    config: Config = json.loads(text)
-    return config
+def _told(row: tuple[Any, ...], rungs: Rungs) -> Told:
+    """Return a trial of a row; one whose row is the same as before is the same, and so shared."""
+    return Told(*(row[0], json.loads(row[1]), *row[2:], rungs))
+
+
+@lru_cache(maxsize=16_384)
+def _finished(one: Told) -> Trial:
+    """Return what a trial teaches that finished, where none was stopped early."""
+    return Trial(one.config, one.objective, objectives=objectives_of(one.objectives))

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -36,7 +37,13 @@ from sweepd.store import tables as t
 __all__ = ["Logged", "drop", "report", "row_logged", "run_ended", "run_started", "settle"]
 
 _DEFAULT = Limits()
-_OOM = re.compile(r"OutOfMemoryError|out of memory", re.IGNORECASE)
+_OOM = re.compile(
+    r"OutOfMemoryError|out of memory|OOM when allocating|ResourceExhaustedError"
+    r"|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+#: Why a trial is tried again however often it was before, if its attempt's end is excused.
+_EXCUSED = RETRIED | {Reason.OUT_OF_MEMORY}
 _MAX_MESSAGE = 500  # characters
 #: How a trial may end that was asked to stop.
 _STOPPED = frozenset({Reason.KILLED, Reason.STOPPED_EARLY, Reason.FINISHED, Reason.DIVERGED})
@@ -65,12 +72,7 @@ def run_started(
     _wake(tx, lease)
     if lease.has_started:
         return
-    tx.conn.execute(
-        update(t.attempt)
-        .where(t.attempt.c.trial_id == lease.trial_id, t.attempt.c.number == lease.attempt)
-        .values(started_at=tx.now, is_fenced=int(token is not None))
-    )
-    trials.record(tx, lease, "trial.started", lease.agent_id, attempt=lease.attempt)
+    trials.note_start(tx, lease, is_fenced=token is not None)
 
 
 def row_logged(
@@ -173,10 +175,13 @@ def report(
     message: str | None = None,
     host: str | None = None,
     device: str | None = None,
+    is_crowded: bool = False,
     ran_s: float | None = None,
     limits: Limits = _DEFAULT,
 ) -> None:
     """Take our agent's word on how an attempt ended; harmless when repeated.
+
+    A trial that ran out of memory beside others is tried again, once, whichever agents had it.
 
     Args:
         tx: the transaction.
@@ -190,6 +195,7 @@ def report(
         message: the first line of the error, in words.
         host: where it ran.
         device: on which GPU.
+        is_crowded: others had a part of the GPU as it ran.
         ran_s: how long its process took, where it was offline; None: for as long as it was held.
         limits: how often a trial is tried.
 
@@ -216,6 +222,8 @@ def report(
         return
     code = exit_code if exit_code is not None else lease.exit_code
     ending = _ending(tx, lease, exit_code=code, signal=signal, told=told, message=message)
+    if is_crowded and ending.reason == Reason.OUT_OF_MEMORY:
+        ending = replace(ending, is_excused=not _was_excused(tx, lease))
     if old == ending.reason and (message is None or lease.message == message):
         return
     settle(tx, lease, ending, actor=lease.agent_id, limits=limits)
@@ -248,7 +256,7 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     sweep = sweep_row(tx, lease.sweep_id)
     definition = definition_of(sweep.definition)
     retries = definition.own.retries
-    again = ending.is_excused and ending.reason in RETRIED and goes_on(sweep)
+    again = ending.is_excused and ending.reason in _EXCUSED and goes_on(sweep)
     again |= goes_again(
         ending.reason,
         attempt=trials.tries(tx, lease),
@@ -275,6 +283,17 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
         fail_if_alike(tx, sweep.id, limits=limits)
     budgets.stop_if_spent(tx, sweep.id)
     finish_if_done(tx, sweep.id)
+
+
+def _was_excused(tx: Tx, lease: Lease) -> bool:
+    """Return whether an earlier attempt that ran out of memory does not count."""
+    earlier = select(t.attempt.c.number).where(
+        t.attempt.c.trial_id == lease.trial_id,
+        t.attempt.c.number < lease.attempt,
+        t.attempt.c.reason == Reason.OUT_OF_MEMORY,
+        t.attempt.c.is_excused == 1,
+    )
+    return tx.conn.execute(earlier.limit(1)).first() is not None
 
 
 def _wake(tx: Tx, lease: Lease) -> None:

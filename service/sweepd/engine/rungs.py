@@ -1,7 +1,6 @@
 """The learning curves of trials, thinned to what a search learns from them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
@@ -13,7 +12,7 @@ from sweepd.store import tables as t
 __all__ = ["Curve", "Rungs", "curve_of", "rung_values"]
 
 #: Pairs (number of values, value as logged), rising.
-Rungs = Sequence[tuple[int, float]]
+Rungs = tuple[tuple[int, float], ...]
 #: Pairs (number of values, signed value), rising.
 Curve = tuple[tuple[float, float], ...]
 
@@ -34,7 +33,7 @@ def rung_values(tx: Tx, sweep_id: int) -> dict[int, Rungs]:
         .order_by(t.trial.c.number, t.curve.c.number)
     ):
         found[number].append((place + 1, value))
-    return dict(found)
+    return {number: tuple(values) for number, values in found.items()}
 
 
 def curve_of(values: Rungs, *, n: int, objective: float | None, definition: Definition) -> Curve:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from sweepd.engine import away, events, notices
 from sweepd.engine.computing import Answer, Kept, SuggestJob, is_instant
@@ -23,7 +23,7 @@ from sweepd.engine.taken import TakenInStore
 from sweepd.search import filler
 from sweepd.spec import Config
 from sweepd.states import AgentState, SweepState
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["next_job", "next_try_in", "set_exhausted", "store"]
@@ -34,6 +34,23 @@ _TROUBLE = "the search failed, so that trials get space-filling points for now"
 #: Seconds before a search that failed is asked again: doubled each time, up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LOOKED = "search.looked"
+_SEARCHES = (
+    t.sweep.c.state.in_((SweepState.PENDING, SweepState.RUNNING))
+    & (t.sweep.c.is_exhausted == 0)
+    & t.sweep.c.stop_reason.is_(None)
+)
+_SEARCHING = Prepared(select(t.sweep).where(_SEARCHES))
+_TRY_AGAIN = Prepared(select(func.min(t.sweep.c.search_again_at)).where(_SEARCHES))
+_N_ALIVE = Prepared(
+    select(func.count()).where(
+        t.agent.c.sweep_id == bindparam("sweep"), t.agent.c.state == AgentState.RUNNING
+    )
+)
+_N_READY = Prepared(
+    select(func.count()).where(
+        t.suggestion.c.sweep_id == bindparam("sweep"), t.suggestion.c.origin == bindparam("origin")
+    )
+)
 
 
 def next_job(
@@ -56,14 +73,15 @@ def next_job(
     """
     wanted: list[tuple[bool, int, int]] = []
     found: dict[int, tuple[Any, int, int]] = {}
-    for sweep in tx.conn.execute(_searching()).all():
+    for sweep in _SEARCHING.all(tx):
         if sweep.id in without or (sweep.search_again_at or 0.0) > tx.now:
             continue
         if is_ailing is not None and is_ailing != bool(sweep.search_failures):
             continue
         if definition_of(sweep.definition).searcher != "us" or is_instant(sweep.method):
             continue
-        n, prepared, news = _wanted(tx, sweep, limits), _prepared(tx, sweep.id), None
+        n, news = _wanted(tx, sweep, limits), None
+        prepared = _n_ready(tx, sweep.id, origin="search")
         if n:
             news = latest_news(tx, sweep)
             n -= prepared if news == sweep.basis_event else 0
@@ -77,8 +95,7 @@ def next_job(
 
 def next_try_in(tx: Tx) -> float | None:
     """Return in how many seconds the next search that failed is asked again, None if none is."""
-    again = _searching().with_only_columns(func.min(t.sweep.c.search_again_at))
-    at: float | None = tx.conn.scalar(again)
+    ((at,),) = _TRY_AGAIN.rows(tx)
     return None if at is None else max(0.0, at - tx.now)
 
 
@@ -138,31 +155,19 @@ def set_exhausted(tx: Tx, sweep_id: int) -> None:
     tx.conn.execute(update(t.sweep).where(t.sweep.c.id == sweep_id).values(is_exhausted=1))
 
 
-def _searching() -> Any:
-    live = t.sweep.c.state.in_((SweepState.PENDING, SweepState.RUNNING))
-    has_more = (t.sweep.c.is_exhausted == 0) & t.sweep.c.stop_reason.is_(None)
-    return select(t.sweep).where(live, has_more)
-
-
 def _wanted(tx: Tx, sweep: Any, limits: Limits) -> int:
     """Return how many suggestions of the search a sweep should have ready."""
-    alive = tx.conn.scalar(
-        select(func.count()).where(
-            t.agent.c.sweep_id == sweep.id, t.agent.c.state == AgentState.RUNNING
-        )
-    )
-    n = min(max(alive or 0, 1) + away.n_awaited(tx, sweep.id), limits.max_prepared)
+    ((alive,),) = _N_ALIVE.rows(tx, sweep=sweep.id)
+    n: int = min(max(alive, 1) + away.n_awaited(tx, sweep.id), limits.max_prepared)
     if sweep.run_cap is None:
         return n
-    is_initial = (t.suggestion.c.sweep_id == sweep.id) & (t.suggestion.c.origin == "initial")
-    n_initial = tx.conn.scalar(select(func.count()).where(is_initial)) or 0
-    left: int = sweep.run_cap - sweep.n_issued - n_initial
+    left: int = sweep.run_cap - sweep.n_issued - _n_ready(tx, sweep.id, origin="initial")
     return max(0, min(n, left))
 
 
-def _prepared(tx: Tx, sweep_id: int) -> int:
-    is_ours = (t.suggestion.c.sweep_id == sweep_id) & (t.suggestion.c.origin == "search")
-    return tx.conn.scalar(select(func.count()).where(is_ours)) or 0
+def _n_ready(tx: Tx, sweep_id: int, *, origin: str) -> int:
+    ((n,),) = _N_READY.rows(tx, sweep=sweep_id, origin=origin)
+    return int(n)
 
 
 def _job(tx: Tx, sweep: Any, n: int, news: int) -> SuggestJob:
@@ -228,14 +233,13 @@ def _add(tx: Tx, job: SuggestJob, answer: Answer, taken: TakenInStore) -> list[s
     """Store suggestions that were not handed out meanwhile; return the keys of the others."""
     rows, given = [], []
     whys = answer.why or (None,) * len(answer.configs)
-    are_new = taken.new_among(list(answer.configs))
-    found = zip(answer.configs, whys, are_new, strict=True)
-    for position, (config, why, is_new) in enumerate(found, job.start):
+    found = zip(answer.configs, whys, taken.new_among(answer.configs), strict=True)
+    for position, (config, why, (key, is_new)) in enumerate(found, job.start):
         if is_new:
             row = {
                 "sweep_id": job.sweep_id,
                 "config": json.dumps(config, ensure_ascii=False),
-                "config_key": taken.space.key(config),
+                "config_key": key,
                 "origin": "search",
                 "basis_event": job.basis_event,
                 "position": position,
@@ -243,7 +247,7 @@ def _add(tx: Tx, job: SuggestJob, answer: Answer, taken: TakenInStore) -> list[s
             }
             rows.append(row)
         else:
-            given.append(taken.space.key(config))
+            given.append(key)
     if rows:
         tx.conn.execute(insert(t.suggestion), rows)
     return given

@@ -16,7 +16,7 @@ from sweepd.engine.stream_bodies import CONSOLE
 from sweepd.engine.sweepviews import definition_of
 from sweepd.schedule import TrialState
 from sweepd.spec import Timeout
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
 __all__ = ["stop_overdue"]
@@ -24,6 +24,15 @@ __all__ = ["stop_overdue"]
 _HEARD = "timeouts.heard"
 #: A literal: SQLite does not see that a bound value fits the partial index.
 _IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
+_OUT = Prepared(  # by the attempts that live, of which there is an index: few of all trials
+    select(t.sweep.c.id, t.sweep.c.definition).where(
+        t.sweep.c.id.in_(
+            select(t.trial.c.sweep_id)
+            .join(t.attempt, t.attempt.c.trial_id == t.trial.c.id)
+            .where(t.attempt.c.ended_at.is_(None), t.trial.c.state == TrialState.LEASED)
+        )
+    )
+)
 
 
 def stop_overdue(tx: Tx, *, is_after_gap: bool) -> None:
@@ -34,6 +43,9 @@ def stop_overdue(tx: Tx, *, is_after_gap: bool) -> None:
         is_after_gap: nobody looked for a while, so that no silence before now counts.
     """
     limits = _limits(tx)
+    if not limits:  # as a rule
+        tx.memory[_HEARD] = {}
+        return
     heard: Mapping[tuple[int, int], tuple[Any, float]] = tx.memory.get(_HEARD, {})
     if is_after_gap:
         heard = {}
@@ -62,9 +74,7 @@ def stop_overdue(tx: Tx, *, is_after_gap: bool) -> None:
 
 def _limits(tx: Tx) -> dict[int, Timeout]:
     """Return the time limits of every sweep that has some and an attempt that is out."""
-    out = select(t.trial.c.sweep_id).where(_IS_LEASED)
-    rows = tx.conn.execute(select(t.sweep.c.id, t.sweep.c.definition).where(t.sweep.c.id.in_(out)))
-    found = {row.id: definition_of(row.definition).own.timeout for row in rows}
+    found = {number: definition_of(text).own.timeout for number, text in _OUT.rows(tx)}
     return {sweep_id: timeout for sweep_id, timeout in found.items() if timeout != Timeout()}
 
 

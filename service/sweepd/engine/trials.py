@@ -11,7 +11,7 @@ from sweepd.engine.leftovers import next_run_id
 from sweepd.errors import Reason
 from sweepd.schedule import RETRIED, RUN_STATES, TrialState, move_trial
 from sweepd.states import RUN_MOVES, RunState
-from sweepd.store import Prepared, Tx
+from sweepd.store import Prepared, Tx, change_rows
 from sweepd.store import tables as t
 
 __all__ = [
@@ -22,12 +22,14 @@ __all__ = [
     "config_of",
     "correct",
     "end",
+    "hand_out",
     "issue",
     "issue_again",
     "lease_of_run",
     "leases",
     "note_exit",
     "note_place",
+    "note_start",
     "put_back",
     "record",
     "reopen",
@@ -46,7 +48,7 @@ _ADD_RUN = _into(t.run, "id project_id name sweep_id user_id state display_name 
 _ADD_TRIAL = _into(
     t.trial,
     "sweep_id number run_id config config_key origin state attempt version basis_event position"
-    " why created_at",
+    " why created_at created_event",
 )
 _ADD_ATTEMPT = _into(t.attempt, "trial_id number token agent_id issued_at seen_at slot_id")
 _NUMBER = Prepared(
@@ -68,10 +70,27 @@ _COUNT = Prepared(
     .where(t.sweep.c.id == bindparam("sweep"))
     .values(n_issued=t.sweep.c.n_issued + 1)
 )
+_COUNT_UNPLANNED = Prepared(
+    update(t.sweep)
+    .where(t.sweep.c.id == bindparam("sweep"))
+    .values(n_issued=t.sweep.c.n_issued + 1, unplanned_event=bindparam("event"))
+)
 _CREATED = Prepared(
     update(t.trial)
     .where(t.trial.c.id == bindparam("trial"))
     .values(created_event=bindparam("event"))
+)
+_TELLS = ("objective", "objectives", "outcome", "best", "last", "n_values")
+_TOLD = Prepared(
+    select(*(t.trial.c[name] for name in _TELLS)).where(t.trial.c.id == bindparam("trial"))
+)
+_TRIED = Prepared(
+    select(func.count()).where(
+        t.attempt.c.trial_id == bindparam("trial"),
+        t.attempt.c.number != bindparam("number"),
+        t.attempt.c.is_excused == 0,
+        t.attempt.c.reason.in_(sorted(RETRIED)),
+    )
 )
 
 
@@ -84,9 +103,6 @@ def add(
     key: str,
     origin: str,
     display_name: str | None = None,
-    basis_event: int | None = None,
-    position: int | None = None,
-    why: str | None = None,
 ) -> tuple[int, int]:
     """Make a trial of a config with its run (pending); no attempt of it, and not counted yet.
 
@@ -96,17 +112,114 @@ def add(
         config: flat.
         nested: the same in W&B's shape.
         key: its canonical form.
-        origin: initial, search, filler or enqueued.
+        origin: enqueued, as a rule.
         display_name: the run's; None makes one of the trial's number.
-        basis_event: the event that it was suggested from.
-        position: its place among the suggestions of that event, or of its origin.
-        why: JSON, what the search expected of it.
 
     Returns:
         The ids of the trial and of its run.
     """
     number = _newest(tx, sweep.id) + 1
-    run_id = _ADD_RUN.add(
+    run_id = _add_run(tx, sweep, number, nested, display_name)
+    trial_id = _add_trial(tx, sweep, number, run_id, config, config_key=key, origin=origin)
+    return trial_id, run_id
+
+
+def hand_out(
+    tx: Tx,
+    *,
+    sweep: Any,
+    config: dict[str, Any],
+    nested: dict[str, Any],
+    key: str,
+    origin: str,
+    agent_id: str,
+    slot_id: int | None = None,
+    basis_event: int | None = None,
+    position: int | None = None,
+    why: str | None = None,
+    is_planned: bool = True,
+) -> Lease:
+    """Make a trial of a config, with its run, and hand it out: counted as one of the sweep's.
+
+    Args:
+        tx: the transaction.
+        sweep: the sweep's row.
+        config: flat.
+        nested: the same in W&B's shape.
+        key: its canonical form.
+        origin: initial, search or filler.
+        agent_id: who gets it.
+        slot_id: where that agent works.
+        basis_event: the event that it was suggested from.
+        position: its place among the suggestions of that event, or of its origin.
+        why: JSON, what the search expected of it.
+        is_planned: the search knows of it without being told.
+    """
+    number = _newest(tx, sweep.id) + 1
+    run_id = _add_run(tx, sweep, number, nested)
+    event = events.record(
+        tx,
+        actor=agent_id,
+        kind="trial.issued",
+        project_id=sweep.project_id,
+        sweep_id=sweep.id,
+        run_id=run_id,
+        data={"number": number, "attempt": 1, "origin": origin},
+    )
+    trial_id = _add_trial(
+        tx,
+        sweep,
+        number,
+        run_id,
+        config,
+        config_key=key,
+        origin=origin,
+        state=TrialState.LEASED,
+        attempt=1,
+        basis_event=basis_event,
+        position=position,
+        why=why,
+        created_event=event,
+    )
+    _add_attempt(tx, trial_id, 1, agent_id, slot_id)
+    if is_planned:
+        _COUNT.run(tx, sweep=sweep.id)
+    else:
+        _COUNT_UNPLANNED.run(tx, sweep=sweep.id, event=event)
+    lease = lease_of_run(tx, run_id)
+    assert lease is not None, "it was made just now"
+    return lease
+
+
+def _add_trial(
+    tx: Tx, sweep: Any, number: int, run_id: int, config: dict[str, Any], **more: Any
+) -> int:
+    """Add a trial's row: one that waits for its first attempt, unless `more` says otherwise."""
+    values = {
+        "state": TrialState.QUEUED,
+        "attempt": 0,
+        "basis_event": None,
+        "position": None,
+        "why": None,
+        "created_event": 0,
+        **more,
+    }
+    return _ADD_TRIAL.add(
+        tx,
+        sweep_id=sweep.id,
+        number=number,
+        run_id=run_id,
+        config=_dump(config),
+        version=sweep.version,
+        created_at=tx.now,
+        **values,
+    )
+
+
+def _add_run(
+    tx: Tx, sweep: Any, number: int, nested: dict[str, Any], display_name: str | None = None
+) -> int:
+    return _ADD_RUN.add(
         tx,
         id=next_run_id(tx),
         project_id=sweep.project_id,
@@ -118,29 +231,12 @@ def add(
         config=_dump({name: {"value": value} for name, value in nested.items()}),
         created_at=tx.now,
     )
-    trial_id = _ADD_TRIAL.add(
-        tx,
-        sweep_id=sweep.id,
-        number=number,
-        run_id=run_id,
-        config=_dump(config),
-        config_key=key,
-        origin=origin,
-        state=TrialState.QUEUED,
-        attempt=0,
-        version=sweep.version,
-        basis_event=basis_event,
-        position=position,
-        why=why,
-        created_at=tx.now,
-    )
-    return trial_id, run_id
 
 
 def issue(
     tx: Tx, *, sweep_id: int, run_id: int, agent_id: str, slot_id: int | None = None
 ) -> Lease:
-    """Hand a new trial out: its first attempt, counted as one of the sweep's."""
+    """Hand out a trial that waits for its first attempt; it counts as one of the sweep's."""
     row = _LEASE.row(tx, run=run_id)
     assert row is not None, f"run {run_id} waits for nobody"
     trial_id, number, origin, created_event = row
@@ -188,6 +284,12 @@ def resend(tx: Tx, lease: Lease) -> None:
     _set_attempt(tx, lease, n_sent=lease.n_sent + 1)
 
 
+def note_start(tx: Tx, lease: Lease, *, is_fenced: bool) -> None:
+    """Note that an attempt's process has begun, and whether its requests name the attempt."""
+    _set_attempt(tx, lease, started_at=tx.now, is_fenced=int(is_fenced))
+    record(tx, lease, "trial.started", lease.agent_id, attempt=lease.attempt)
+
+
 def note_exit(tx: Tx, lease: Lease, exit_code: int) -> None:
     """Note an exit code that awaits the agent's word."""
     _set_attempt(tx, lease, exit_code=exit_code)
@@ -219,13 +321,9 @@ def tries(tx: Tx, lease: Lease) -> int:
     Only those do that ended by an infrastructure failure: not those that a rule stopped before the
     trial was promoted, nor those that a bad slot or a retry by hand excuses.
     """
-    earlier = select(func.count()).where(
-        t.attempt.c.trial_id == lease.trial_id,
-        t.attempt.c.number != lease.attempt,
-        t.attempt.c.is_excused == 0,
-        t.attempt.c.reason.in_(sorted(RETRIED)),
-    )
-    return 1 + (tx.conn.scalar(earlier) or 0)
+    found = _TRIED.row(tx, trial=lease.trial_id, number=lease.attempt)
+    assert found is not None, "a count is a row"
+    return 1 + int(found[0])
 
 
 def put_back(tx: Tx, lease: Lease, *, why: str, actor: str, slot_id: int | None = None) -> None:
@@ -318,10 +416,9 @@ def correct(tx: Tx, lease: Lease) -> None:
 
 def _outcome(tx: Tx, lease: Lease) -> dict[str, Any]:
     """Return what the search learns from a trial beside its reason: the event log keeps it."""
-    c = t.trial.c
-    columns = (c.objective, c.objectives, c.outcome, c.best, c.last, c.n_values)
-    row = tx.conn.execute(select(*columns).where(c.id == lease.trial_id)).one()
-    return {column.name: value for column, value in zip(columns, row, strict=True)}
+    row = _TOLD.row(tx, trial=lease.trial_id)
+    assert row is not None, f"there is no trial {lease.trial_id}"
+    return dict(zip(_TELLS, row, strict=True))
 
 
 def _add_attempt(tx: Tx, trial_id: int, number: int, agent_id: str, slot_id: int | None) -> None:
@@ -357,29 +454,22 @@ def _end_attempt(tx: Tx, lease: Lease, ending: Ending) -> None:
 
 
 def _set_attempt(tx: Tx, lease: Lease, **values: Any) -> None:
-    tx.conn.execute(
-        update(t.attempt)
-        .where(t.attempt.c.trial_id == lease.trial_id, t.attempt.c.number == lease.attempt)
-        .values(**values)
-    )
+    change_rows(tx, t.attempt, values, trial_id=lease.trial_id, number=lease.attempt)
 
 
 def _set(tx: Tx, lease: Lease, **values: Any) -> None:
-    tx.conn.execute(update(t.trial).where(t.trial.c.id == lease.trial_id).values(**values))
+    change_rows(tx, t.trial, values, id=lease.trial_id)
 
 
 def _set_run(tx: Tx, lease: Lease, **values: Any) -> None:
-    tx.conn.execute(update(t.run).where(t.run.c.id == lease.run_id).values(**values))
+    change_rows(tx, t.run, values, id=lease.run_id)
 
 
 def _move(tx: Tx, lease: Lease, state: TrialState, **values: Any) -> None:
     move_trial(lease.state, state)
-    done = tx.conn.execute(
-        update(t.trial)
-        .where(t.trial.c.id == lease.trial_id, t.trial.c.state == lease.state)
-        .values(state=state, **values)
-    )
-    assert done.rowcount == 1, f"trial {lease.trial_id} was not {lease.state}"
+    columns = {"state": state, **values}
+    n_moved = change_rows(tx, t.trial, columns, id=lease.trial_id, state=lease.state)
+    assert n_moved == 1, f"trial {lease.trial_id} was not {lease.state}"
 
 
 def _free_run_name(tx: Tx, project_id: int) -> str:

@@ -9,10 +9,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, case, func, literal_column, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Table,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 
-from sweepd.engine import away, budgets, bundles, comebacks, events, outcomes, timeouts, trials
+from sweepd.engine import away, budgets, bundles, comebacks, events, leases, outcomes, timeouts
 from sweepd.engine.beats import Beat, write_beats
 from sweepd.engine.endings import finish_if_done
 from sweepd.engine.run_states import change_state
@@ -22,20 +31,45 @@ from sweepd.engine.sweepviews import SCHEDULER_RUN
 from sweepd.engine.trials import Ending, Lease
 from sweepd.engine.views import RunView
 from sweepd.schedule import TrialState, is_lapsed, silence_means
-from sweepd.states import AgentState, RunState, SweepState
-from sweepd.store import Tx
+from sweepd.states import AgentState, RunState, SweepState, is_terminal
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 from sweepd.store.sweep_tables import slot
 
 __all__ = ["grace", "tick"]
 
-#: A literal: SQLite does not see that a bound value fits the partial index.
-_IS_LEASED = t.trial.c.state == literal_column(f"'{TrialState.LEASED}'")
+_IS_LEASED = t.trial.c.state == TrialState.LEASED
 #: Leases that end in one transaction, for which all others wait; the rest do at the next look.
 _MOST_AT_ONCE = 100
 _MOMENT_S = 0.001
 _NO_BEATS: Mapping[str, Beat] = {}
 _LIVE_RUNS = (RunState.RUNNING, RunState.PREEMPTING)
+_ENDED_SWEEPS = tuple(state for state in SweepState if is_terminal(state))
+_TIMES_OF_ATTEMPT = tuple(
+    t.attempt.c[name] for name in ("issued_at", "seen_at", "started_at", "ended_at")
+)
+
+_PULSE = Prepared(select(t.pulse.c.at).where(t.pulse.c.id == 1))
+_BEAT = Prepared(
+    insert(t.pulse)
+    .values(id=1, at=bindparam("now"))
+    .on_conflict_do_update(index_elements=["id"], set_={"at": bindparam("now")})
+)
+_OLD = leases.prepared(_IS_LEASED, t.attempt.c.seen_at < bindparam("before"), away.IS_OUTSIDE)
+_SILENT_RUNS = Prepared(
+    select(t.run.c.id).where(
+        t.run.c.state.in_(_LIVE_RUNS),
+        func.coalesce(t.run.c.heartbeat_at, t.run.c.created_at) < bindparam("before"),
+        t.run.c.id.not_in(select(t.trial.c.run_id).where(_IS_LEASED)),
+    )
+)
+_LOSE = Prepared(
+    update(t.agent)
+    .where(t.agent.c.state == AgentState.RUNNING, t.agent.c.heartbeat_at < bindparam("before"))
+    .values(state=AgentState.LOST)
+    .returning(t.agent.c.id, t.agent.c.sweep_id)
+)
+_RUNNING = Prepared(select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING))
 
 
 def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> None:
@@ -48,9 +82,8 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
         limits: timings.
         beats: the agents' signs of life since the last look that are not written yet.
     """
-    before = tx.conn.scalar(select(t.pulse.c.at))
-    pulse = insert(t.pulse).values(id=1, at=tx.now)
-    tx.conn.execute(pulse.on_conflict_do_update(index_elements=["id"], set_={"at": tx.now}))
+    (before,) = _PULSE.row(tx) or (None,)
+    _BEAT.run(tx, now=tx.now)
     is_after_gap = before is not None and not 0 <= tx.now - before <= limits.gap_s
     if before is not None and is_after_gap:
         gap_s = tx.now - before
@@ -58,9 +91,9 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
         beats = {agent: _moved(tx, beat, gap_s, limits.gap_s) for agent, beat in beats.items()}
     write_beats(tx, beats)
     # Whose agent was heard of lately is no news: with a thousand agents, that is nearly all.
-    is_old = t.attempt.c.seen_at < tx.now - min(limits.lease_s, limits.run_silence_s)
+    long_ago = tx.now - min(limits.lease_s, limits.run_silence_s)
     n_ended = 0
-    for lease in trials.leases(tx, _IS_LEASED, is_old, away.IS_OUTSIDE):
+    for lease in leases.found(tx, _OLD, before=long_ago):
         n_ended += _check_lease(tx, lease, limits)
         if n_ended == _MOST_AT_ONCE:
             break
@@ -68,8 +101,7 @@ def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> No
     timeouts.stop_overdue(tx, is_after_gap=is_after_gap)
     _crash_silent_runs(tx, limits)
     _lose_silent_agents(tx, limits)
-    running = select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING)
-    for sweep_id in tx.conn.scalars(running).all():
+    for (sweep_id,) in _RUNNING.rows(tx):
         budgets.stop_if_spent(tx, sweep_id)
         finish_if_done(tx, sweep_id)
 
@@ -79,7 +111,8 @@ def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
 
     One of the last `fresh_s` seconds came after the gap and stays; none is moved into the future,
     where its lease would live on for as long. The gap counts for no sweep as time that it ran,
-    either. A clock that went back makes nobody wait for what was to come by the old one.
+    either. A clock that went back makes nobody wait for what was to come by the old one, and what
+    rules compare with each other keeps its order: it is moved as a whole.
     """
 
     def moved(at: Column[Any]) -> ColumnElement[Any]:
@@ -99,8 +132,24 @@ def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
     move(t.attempt, live, "started_at")
     move(t.run, t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS)), "heartbeat_at")
     move(t.agent, t.agent.c.state == AgentState.RUNNING, "heartbeat_at")
-    for later in (slot.c.canary_at, t.sweep.c.search_again_at) if gap_s < 0 else ():
-        tx.conn.execute(update(later.table).where(later > tx.now).values({later: later + gap_s}))
+    if gap_s < 0:
+        _move_back(tx, gap_s)
+
+
+def _move_back(tx: Tx, gap_s: float) -> None:
+    """Move by `gap_s` what sweeps that go on have noted of ends, slots and searches to come."""
+    later = t.sweep.c.search_again_at
+    tx.conn.execute(update(t.sweep).where(later > tx.now).values(search_again_at=later + gap_s))
+    going_on = select(t.sweep.c.id).where(t.sweep.c.state.not_in(_ENDED_SWEEPS))
+    of_trial = select(t.trial.c.id).where(t.trial.c.sweep_id.in_(going_on))
+    has_ended = t.attempt.c.ended_at.is_not(None)
+    for where, *columns in (
+        (has_ended & t.attempt.c.trial_id.in_(of_trial), *_TIMES_OF_ATTEMPT),
+        (t.trial.c.sweep_id.in_(going_on), t.trial.c.ended_at),
+        (slot.c.sweep_id.in_(going_on), slot.c.since, slot.c.canary_at, slot.c.counts_from),
+    ):
+        values = {column: column + gap_s for column in columns}
+        tx.conn.execute(update(columns[0].table).where(where).values(values))
 
 
 def _moved(tx: Tx, beat: Beat, gap_s: float, fresh_s: float) -> Beat:
@@ -137,15 +186,7 @@ def _check_lease(tx: Tx, lease: Lease, limits: Limits) -> bool:
 
 def _crash_silent_runs(tx: Tx, limits: Limits) -> None:
     """Mark runs as crashed that no lease watches and nothing was heard of for too long."""
-    watched = select(t.trial.c.run_id).where(_IS_LEASED)
-    silent = tx.conn.scalars(
-        select(t.run.c.id).where(
-            t.run.c.state.in_(_LIVE_RUNS),
-            func.coalesce(t.run.c.heartbeat_at, t.run.c.created_at) < tx.now - limits.run_silence_s,
-            t.run.c.id.not_in(watched),
-        )
-    ).all()
-    for run_id in silent:
+    for (run_id,) in _SILENT_RUNS.rows(tx, before=tx.now - limits.run_silence_s):
         run = load_run(tx, run_id)
         assert run is not None, "it was there just now"
         end = comebacks.told_end(tx, run)
@@ -169,20 +210,11 @@ def _is_schedulers(tx: Tx, run: RunView) -> bool:
 
 
 def _lose_silent_agents(tx: Tx, limits: Limits) -> None:
-    silent = tx.conn.execute(
-        update(t.agent)
-        .where(
-            t.agent.c.state == AgentState.RUNNING,
-            t.agent.c.heartbeat_at < tx.now - limits.agent_silence_s,
-        )
-        .values(state=AgentState.LOST)
-        .returning(t.agent.c.id, t.agent.c.sweep_id)
-    ).all()
-    for agent in silent:
+    for agent_id, sweep_id in _LOSE.rows(tx, before=tx.now - limits.agent_silence_s):
         events.record(
             tx,
             actor=events.SERVICE,
             kind="agent.lost",
-            sweep_id=agent.sweep_id,
-            data={"agent": agent.id},
+            sweep_id=sweep_id,
+            data={"agent": agent_id},
         )

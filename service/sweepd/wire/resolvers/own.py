@@ -133,6 +133,7 @@ async def _report_outcome(root: None, info: Info, input: Mapping[str, Any]) -> M
         message=input.get("message"),
         host=input.get("host"),
         device=input.get("device"),
+        is_crowded=bool(input.get("isCrowded")),
         ran_s=input.get("seconds"),
         limits=context.services.limits,
     )

@@ -116,6 +116,18 @@ def test_gpu_hours_are_those_that_agents_held_trials_on_gpus(lab, texts):
     assert lab.beat(crowd[0]) is None
 
 
+def test_trial_on_several_gpus_spends_the_hours_of_each(lab, texts):
+    sweep = lab.create(texts["random"] + budget(gpu_hours=1))
+    crowd = [register(lab, sweep, device) for device in ("gpus 0,1,2", "gpu 3")]
+    held = [(agent, lab.ask(agent)) for agent in crowd]
+    for _, command in held:
+        lab.start(command)
+
+    pass_time(lab, 90, *[(agent, command.run) for agent, command in held])
+
+    assert spent(lab, sweep) == {"gpu_hours": (0.1, 1)}
+
+
 def test_plateau_counts_finished_trials_since_the_best(lab, texts):
     sweep = lab.create(texts["random"] + budget(plateau=3))
     agent = lab.register(sweep)
@@ -132,6 +144,22 @@ def test_plateau_counts_finished_trials_since_the_best(lab, texts):
     after = lab.sweep(sweep)
     assert after.state == SweepState.FINISHED
     assert after.stop_reason == "budget spent: 3 finished trials without a better one"
+
+
+def test_plateau_is_seen_though_the_clock_went_back(lab, texts):
+    sweep = lab.create(texts["random"] + budget(plateau=3))
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    lab.tick()
+    lab.clock.advance(-3600)
+    lab.tick()
+
+    for _ in range(3):
+        assert lab.sweep(sweep).state == SweepState.RUNNING
+        lab.clock.advance(1)
+        lab.run(agent, 2.0)
+
+    assert lab.sweep(sweep).state == SweepState.FINISHED
 
 
 def test_budget_may_be_raised_while_the_sweep_runs(lab, texts):

@@ -84,6 +84,43 @@ def test_failure_of_our_agents_process_waits_for_the_agents_word(lab, held):
     assert lab.ask(agent).run != command.run
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_out_of_memory_beside_others_is_tried_again_once_whatever_the_retries(lab, texts, retries):
+    sweep = lab.create(texts["random"] + f"sweepd: {{retries: {retries}}}\n")
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.end(command, 1)
+    lab.report(command, "oom", exit_code=1, message="CUDA out of memory", is_crowded=True)
+    assert lab.trial(sweep, command).state == "queued"
+
+    again = lab.ask(lab.register(sweep))
+    assert (again.run, again.attempt) == (command.run, 2)
+    lab.start(again)
+    lab.report(again, "oom", exit_code=1, message="CUDA out of memory", is_crowded=True)
+
+    trial = lab.trial(sweep, command)
+    assert (trial.state, trial.reason) == ("ended", "oom")
+
+
+def test_out_of_memory_beside_others_is_the_last_word_once_the_sweep_is_stopped(lab):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.set_state(sweep, "FINISHED")
+
+    lab.report(command, "oom", exit_code=1, message="CUDA out of memory", is_crowded=True)
+
+    assert lab.trial(sweep, command).reason == "oom"
+
+
+def test_error_beside_others_is_an_error(lab, held):
+    sweep, _, command = held
+
+    lab.report(command, "error", exit_code=1, message="ValueError: x", is_crowded=True)
+
+    assert lab.trial(sweep, command).reason == "error"
+
+
 def test_word_that_comes_first_is_not_undone_by_complete(lab, held):
     sweep, _, command = held
 
@@ -295,14 +332,16 @@ def test_every_trial_failing_alike_ends_the_sweep_with_the_reason(lab):
     assert lab.beat(agent).type == "exit"
 
 
-def test_resumed_after_failing_alike_a_sweep_gets_another_five(lab):
+@pytest.mark.parametrize("jump_s", [60, -3600])
+def test_resumed_after_failing_alike_a_sweep_gets_another_five(lab, jump_s):
     sweep = lab.create()
     agent = lab.register(sweep)
     for _ in range(5):
         lab.report(lab.ask(agent), "never_init")
-    lab.clock.advance(60)
-
     lab.set_state(sweep, "RUNNING")
+    lab.tick()
+    lab.clock.advance(jump_s)
+    lab.tick()
 
     assert lab.sweep(sweep).stop_reason is None
     for _ in range(4):

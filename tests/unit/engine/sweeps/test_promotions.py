@@ -180,7 +180,8 @@ def test_late_writes_of_the_paused_attempt_change_nothing(lab, sweep):
     assert (trial.state, trial.n_values, trial.best) == ("leased", 1, 2.0)
 
 
-def test_process_without_a_token_is_waited_for_before_its_trial_is_promoted(lab, sweep):
+@pytest.mark.parametrize("jump_s", [0, -3600])
+def test_process_without_a_token_is_waited_for_before_its_trial_is_promoted(lab, sweep, jump_s):
     """It was killed, so that its client may yet say `complete`, or may not."""
     made = sweep()
     agent = lab.register(made)
@@ -195,6 +196,9 @@ def test_process_without_a_token_is_waited_for_before_its_trial_is_promoted(lab,
     third = lab.ask(agent)
     assert third.run not in (command.run, other.run)
     _train(lab, agent, 3.0, third)
+    lab.tick()
+    lab.clock.advance(jump_s)
+    lab.tick()
     lab.tick(20)
 
     assert lab.ask(agent).run == command.run

@@ -108,6 +108,56 @@ def test_canary_is_not_an_hour_late_when_the_clock_goes_back_by_one(lab, fleet):
     assert left_s == pytest.approx(lab.limits.canary_s, abs=10)
 
 
+@pytest.mark.parametrize("jump_s", [0, -3600])
+def test_canaries_of_a_slot_are_counted_whatever_the_clock_does(lab, fleet, jump_s):
+    sweep, bad, good = fleet
+    same_host = register(lab, sweep, "node0")
+    running = {agent: lab.ask(agent) for agent in good}
+    for command in running.values():
+        lab.start(command)
+    for _ in range(3):
+        fail(lab, bad)
+    lab.tick()
+    lab.clock.advance(jump_s)
+    lab.tick()
+
+    n_given = 0
+    for _ in range(60):
+        lab.tick(10)
+        for agent, command in running.items():
+            lab.beat(agent, command.run)
+        if (canary := lab.beat(bad)) is not None:
+            n_given += 1
+            assert lab.beat(same_host) is None
+            lab.start(canary)
+            lab.report(canary, "error", exit_code=1, message=WORDS)
+
+    (slot,) = bad_slots(lab, sweep)
+    assert slot.n_canaries == n_given <= 5
+    lab.clock.advance(slot.canary_at - lab.clock.now)
+    succeed(lab, bad)
+    assert bad_slots(lab, sweep) == []
+
+
+@pytest.mark.parametrize("jump_s", [0, -3600])
+def test_slot_that_was_released_is_caught_again_whatever_the_clock_does(lab, fleet, jump_s):
+    sweep, bad, good = fleet
+    for agent in good:
+        lab.start(lab.ask(agent))
+    for _ in range(3):
+        fail(lab, bad)
+    lab.write(agents.release_slot, actor=lab.actor, agent_id=bad)
+    lab.tick()
+    lab.clock.advance(jump_s)
+    lab.tick()
+
+    for _ in range(3):
+        assert bad_slots(lab, sweep) == []
+        fail(lab, bad)
+
+    assert len(bad_slots(lab, sweep)) == 1
+
+
 def test_canaries_that_fail_come_one_at_a_time_and_less_and_less_often(lab, fleet):
     sweep, bad, _ = fleet
     same_host = register(lab, sweep, "node0")
