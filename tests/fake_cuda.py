@@ -34,12 +34,15 @@ class FakeCuda:
     Attributes:
         graphs: all that were made.
         end_error: what ending a capture fails with, once the step in it has failed.
+        allocated, reserved: the peaks of the memory, in bytes.
+        n_resets: how often these were to begin anew.
         current: the stream of now.
         is_capturing: whether a step is recorded.
     """
 
     def __init__(self):
         self.graphs, self.end_error, self.mode = [], None, 0
+        self.allocated = self.reserved = self.n_resets = 0
         self.is_capturing = False
         self.current = self.usual = FakeStream()
 
@@ -54,6 +57,9 @@ class FakeCuda:
             "get_sync_debug_mode": lambda: self.mode,
             "graph": self._graph,
             "graph_pool_handle": lambda: (0, 1),
+            "max_memory_allocated": lambda device: self.allocated,
+            "max_memory_reserved": lambda device: self.reserved,
+            "reset_peak_memory_stats": self._reset,
             "set_stream": self._set_stream,
             "set_sync_debug_mode": self._set_mode,
             "stream": self._stream,
@@ -65,6 +71,9 @@ class FakeCuda:
     def _make_graph(self):
         self.graphs.append(FakeGraph())
         return self.graphs[-1]
+
+    def _reset(self, device):
+        self.n_resets += 1
 
     def _set_stream(self, stream):
         self.current = stream

@@ -18,6 +18,7 @@ class Gpu:
     ecc: int | None = 0  # uncorrectable errors; None: it has no such memory
     xids: list[int] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)  # bytes, by process
+    total: int = 80 << 30  # bytes
     name: str = "NVIDIA H200"
     uuid: str = ""
 
@@ -66,7 +67,7 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetMemoryInfo(self, gpu):
         if gpu.error is not None:
             raise NVMLError(gpu.error)
-        return SimpleNamespace(used=0)
+        return SimpleNamespace(used=sum(gpu.held.values()), total=gpu.total)
 
     def nvmlDeviceGetTotalEccErrors(self, gpu, kind, counter):
         if gpu.ecc is None:

@@ -5,9 +5,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from sweepd.errors import SweepdError
+from sweepd.errors import InvalidInput, SweepdError
 from sweepd_agent.events import AgentEvent
-from sweepd_agent.options import Options
+from sweepd_agent.options import Options, parse_per_gpu
 from sweepd_agent.supervisor import run_agent
 
 __all__ = ["main"]
@@ -42,7 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--project", help="where the sweep is, if its name does not say")
     add("--base-url", help="the server; `cloud` is W&B's (default: WANDB_BASE_URL, settings)")
     add("--gpus", default="all", help="all, none, or their numbers: 0,1 (default: all)")
-    add("--per-gpu", type=int, help="trials at once on each GPU, or on the CPU")
+    add(
+        "--per-gpu",
+        type=_per_gpu,
+        metavar="auto|K",
+        help="trials at once on each GPU, or on the CPU; auto finds out how many pay",
+    )
+    add("--gpus-per-trial", type=int, default=1, help="GPUs of each trial (default: 1)")
     add("--slots", type=int, help="trials at once in all, dealt out over the GPUs")
     add("--memory-fraction", type=float, help="of a GPU's memory, for each of its slots")
     add("--count", type=int, help="trials to run in all, over every slot")
@@ -68,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--offline", metavar="BUNDLE", help="run the trials of a bundle, with no server at all")
     add("--json", action="store_true", help="print each event as a JSON object")
     return parser
+
+
+def _per_gpu(text: str) -> int | str:
+    try:
+        return parse_per_gpu(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--per-gpu ")) from None
 
 
 if __name__ == "__main__":

@@ -116,12 +116,21 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial's process ended, seen from outside; `message` is the first line of its error."""
+    """How a trial's process ended, seen from outside.
+
+    Attributes:
+        reason: why.
+        exit_code: None if a signal ended it.
+        signal: that ended it.
+        message: the first line of its error.
+        is_crowded: it ran out of memory, and others had a part of its GPU.
+    """
 
     reason: Reason
     exit_code: int | None = None
     signal: int | None = None
     message: str | None = None
+    is_crowded: bool = False
 
 
 class AgentApi:
@@ -256,6 +265,7 @@ class AgentApi:
             "message": outcome.message,
             "host": host,
             "device": device,
+            **({"isCrowded": True} if outcome.is_crowded else {}),
             **({} if seconds is None else {"seconds": seconds}),
         }
         self.client.execute(_REPORT, {"input": values})

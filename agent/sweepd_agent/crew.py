@@ -12,6 +12,7 @@ from sweepd_agent.devices import Slot
 from sweepd_agent.events import AgentEvent, EventKind, Report
 from sweepd_agent.nursery import Nursery
 from sweepd_agent.options import Options
+from sweepd_agent.sharing import Sharing
 from sweepd_agent.trial import Workplace
 
 __all__ = ["Crew"]
@@ -30,6 +31,7 @@ class Crew:
     n_slots: int
     nursery: Nursery
     run_on_main: Callable[[Callable[[], None]], None]
+    sharing: Sharing | None = None  # where it is to be found out how many trials share a GPU
     leaving: threading.Event = field(default_factory=threading.Event)
     is_ending: bool = False  # the agent itself was told to end, and its trials with it
     exit_code: int = 0
@@ -38,11 +40,19 @@ class Crew:
     _taken: int = 0
     _failures: int = 0
     _n_out: int = 0
+    _said: set[str] = field(default_factory=set)
     _lost: set[int] = field(default_factory=set)
 
     def say(self, kind: EventKind, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Report what has happened."""
         self.report_event(AgentEvent(kind, text, data or {}))
+
+    def say_once(self, about: str, text: str) -> None:
+        """Report the first of what may happen again and again."""
+        with self._lock:
+            if about not in self._said:
+                self._said.add(about)
+                self.say(EventKind.NOTICE, text)
 
     def report_event(self, event: AgentEvent) -> None:
         """Report an event, one at a time; trials go on though it cannot be printed."""
@@ -89,6 +99,8 @@ class Crew:
 
     def take_out(self, slot: Slot, reason: str) -> None:
         """Note that a slot runs no more trials; the agent leaves with the last of them."""
+        if self.sharing is not None:
+            self.sharing.take_out(slot)
         with self._lock:
             self._n_out += 1
             facts = {"slot": slot.number, "device": slot.device, "reason": reason}
@@ -96,6 +108,11 @@ class Crew:
             self.say(EventKind.SLOT_OUT, text, facts)
             if self._n_out == self.n_slots:
                 self.leave("no slot of this agent is fit to run trials", exit_code=1)
+
+    def note_slots(self, more: int) -> None:
+        """Note that the agent has so many more slots, or fewer."""
+        with self._lock:
+            self.n_slots += more
 
     def note_server(self, slot: int, problem: str | None) -> None:
         """Note what a slot found: the server's absence is said once, and its return."""

@@ -4,13 +4,13 @@ import os
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweepd.errors import InvalidInput, NoDevice
 
-__all__ = ["Slot", "count_cores", "find_gpus", "make_slots"]
+__all__ = ["Slot", "count_cores", "even_part", "find_gpus", "make_slots"]
 
 _NONE = frozenset({"", "-1", "none", "NoDevFiles", "void"})
 _CPU_SLOTS = 4
@@ -22,10 +22,11 @@ _NO_MIG_ROW = re.compile(r"^\s+No MIG devices", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Slot:
-    """One trial at a time: its number, its device, and how many threads it may use.
+    """One trial at a time: its number, its device, and how many threads each process may use.
 
     `visible` is the value of CUDA_VISIBLE_DEVICES; None leaves it as it is. `share` is how many
     slots there are on its GPU, `memory_fraction` its part of that GPU's memory, None for all of it.
+    A slot of several GPUs has them for itself.
     """
 
     number: int
@@ -36,13 +37,13 @@ class Slot:
     memory_fraction: float | None = None
 
     @property
-    def gpu(self) -> str | None:
-        """Return the GPU or MIG slice that it works on; None on a CPU."""
-        return self.visible if self.device != "cpu" else None
+    def gpus(self) -> tuple[str, ...]:
+        """Return the GPUs, or the MIG slice, that it works on; none on a CPU."""
+        return tuple((self.visible or "").split(",")) if self.device != "cpu" else ()
 
     @property
     def place(self) -> str:
-        """Return the name under which our service counts what fails here: a GPU, a slot of the CPU.
+        """Return the name under which our service counts what fails here: GPUs, a slot of the CPU.
 
         Slots that share a GPU share its name; what fails on a CPU is rarely the CPU's fault.
         """
@@ -56,6 +57,8 @@ def make_slots(
     slots: int | None,
     environ: Mapping[str, str],
     memory_fraction: float | None = None,
+    gpus_per_trial: int = 1,
+    notice: Callable[[str], None] | None = None,
 ) -> tuple[Slot, ...]:
     """Return the slots of this machine.
 
@@ -69,12 +72,15 @@ def make_slots(
         environ: the environment, for CUDA_VISIBLE_DEVICES.
         memory_fraction: of a GPU's memory for each of its slots; None shares out what is not kept
             for the CUDA contexts, where there are several.
+        gpus_per_trial: of each slot, which has them for itself if it is more than one.
+        notice: told of GPUs that are left idle, since they make no whole slot.
 
     Raises:
-        InvalidInput: if `gpus` cannot be read, or a number is out of bounds.
-        NoDevice: if a GPU is asked for by number and is not there.
+        InvalidInput: if `gpus` cannot be read, a number is out of bounds, or they contradict.
+        NoDevice: if a GPU is asked for by number and is not there, or there are too few.
     """
-    for name, value in (("--per-gpu", per_gpu), ("--slots", slots)):
+    numbers = (("--per-gpu", per_gpu), ("--slots", slots), ("--gpus-per-trial", gpus_per_trial))
+    for name, value in numbers:
         if value is not None and value < 1:
             raise InvalidInput(f"{name} must be at least 1, not {value}")
     if memory_fraction is not None and not 0 < memory_fraction <= 1:
@@ -84,6 +90,11 @@ def make_slots(
     found = find_gpus(environ) if gpus != "none" else []
     chosen = found if gpus in {"all", "none"} else _choose(gpus, found)
     cores = count_cores()
+    if gpus_per_trial > 1:
+        _check_unshared(gpus_per_trial, per_gpu=per_gpu, memory_fraction=memory_fraction)
+        groups = _group(chosen, gpus_per_trial, slots=slots, notice=notice)
+        threads = max(1, cores // (len(groups) * gpus_per_trial))
+        return tuple(Slot(i, f"gpus {name}", name, threads) for i, name in enumerate(groups))
     usual = 1 if chosen else min(cores, _CPU_SLOTS)
     n_slots = slots or (per_gpu or usual) * max(1, len(chosen))
     threads = max(1, cores // n_slots)
@@ -97,7 +108,7 @@ def make_slots(
                 name,
                 threads,
                 share=shares[name],
-                memory_fraction=memory_fraction or _even_part(shares[name]),
+                memory_fraction=memory_fraction or even_part(shares[name]),
             )
             for i, name in enumerate(dealt)
         )
@@ -105,7 +116,48 @@ def make_slots(
     return tuple(Slot(i, "cpu", hidden, threads) for i in range(n_slots))
 
 
-def _even_part(share: int) -> float | None:
+def _check_unshared(size: int, *, per_gpu: int | None, memory_fraction: float | None) -> None:
+    """Refuse what is for trials that share a GPU where each has several for itself."""
+    for name, value in (("--per-gpu", per_gpu), ("--memory-fraction", memory_fraction)):
+        if value is not None and value != 1:
+            raise InvalidInput(
+                f"{name} {value:g} is for trials that share a GPU, and --gpus-per-trial {size} "
+                "gives each trial several for itself; leave one of the two out"
+            )
+
+
+def _group(
+    chosen: Sequence[str], size: int, *, slots: int | None, notice: Callable[[str], None] | None
+) -> list[str]:
+    """Return values of CUDA_VISIBLE_DEVICES that name `size` GPUs each, one for every slot."""
+    slices = [name for name in chosen if name.startswith("MIG")]
+    if slices:
+        raise InvalidInput(
+            f"--gpus-per-trial must be 1 with MIG slices, not {size}: CUDA gives a process one of "
+            f"them, and there is {slices[0]}"
+        )
+    if len(chosen) < size:
+        raise NoDevice(
+            f"--gpus-per-trial {size} takes {size} GPUs; there are here: {len(chosen) or 'none'}"
+        )
+    whole = len(chosen) // size
+    if slots is not None and slots > whole:
+        raise InvalidInput(
+            f"--slots must be at most {whole}, not {slots}: {len(chosen)} GPUs are {whole} times "
+            f"--gpus-per-trial {size}"
+        )
+    idle = chosen[whole * size :]
+    if idle and notice is not None:
+        words = "GPU is" if len(idle) == 1 else "GPUs are"
+        notice(
+            f"{len(idle)} {words} left idle ({', '.join(idle)}): {len(chosen)} GPUs make {whole} "
+            f"slot{'s' if whole > 1 else ''} of {size}"
+        )
+    groups = [",".join(chosen[i * size : (i + 1) * size]) for i in range(whole)]
+    return groups[:slots]
+
+
+def even_part(share: int) -> float | None:
     """Return a slot's part of a GPU's memory; None for the only one, which may have it all."""
     return None if share == 1 else round((1 - _CONTEXTS) / share, 3)
 

@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     SERVER_LOST = "server_lost"
     SERVER_BACK = "server_back"
     SLOT_OUT = "slot_out"
+    GPU_SHARED = "gpu_shared"
     NOTICE = "notice"
     AGENT_ENDED = "agent_ended"
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from typing import NoReturn
 
 from sweepd_agent.framing import send
@@ -37,6 +38,7 @@ def finish(code: int, *, link: socket.socket, notes: ImportNotes) -> NoReturn:
     """End this process in order, with an exit code, or by minus a signal."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
+        _finish_runs(code if code >= 0 else 128 - code)
         atexit._run_exitfuncs()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the program is over, and its code stands
     except SystemExit as error:
@@ -49,6 +51,23 @@ def finish(code: int, *, link: socket.socket, notes: ImportNotes) -> NoReturn:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def _finish_runs(code: int) -> None:
+    """Finish the runs that the program left open, the latest first.
+
+    The client does that at exit for a wandb-core that it started itself, and for no other: the
+    trial's was started before.
+    """
+    client = sys.modules.get("wandb.sdk.wandb_setup")
+    state = getattr(client, "_singleton", None)
+    while (run := getattr(state, "most_recent_active_run", None)) is not None:
+        try:
+            run.finish(exit_code=code)
+        except Exception:  # as of an exit handler: it is printed, and the code stands
+            traceback.print_exc()
+        if getattr(state, "most_recent_active_run", None) is run:
+            return
 
 
 def _free_own_objects(notes: ImportNotes) -> None:

@@ -1,17 +1,18 @@
-"""Whether a GPU is fit for the next trial, as NVML tells: the library behind nvidia-smi.
+"""Whether a GPU is fit for the next trial, as NVML tells.
 
-NVML comes with `nvidia-ml-py`, the extra `gpu`; without it, or without a driver, nothing is known
-and nothing is found wrong. Nothing here touches CUDA.
+Without NVML, or without a driver, nothing is known and nothing is found wrong.
 """
 
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["GpuHealth"]
+from sweepd_agent.nvml import find_module, handle_of, known_name, load
+from sweepd_agent.processes import descendants
+
+__all__ = ["GpuHealth", "why_unwatched"]
 
 #: The driver's reports (Xid) after which a GPU computes nothing more, or nothing right, until it is
 #: reset. Those that a program causes (13, 31, 43, 45, …) are not among them.
@@ -26,43 +27,83 @@ _XIDS = {
     120: "an error of its system processor",
 }
 _HELD_S, _PAUSE_S = 5.0, 0.2
-_REMEMBERED = 8
+_REMEMBERED = 64
 
 
 class GpuHealth:
-    """Watches the GPU, or the MIG slice, that one slot works on; for that slot's thread.
+    """Watches the GPUs, or the MIG slice, that one slot works on; for that slot's thread.
 
     Args:
-        name: what NVML calls it: a number, or a whole UUID.
+        names: what CUDA calls each that is watched, to what NVML does: a number, or a whole UUID.
         nvml: the module `pynvml`, initialised.
+        is_group: whether the slot has several, so that a problem is to name the one that has it.
     """
+
+    def __init__(self, names: Mapping[str, str], nvml: Any, *, is_group: bool) -> None:
+        self._watches = {name: _Watch(known, nvml) for name, known in names.items()}
+        self._is_group = is_group
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], *, environ: Mapping[str, str] = os.environ
+    ) -> "GpuHealth | None":
+        """Return the watch over those of a slot's devices that NVML knows.
+
+        None: it has none, or NVML is not to be had, or knows no such UUID, or may mean another by a
+        number.
+
+        Args:
+            names: what CUDA_VISIBLE_DEVICES calls them: a number, or a UUID or the beginning of it.
+            environ: the environment, for what orders CUDA's numbers.
+        """
+        nvml = load() if names else None
+        if nvml is None:
+            return None
+        known = {name: known_name(name, nvml, environ) for name in names}
+        watched = {name: found for name, found in known.items() if found is not None}
+        return cls(watched, nvml, is_group=len(names) > 1) if watched else None
+
+    def look(self, pid: int) -> None:
+        """Note which of a trial's processes use the GPUs now: its own, and what it has started."""
+        family = {pid, *descendants(pid)}
+        for watch in self._watches.values():
+            watch.look(family)
+
+    def note_end(self, pid: int) -> None:
+        """Note that a trial's process has ended: no GPU may hold anything of it.
+
+        Nor of the others that were seen to be the trial's.
+        """
+        for watch in self._watches.values():
+            watch.note_end(pid)
+
+    def problem(self) -> str | None:
+        """Return why the GPUs can run no trial, in words; None if nothing is wrong."""
+        for name, watch in self._watches.items():
+            problem = watch.problem()
+            if problem is not None:
+                return f"GPU {name}: {problem}" if self._is_group else problem
+        return None
+
+
+class _Watch:
+    """One GPU, by what NVML calls it."""
 
     def __init__(self, name: str, nvml: Any) -> None:
         self._name, self._nvml = name, nvml
+        self._users: set[int] = set()  # processes of the trial that runs
         self._ended: list[int] = []
         self._errors = self._count_errors()
         self._events = self._listen()
 
-    @classmethod
-    def of(cls, name: str | None, *, environ: Mapping[str, str] = os.environ) -> "GpuHealth | None":
-        """Return the watch over a device.
-
-        None: a CPU, or NVML is not to be had, has no such UUID, or may mean another by a number.
-
-        Args:
-            name: what CUDA_VISIBLE_DEVICES calls it: a number, or a UUID or the beginning of one.
-            environ: the environment, for what orders CUDA's numbers.
-        """
-        nvml = _load() if name else None
-        known = _known(name, nvml, environ) if name and nvml is not None else None
-        return None if known is None else cls(known, nvml)
+    def look(self, family: Collection[int]) -> None:
+        self._users |= self._held().keys() & family
 
     def note_end(self, pid: int) -> None:
-        """Note the process of a trial that has ended: the GPU must not hold anything of it."""
-        self._ended = [*self._ended, pid][-_REMEMBERED:]
+        self._ended = [*self._ended, *{pid, *self._users}][-_REMEMBERED:]
+        self._users.clear()
 
     def problem(self) -> str | None:
-        """Return why the GPU can run no trial, in words; None if nothing is wrong."""
         nvml = self._nvml
         try:
             self._handle()
@@ -71,10 +112,7 @@ class GpuHealth:
         return self._xid() or self._new_errors() or self._held_by_the_dead()
 
     def _handle(self) -> Any:
-        if self._name.isdecimal():
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(int(self._name))
-        else:
-            handle = self._nvml.nvmlDeviceGetHandleByUUID(self._name)
+        handle = handle_of(self._name, self._nvml)
         self._nvml.nvmlDeviceGetMemoryInfo(handle)  # a GPU that is lost may still have a handle
         return handle
 
@@ -124,13 +162,16 @@ class GpuHealth:
                 return f"the driver reports Xid {int(event.eventData)}: {words}"
         return None
 
+    def _held(self) -> dict[int, Any]:
+        """Return what NVML tells of each process that uses the GPU, by its id."""
+        running = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, ())
+        return {process.pid: process for process in running}
+
     def _held_by_the_dead(self) -> str | None:
         """Return whose memory the GPU still holds although the process has ended for a while."""
-        nvml = self._nvml
         deadline = time.monotonic() + _HELD_S
         while True:
-            running = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, ())
-            held = {process.pid: process for process in running if process.pid in self._ended}
+            held = {pid: found for pid, found in self._held().items() if pid in self._ended}
             if not held:
                 self._ended.clear()
                 return None
@@ -141,57 +182,14 @@ class GpuHealth:
             time.sleep(_PAUSE_S)
 
 
-_lock = threading.Lock()
-
-
-def _load() -> Any:
-    """Return NVML's module once it is initialised; None if there is none, or no driver."""
-    try:
-        import pynvml
-    except ImportError:
+def why_unwatched(names: Sequence[str]) -> str | None:
+    """Return why no GPU of these is watched, in words; None if they can be, or there are none."""
+    if not names or find_module() is not None:
         return None
-    with _lock:
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError:
-            return None
-    return pynvml
-
-
-def _known(name: str, nvml: Any, environ: Mapping[str, str]) -> str | None:
-    """Return what NVML calls the device of CUDA's name; None if it has none or there is doubt."""
-    if name.isdecimal():
-        is_sure = _has_nvmls_numbers(environ) or len(set(_each(nvml, "nvmlDeviceGetName"))) < 2
-        return name if is_sure else None
-    try:
-        nvml.nvmlDeviceGetHandleByUUID(name)
-    except nvml.NVMLError as error:
-        code = getattr(error, "value", None)
-        if code not in (nvml.NVML_ERROR_NOT_FOUND, nvml.NVML_ERROR_INVALID_ARGUMENT):
-            return name  # it is there, and lost
-        uuids = _each(nvml, "nvmlDeviceGetUUID") if name.startswith("GPU-") else []
-        found = [uuid for uuid in uuids if uuid.startswith(name)]
-        return found[0] if len(found) == 1 else None
-    return name
-
-
-def _each(nvml: Any, question: str) -> list[str]:
-    """Return each GPU's answer, of those that answer."""
-    answers: list[str] = []
-    with contextlib.suppress(nvml.NVMLError):
-        for number in range(nvml.nvmlDeviceGetCount()):
-            with contextlib.suppress(nvml.NVMLError):
-                answers.append(getattr(nvml, question)(nvml.nvmlDeviceGetHandleByIndex(number)))
-    return answers
-
-
-def _has_nvmls_numbers(environ: Mapping[str, str]) -> bool:
-    """Return whether a trial's CUDA numbers GPUs by their place on the bus, as NVML does.
-
-    By itself it begins with the fastest. Where the agent has found the GPUs, it says that order.
-    """
-    usual = "FASTEST_FIRST" if "CUDA_VISIBLE_DEVICES" in environ else "PCI_BUS_ID"
-    return environ.get("CUDA_DEVICE_ORDER", usual) == "PCI_BUS_ID"
+    return (
+        "no GPU is watched between trials for faults and leftover memory: the package "
+        "nvidia-ml-py is missing; pip install 'sweepd[gpu]'"
+    )
 
 
 def _lost(nvml: Any, error: Exception) -> str | None:

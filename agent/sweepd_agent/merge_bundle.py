@@ -21,6 +21,7 @@ from sweepd.errors import NotFound, ProcessDied, ProtocolError
 from sweepd_agent.api import AgentApi, Command
 from sweepd_agent.bundle import Bundle, Ended, Journal
 from sweepd_agent.client import Client
+from sweepd_agent.leftover_rows import has_records
 from sweepd_agent.server import Server
 from sweepd_agent.trial import lease_headers
 
@@ -142,7 +143,7 @@ class _Merge:
     def _folders(self, command: Command, ended: Ended) -> list[Path]:
         """Return what `wandb` wrote in the try that counts, in the order in which it began."""
         wandb = self._bundle.run_folder(command.run, ended.number) / "wandb"
-        return sorted(wandb.glob("offline-run-*"))
+        return sorted(folder for folder in wandb.glob("offline-run-*") if has_records(folder))
 
     def _send(self, folder: Path, command: Command) -> None:
         """Send what is in a run's folder, as a process of its own: it carries this run's lease.

@@ -6,7 +6,19 @@ from urllib.parse import unquote, urlsplit
 
 from sweepd.errors import InvalidInput
 
-__all__ = ["Options", "SweepPath", "parse_pack", "parse_sweep", "to_arguments"]
+__all__ = [
+    "AUTO",
+    "Options",
+    "SweepPath",
+    "check_auto",
+    "parse_pack",
+    "parse_per_gpu",
+    "parse_sweep",
+    "to_arguments",
+]
+
+#: How many trials to run at once is found out.
+AUTO = "auto"
 
 _LARGEST_PACK = 64
 _ID = re.compile(r"[\w.-]+")
@@ -23,9 +35,10 @@ class Options:
     base_url: str | None = None  # the server; "cloud" is W&B's
     api_key: str | None = None
     gpus: str = "all"  # all, none, or their numbers: 0,1
-    per_gpu: int | None = None  # trials at once on one GPU, or on the CPU
+    per_gpu: int | str | None = None  # trials at once on one GPU, or on the CPU; `AUTO`
     slots: int | None = None  # trials at once in all; takes the place of per_gpu
     memory_fraction: float | None = None  # of a GPU's memory, for each of its slots
+    gpus_per_trial: int = 1  # GPUs of each slot, which no other trial uses if there are several
     count: int | None = None  # trials to run in all, over every slot
     name: str | None = None  # this machine's name on the server
     folder: str | None = None  # where programs are found and run; the working folder if None
@@ -72,11 +85,48 @@ def parse_pack(text: str) -> int | None:
     Raises:
         InvalidInput: if the text is neither.
     """
-    if text == "auto":
+    if text == AUTO:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_PACK:
         raise InvalidInput(f"--pack must be auto or from 1 to {_LARGEST_PACK}, not {text!r}")
     return int(text)
+
+
+def parse_per_gpu(text: str) -> int | str:
+    """Return how many trials to run at once on a GPU; `AUTO`: the agent finds it out.
+
+    Raises:
+        InvalidInput: if the text is neither.
+    """
+    if text == AUTO:
+        return AUTO
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidInput(f"--per-gpu must be auto or at least 1, not {text!r}")
+    return int(text)
+
+
+def check_auto(options: Options) -> None:
+    """Check that nothing else says how many trials are to share a GPU where that is found out.
+
+    Raises:
+        InvalidInput: if something does, or `per_gpu` is another word.
+    """
+    if not isinstance(options.per_gpu, str):
+        return
+    if options.per_gpu != AUTO:
+        raise InvalidInput(f"--per-gpu must be auto or at least 1, not {options.per_gpu!r}")
+    rivals = {
+        "--slots": options.slots,
+        "--memory-fraction": options.memory_fraction,
+        "--gpus-per-trial": options.gpus_per_trial if options.gpus_per_trial != 1 else None,
+        "--pack": options.pack,
+    }
+    for flag, value in rivals.items():
+        if value is not None:
+            raise InvalidInput(
+                f"--per-gpu {AUTO} finds out how many trials share a GPU, and {flag} {value} says "
+                "otherwise; leave one of the two out"
+            )
 
 
 def _parse_address(text: str) -> SweepPath:
@@ -102,6 +152,7 @@ def to_arguments(options: Options) -> list[str]:
         "--base-url": options.base_url,
         "--gpus": options.gpus,
         "--per-gpu": options.per_gpu,
+        "--gpus-per-trial": options.gpus_per_trial if options.gpus_per_trial != 1 else None,
         "--slots": options.slots,
         "--memory-fraction": options.memory_fraction,
         "--count": options.count,

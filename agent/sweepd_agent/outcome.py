@@ -2,9 +2,11 @@
 
 import re
 import signal
+from dataclasses import replace
 
 from sweepd.errors import Reason
 from sweepd_agent.api import Outcome
+from sweepd_agent.ranks import RankFailure, read_failure
 
 __all__ = ["first_error_line", "judge"]
 
@@ -19,7 +21,10 @@ _READS_LIKE_ERROR = re.compile(
     re.IGNORECASE,
 )
 _OOM = re.compile(
-    r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+    r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory"
+    r"|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED"
+    r"|RESOURCE_EXHAUSTED: (?:Out of memory|Failed to allocate)"  # JAX
+    r"|OOM when allocating"  # TensorFlow
     r"|DefaultCPUAllocator: (?:can't|not enough)|^MemoryError|std::bad_alloc",
     re.MULTILINE,
 )
@@ -61,6 +66,9 @@ def judge(
     code = None if number else status
     if asked is not None:
         return Outcome(asked, code, number)
+    failure = read_failure(tail) if code is not None else None
+    if failure is not None and failure.status != 0:
+        return _judge_rank(failure, code=code, oom_kills=oom_kills)
     line = first_error_line(tail)
     if _OOM.search(tail):
         return Outcome(Reason.OUT_OF_MEMORY, code, number, line)
@@ -83,13 +91,23 @@ def judge(
     return Outcome(Reason.CRASHED, None, number, words)
 
 
+def _judge_rank(failure: RankFailure, *, code: int | None, oom_kills: int) -> Outcome:
+    """Return how a trial of several ranks ended: as the rank did that failed, with its own code."""
+    ended = judge(failure.status, error=None, tail=failure.output, asked=None, oom_kills=oom_kills)
+    message = ended.message
+    if message != first_error_line(failure.output):
+        message = f"rank {failure.rank}: {message}"
+    return replace(ended, exit_code=code, signal=None, message=message)
+
+
 def first_error_line(output: str) -> str | None:
     """Return the line that says what went wrong, None if none does.
 
     It is the last exception's, one of a thread beside it only if there is no other; else the last
-    printed if that reads like an error.
+    printed if that reads like an error. Of what torchrun has started it is the failed rank's.
     """
-    lines = _printed(output)
+    failure = read_failure(output)
+    lines = _printed(output if failure is None else failure.output)
     trace = _last_traceback(lines)
     fatal = [line for line in lines if line.startswith(_FATAL)]
     if fatal:

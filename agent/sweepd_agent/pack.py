@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,28 @@ from sweepd.errors import Reason
 from sweepd.names import PACKABLE
 from sweepd_agent.api import Command, Outcome
 from sweepd_agent.devices import Slot
+from sweepd_agent.doubling import UNREADABLE, Doubling, Measured, read_measured
 from sweepd_agent.options import parse_pack
 from sweepd_agent.trial import Workplace, prepare
 
-__all__ = ["Measured", "Pack", "PackSizes", "kind_of"]
+__all__ = ["Pack", "PackSizes", "kind_of"]
 
 #: What differs between the environments of a pack's trials.
-_OWN = ("WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_X_EXTRA_HTTP_HEADERS")
+_OWN = (
+    "WANDB_RUN_ID",
+    "WANDB_SWEEP_PARAM_PATH",
+    "WANDB_X_EXTRA_HTTP_HEADERS",
+    "SWEEPD_CONFIG",
+)
 _LARGEST = 64
-_WORTHWHILE = 1.1  # doubling a pack must raise the throughput by so much
-_MEMORY = 0.8  # of the slot's part of the GPU: more is not filled on purpose
+_GAINS = "train {} times as many rows a second"
 _MESSAGE_LENGTH = 500
-#: What reading a line raises that is none of ours: there is nothing that a program cannot write.
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def kind_of(command: Command) -> str:
     """Return what trials have in common that can be packed."""
     fixed = {key: value for key, value in command.args.items() if key not in PACKABLE}
     return json.dumps([command.program, fixed], sort_keys=True)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a program measured of a pack: its throughput, and on a GPU the memory it needs."""
-
-    trials: int
-    rows_per_s: float  # of all trials together
-    peak_bytes: int | None = None
-    total_bytes: int | None = None
 
 
 class Pack:
@@ -65,7 +58,7 @@ class Pack:
         self.size = len(commands)
         self.has_begun = False  # the program knows of packs, and trains this one
         self.refusal: str | None = None
-        self.measured: Measured | None = None
+        self.measured: tuple[int, Measured] | None = None  # of so many trials together
         self.problem: str | None = None  # what the program wrote that cannot be read
 
     @property
@@ -128,7 +121,7 @@ class Pack:
                 if kind == "refused":
                     self.refusal = _one_line(event["message"])
                 elif kind == "measured":
-                    self.measured = _measured(event)
+                    self.measured = int(event["trials"]), read_measured(event)
                 elif kind == "began" and command is not None:
                     self.has_begun = True
                 elif kind == "ended" and command is not None:
@@ -136,7 +129,7 @@ class Pack:
                     outcome = _outcome(_exit_code(event), event["message"], asked=why)
                     del self._left[command.run]
                     ended.append((command, outcome))
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 self.problem = f"{line[:200]!r}: {error!r}"
         return ended
 
@@ -234,22 +227,9 @@ def _one_line(message: Any) -> str:
     return " ".join(text.split())[:_MESSAGE_LENGTH]
 
 
-def _measured(event: dict[str, Any]) -> Measured:
-    peak, total = event.get("peak_bytes"), event.get("total_bytes")
-    return Measured(
-        int(event["trials"]),
-        float(event["rows_per_s"]),
-        None if peak is None else int(peak),
-        None if total is None else int(total),
-    )
-
-
 @dataclass
 class _Size:
-    now: int
-    limit: int = _LARGEST
-    rates: dict[int, float] = field(default_factory=dict)  # rows a second, by the pack's size
-    is_settled: bool = False
+    of: Doubling
     is_refused: bool = False
 
 
@@ -274,29 +254,21 @@ class PackSizes:
 
     def size(self, kind: str) -> int:
         """Return how many trials of a kind to pack next."""
-        return self._of(kind).now
+        return self._of(kind).of.now
 
-    def note(self, kind: str, measured: Measured) -> str | None:
-        """Take a measurement; return why packs grow no more, once that is known."""
-        size = self._of(kind)
-        n, rate = measured.trials, measured.rows_per_s
-        size.rates[n] = rate
-        if self._asked is not None or size.is_settled or n != size.now:
+    def note(self, kind: str, n_trials: int, measured: Measured) -> str | None:
+        """Take a pack's measurement; return why packs grow no more, once that is known."""
+        size = self._of(kind).of
+        rate, total = measured.rows_per_s, measured.total_bytes
+        if self._asked is not None or size.is_settled or n_trials != size.now or rate is None:
             return None
-        before = size.rates.get(n // 2)
-        peak, total = measured.peak_bytes, measured.total_bytes
-        if before is not None and rate < _WORTHWHILE * before:
-            size.now = n // 2
-            why = f"{n} train {rate / before:.2f} times as many rows a second"
-        elif 2 * n > size.limit:
-            why = f"more than {size.limit} are not tried"
-        elif peak is not None and total and 2 * peak > _MEMORY * self._share * total:
-            why = f"{n} need {peak / 2**30:.1f} GiB of the GPU's memory"
-        else:
-            size.now = 2 * n
-            return None
-        size.is_settled = True
-        return f"packs of {size.now}: {why}"
+        why = size.note(
+            rate,
+            gains=_GAINS,
+            needed_bytes=measured.peak_bytes,
+            room_bytes=self._share * total if total else None,
+        )
+        return None if why is None else f"packs of {size.now}: {why}"
 
     def refuse(self, kind: str) -> None:
         """Note that the program does not pack trials of a kind."""
@@ -310,13 +282,10 @@ class PackSizes:
         """Pack fewer of a kind after a pack that failed: half of them, or one."""
         if n_trials == 1:
             return  # a trial of its own, which failed by itself
-        size = self._of(kind)
-        size.limit = n_trials // 2 if was_memory else 1
-        if size.now > size.limit:
-            size.now, size.is_settled = size.limit, True
+        self._of(kind).of.shrink(n_trials // 2 if was_memory else 1)
 
     def _of(self, kind: str) -> _Size:
         if kind not in self._sizes:
-            known = [size.now for size in self._sizes.values()]
-            self._sizes[kind] = _Size(min(known, default=self._asked or 1))
+            known = [size.of.now for size in self._sizes.values()]
+            self._sizes[kind] = _Size(Doubling(min(known, default=self._asked or 1), _LARGEST))
         return self._sizes[kind]

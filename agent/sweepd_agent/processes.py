@@ -17,6 +17,7 @@ from typing import IO
 __all__ = [
     "Strays",
     "adopt_orphans",
+    "descendants",
     "die_with_parent",
     "end_children",
     "fork",
@@ -183,7 +184,7 @@ class Strays:
 
     def note_own(self) -> None:
         """Spare for ever what runs now: what is imported may have started it."""
-        self._own = frozenset(_descendants(os.getpid()))
+        self._own = frozenset(descendants(os.getpid()))
 
     def note_end(self, leader: int, env: Mapping[str, str]) -> None:
         """Note the end of a trial, just as its process is reaped; kill what is in its session."""
@@ -238,13 +239,19 @@ def end_children(*, gently: AbstractSet[int]) -> None:
         _kill(pid, signal.SIGTERM if pid in gently else signal.SIGKILL)
 
 
+def descendants(pid: int) -> set[int]:
+    """Return the processes that a process has started, theirs too, as far as these live."""
+    children = _children(pid)
+    return children.union(*(descendants(child) for child in children))
+
+
 def _kill(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
 def _kill_tree(pid: int) -> None:
-    for each in (pid, *_descendants(pid)):
+    for each in (pid, *descendants(pid)):
         _kill(each, signal.SIGKILL)
 
 
@@ -267,11 +274,6 @@ def _children(pid: int) -> set[int]:
     tasks = Path(f"/proc/{pid}/task")
     texts = [_read(tasks / str(task) / "children") for task in _numbers(tasks)]
     return {int(part) for text in texts for part in text.split()}
-
-
-def _descendants(pid: int) -> set[int]:
-    children = _children(pid)
-    return children.union(*(_descendants(child) for child in children))
 
 
 def _environment(pid: int) -> frozenset[bytes]:

@@ -8,6 +8,7 @@ from sweepd.errors import Reason
 from sweepd_agent.api import Command
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
+from sweepd_agent.meter import Meter
 from sweepd_agent.pack import Pack
 from sweepd_agent.processes import kill_run
 
@@ -28,6 +29,7 @@ class Running:
     number: int = 0
     began: float = 0.0
     memory: KillWatch = field(default_factory=KillWatch)
+    meter: Meter | None = None  # where it is to be found out how many trials share a GPU
     pid: int | None = None
     asked: Reason | None = None
     kill_at: float = float("inf")
@@ -37,6 +39,18 @@ class Running:
     def is_stillborn(self) -> bool:
         """Return whether it died as it waited: no line of the program was run."""
         return self.waited and self.pid is None and self.asked is None
+
+    @property
+    def look_at(self) -> float:
+        """Return when to look at its memory next."""
+        return float("inf") if self.meter is None else self.meter.look_at
+
+    def note_end(self) -> None:
+        """Note that the process has ended."""
+        if self.meter is not None:
+            self.meter.end()
+            if self.is_stillborn:
+                self.meter.discard()
 
     @property
     def commands(self) -> list[Command]:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sweepd.errors import (
@@ -22,22 +21,21 @@ from sweepd_agent.devices import Slot
 from sweepd_agent.dialogue import Dialogue
 from sweepd_agent.events import EventKind
 from sweepd_agent.gpu_health import GpuHealth
-from sweepd_agent.log import TrialLog
+from sweepd_agent.gpu_memory import GpuMemory
+from sweepd_agent.leftover_rows import sync_rows
 from sweepd_agent.mailbox import Mailbox
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.nursery import Ended, Started
-from sweepd_agent.outcome import judge
 from sweepd_agent.pack import Pack, PackSizes, kind_of
 from sweepd_agent.running import BACKOFF_S, Running
 from sweepd_agent.source import Source
+from sweepd_agent.starting import judge_end, make_job, make_meter, spawn
 from sweepd_agent.telling import in_words, is_failure, trial_ended, trial_started
-from sweepd_agent.trial import prepare
 
 __all__ = ["SlotWorker"]
 
 _OURS_S = (1.0, 1.0)  # seconds between heartbeats of an idle slot, and of a busy one
 _OTHERS_S = (5.0, 5.0)
-_STARTS = 3
 _HELD = 2  # packs' worth of trials that a slot holds at most, to find some that are alike
 _GATHER_S = 0.5  # a pack begins when no trial has come for so long
 
@@ -56,6 +54,7 @@ class SlotWorker(threading.Thread):
         self._ready: Running | None = None  # the first of the backlog, if it was got ready
         self._returned: list[str] = []
         self._health: GpuHealth | None = None
+        self._gpu_memory: GpuMemory | None = None
         self._is_out = False
         self._prefetches = crew.options.prefetch and crew.place.is_ours
         self._sizes = PackSizes.of(crew.options.pack, crew.place, slot)
@@ -71,7 +70,9 @@ class SlotWorker(threading.Thread):
     def run(self) -> None:
         """Work until there is nothing more to do."""
         try:
-            self._health = GpuHealth.of(self._slot.gpu)
+            self._health = GpuHealth.of(self._slot.gpus)
+            if self._crew.sharing is not None:
+                self._gpu_memory = GpuMemory.of(self._slot.gpus[0])
             while self._is_fit() and self._has_turn():
                 command = self._next_trial()
                 if command is None:
@@ -83,6 +84,8 @@ class SlotWorker(threading.Thread):
             self.error = error
             self._crew.leave(exit_code=1)
         finally:
+            if self._crew.sharing is not None:
+                self._crew.sharing.forget(self._slot)
             self._server.close()
             self._crew.run_on_main(self._on_end)
 
@@ -94,7 +97,7 @@ class SlotWorker(threading.Thread):
 
     def _next_trial(self) -> Command | None:
         """Return the next trial; None when the agent shall leave."""
-        while not self._backlog and not self._crew.leaving.is_set():
+        while not (self._backlog or self._crew.leaving.is_set() or self._runs_no_more()):
             try:
                 commands = self._server.ask_for_work() or []
             except NotFound as error:
@@ -133,11 +136,13 @@ class SlotWorker(threading.Thread):
             if running.is_stillborn:
                 running = self._begin(running.command)
             elif running.pack is not None:
-                self._conclude_pack(running, running.pack, self._judge(running, ended))
+                self._conclude_pack(running, running.pack, judge_end(self._crew, running, ended))
                 running = self._begin_next()
             else:
                 following = self._begin_next()
-                self._conclude(running.command, self._judge(running, ended), began=running.began)
+                self._conclude(
+                    running.command, judge_end(self._crew, running, ended), began=running.began
+                )
                 running = following
 
     def _begin(self, command: Command) -> Running | None:
@@ -172,22 +177,35 @@ class SlotWorker(threading.Thread):
         """Return whether the GPU can run another trial; tell everybody why, if it cannot."""
         problem = self._health.problem() if self._health is not None else None
         if problem is not None and not self._is_out:
-            self._is_out = True
-            self._drop(list(self._backlog) if self._fetches_ahead else [])
+            self._retire()
             self._crew.take_out(self._slot, problem)
             self._server.quarantine(problem)
-        return not self._is_out
+        return not self._runs_no_more()
+
+    def _runs_no_more(self) -> bool:
+        """Return whether its GPU is unfit, or fewer trials are to share it, this slot's not."""
+        sharing = self._crew.sharing
+        if not self._is_out and sharing is not None and sharing.must_leave(self._slot):
+            self._retire()
+            self._crew.note_slots(-1)
+        return self._is_out
+
+    def _retire(self) -> None:
+        self._is_out = True
+        self._drop(list(self._backlog) if self._fetches_ahead else [])
 
     def _conclude(self, command: Command, outcome: Outcome, *, began: float) -> None:
         """Tell the server how a trial ended, and whoever started the agent."""
         crew, seconds = self._crew, time.monotonic() - began
         if command.lease is not None:
+            if not crew.is_ending and (said := sync_rows(crew.place, command, self._slot, outcome)):
+                crew.say(EventKind.NOTICE, said)
             self._server.report(command, outcome)
         log = crew.place.log_path(command.run)
         crew.report_event(
             trial_ended(command.run, outcome, slot=self._slot, seconds=seconds, log=log)
         )
-        if is_failure(outcome):
+        if is_failure(outcome) and not outcome.is_crowded:
             crew.note_failure()
 
     def _start(self, commands: Sequence[Command]) -> Running:
@@ -204,38 +222,24 @@ class SlotWorker(threading.Thread):
         else:
             running = self._make_process(commands[0])
         running.began, running.memory = time.monotonic(), KillWatch()
+        running.meter = make_meter(self._crew, running.command, self._slot, self._gpu_memory)
         if (timeout_s := self._crew.options.trial_timeout_s) is not None:
             running.late_at = running.began + timeout_s
         return running
 
     def _make_process(self, command: Command, *, waits: bool = False) -> Running:
-        job = {**prepare(self._crew.place, command, self._slot), "waits": waits}
-        return self._spawn(job, command)
+        job = make_job(self._crew, command, self._slot)
+        return self._spawn({**job, "waits": waits}, command)
 
     def _spawn(self, job: Mapping[str, Any], command: Command, pack: Pack | None = None) -> Running:
-        log = TrialLog(self._crew.place.log_path(command.run))
-        made = Running(command, log, pack, waited=job["waits"])
-        number = None
-        for _ in range(_STARTS):
-            number = self._crew.nursery.start(
-                job, made.log.write_fd, lambda event: self._events.put((made, event))
-            )
-            if number is not None:
-                break
-            self._crew.open_nursery()
-        made.log.release()
-        if number is None:
-            made.log.finish()
-            raise ProcessDied("the process that starts trials dies again and again")
-        made.number = number
-        return made
+        return spawn(self._crew, job, command, pack, tell=self._events.put)
 
     def _watch(self, running: Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
         clock = self._server.clock
         clock.set(self._busy_s)
         while True:
-            soonest = min(clock.next, running.kill_at, running.late_at)
+            soonest = min(clock.next, running.kill_at, running.late_at, running.look_at)
             about, event = self._events.take(soonest - time.monotonic()) or (running, None)
             if about is not running:
                 self._note_ready(about, event)
@@ -243,6 +247,7 @@ class SlotWorker(threading.Thread):
                 if event.status is None:
                     running.kill_rest(self._crew.place.sweep.name)
                 running.log.finish()
+                running.note_end()
                 if self._health is not None and running.pid is not None:
                     self._health.note_end(running.pid)
                 return event
@@ -255,6 +260,8 @@ class SlotWorker(threading.Thread):
             if self._crew.leaving.is_set() and self._fetches_ahead and self._backlog:
                 self._give_back()
             now = time.monotonic()
+            if running.meter is not None and now >= running.look_at:
+                running.meter.look(running.pid)
             if now >= running.kill_at:
                 self._kill(running)
             if now >= running.late_at:
@@ -343,7 +350,7 @@ class SlotWorker(threading.Thread):
             self._crew.say(EventKind.NOTICE, f"the program of a pack wrote {pack.problem}")
             pack.problem = None
         if pack.measured is not None and self._sizes is not None:
-            settled = self._sizes.note(pack.kind, pack.measured)
+            settled = self._sizes.note(pack.kind, *pack.measured)
             pack.measured = None
             if settled:
                 self._crew.say(EventKind.NOTICE, settled)
@@ -395,6 +402,9 @@ class SlotWorker(threading.Thread):
     def _get_ready(self) -> None:
         """Make the process of the trial that comes next, up to where its program begins."""
         command = self._backlog[0]
+        sharing = self._crew.sharing
+        if sharing is not None and not sharing.is_settled(self._slot):
+            return  # its part of the GPU may be another one at its turn
         if self._sizes is None and self._ready is None and self._crew.place.sweep.command is None:
             with contextlib.suppress(SweepdError):  # it is met again, and told, at its turn
                 self._ready = self._make_process(command, waits=True)
@@ -425,6 +435,8 @@ class SlotWorker(threading.Thread):
         """Send a heartbeat of a busy slot. The trial goes on whatever becomes of it."""
         if running.pid is not None:
             running.memory.follow(running.pid)  # its command may have moved it
+            if self._health is not None:
+                self._health.look(running.pid)
         held = _runs([*running.commands, *self._backlog])
         if not held:  # a pack whose trials have all ended: its process is about to
             self._server.clock.set(self._busy_s)
@@ -476,21 +488,6 @@ class SlotWorker(threading.Thread):
             self._stop(running, Reason.PREEMPTED)  # it may know of no files, and was told nothing
         else:
             self._crew.nursery.signal(running.number, signal.SIGKILL)
-
-    # Ends
-
-    def _judge(self, running: Running, ended: Ended) -> Outcome:
-        outcome = judge(
-            ended.status,
-            error=ended.error,
-            tail="" if ended.status == 0 else running.log.tail(),
-            asked=running.asked or (Reason.PREEMPTED if self._crew.is_ending else None),
-            oom_kills=running.memory.kills(),
-        )
-        if outcome.reason != Reason.TIMED_OUT:
-            return outcome
-        limit_s = self._crew.options.trial_timeout_s
-        return replace(outcome, message=f"it ran for longer than the {limit_s:g} s it may")
 
 
 def _runs(commands: Iterable[Command]) -> list[str]:

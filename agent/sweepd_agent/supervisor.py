@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,14 +16,17 @@ from sweepd_agent.api import AgentApi, Sweep
 from sweepd_agent.bundle import Bundle
 from sweepd_agent.client import Client
 from sweepd_agent.crew import Crew
-from sweepd_agent.devices import Slot, make_slots
-from sweepd_agent.events import EventKind, Report
+from sweepd_agent.devices import Slot, count_cores, make_slots
+from sweepd_agent.events import AgentEvent, EventKind, Report
+from sweepd_agent.gpu_health import why_unwatched
+from sweepd_agent.gpu_memory import GpuMemory, why_unknown
 from sweepd_agent.mps import find_mps
 from sweepd_agent.nursery import Nursery
 from sweepd_agent.offline import BundleSource
-from sweepd_agent.options import Options, SweepPath, parse_pack, parse_sweep
+from sweepd_agent.options import AUTO, Options, SweepPath, check_auto, parse_pack, parse_sweep
 from sweepd_agent.preload import list_imports
 from sweepd_agent.server import Server, resolve_server
+from sweepd_agent.sharing import Sharing
 from sweepd_agent.slot import SlotWorker
 from sweepd_agent.source import Source
 from sweepd_agent.telling import in_words
@@ -48,8 +51,13 @@ def run_agent(options: Options, *, report: Report) -> int:
     """
     if options.count is not None and options.count < 1:
         raise InvalidInput(f"--count must be at least 1, not {options.count}")
+    check_auto(options)
     if options.pack is not None:
         parse_pack(options.pack)
+        if options.gpus_per_trial > 1:
+            raise InvalidInput(
+                f"--pack trains on one GPU; leave --gpus-per-trial {options.gpus_per_trial} out"
+            )
     folder = Path(options.folder or ".").absolute()
     if options.offline is not None:
         return _run_offline(options, Bundle.read(Path(options.offline)), folder, report=report)
@@ -57,7 +65,7 @@ def run_agent(options: Options, *, report: Report) -> int:
     server = resolve_server(
         options.base_url or path.base_url, options.api_key, environ=os.environ, folder=folder
     )
-    slots = _make_slots(options)
+    slots = _make_slots(options, report)
     is_ours, sweep = _look_up(options, path, server)
     place = Workplace(
         server,
@@ -78,7 +86,7 @@ def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Repo
     """Run the trials of a bundle that are still to be run; its folder takes what they write."""
     if options.sweep:
         raise InvalidInput(f"--offline runs its bundle's sweep; leave {options.sweep} out")
-    slots = _make_slots(options)
+    slots = _make_slots(options, report)
     place = Workplace(
         Server(bundle.server, ""),
         bundle.sweep,
@@ -110,6 +118,7 @@ class _Agent:
         self._n_signals = 0
         self._n_working = 0
         self._kill_at = float("inf")
+        self._connect = connect
         self._crew = Crew(
             options=options,
             place=place,
@@ -118,11 +127,9 @@ class _Agent:
             n_slots=len(self._slots),
             nursery=_make_nursery(options, place, self._slots, notice=self._notice),
             run_on_main=self._tasks.put,
+            sharing=self._make_sharing(options),
         )
-        self._workers = [
-            SlotWorker(slot, self._crew, connect(), on_end=self._on_worker_end)
-            for slot in self._slots
-        ]
+        self._workers = [self._make_worker(slot) for slot in self._slots]
 
     def run(self) -> int:
         """Work to the end and return the exit code."""
@@ -160,6 +167,47 @@ class _Agent:
             self._crew.nursery.signal_all(signal.SIGKILL)
         else:
             task()
+
+    def _make_worker(self, slot: Slot) -> SlotWorker:
+        return SlotWorker(slot, self._crew, self._connect(), on_end=self._on_worker_end)
+
+    def _make_sharing(self, options: Options) -> Sharing | None:
+        """Return what finds out how many trials share a GPU; None if that is not asked for."""
+        if options.per_gpu != AUTO or not self._slots[0].gpus:
+            return None
+        memories = {slot.device: GpuMemory.of(slot.gpus[0]) for slot in self._slots}
+        kinds = {name: known.kind for name, known in memories.items() if known is not None}
+        return Sharing(
+            self._slots,
+            kinds={name: kind for name, kind in kinds.items() if kind is not None},
+            cores=count_cores(),
+            say=self._say_shared,
+            on_growth=lambda: self._tasks.put(self._add_slots),
+            unknown=why_unknown(self._slots[0].gpus[0]),
+        )
+
+    def _say_shared(self, text: str, facts: Mapping[str, Any]) -> None:
+        """Say how many trials share a GPU; not that more are tried, where none is run any more."""
+        if facts["is_settled"] or not self._crew.leaving.is_set():
+            self._crew.say(EventKind.GPU_SHARED, text, facts)
+
+    def _add_slots(self) -> None:
+        """Have as many slots at work as trials are to share each GPU now."""
+        crew = self._crew
+        if crew.sharing is None or crew.leaving.is_set():
+            return
+        for slot in crew.sharing.new_slots(len(self._workers)):
+            crew.note_slots(+1)
+            try:
+                worker = self._make_worker(slot)
+                worker.start()
+            except (OSError, RuntimeError) as error:  # no room for a connection, or a thread
+                crew.note_slots(-1)
+                crew.sharing.forget(slot)
+                self._notice(f"there is no room for slot {slot.number}: {error}")
+            else:
+                self._workers.append(worker)
+                self._n_working += 1
 
     def _on_worker_end(self) -> None:
         self._n_working -= 1
@@ -205,7 +253,8 @@ class _Agent:
         )
         devices = ", ".join(dict.fromkeys(slot.device for slot in self._slots))
         count = f"{len(self._slots)} slot{'s' if len(self._slots) > 1 else ''}"
-        devices += ", by MPS" if place.mps is not None and self._slots[0].gpu else ""
+        devices += ", more if that pays" if self._crew.sharing is not None else ""
+        devices += ", by MPS" if place.mps is not None and len(self._slots[0].gpus) == 1 else ""
         sweep = f"{place.sweep.entity}/{place.sweep.project}/{place.sweep.name}"
         return f"using {what}: sweep {sweep}, {count} on {devices}"
 
@@ -235,14 +284,23 @@ def _why_no_packs(place: Workplace) -> str | None:
     return None
 
 
-def _make_slots(options: Options) -> tuple[Slot, ...]:
-    return make_slots(
+def _make_slots(options: Options, report: Report) -> tuple[Slot, ...]:
+    def notice(text: str) -> None:
+        report(AgentEvent(EventKind.NOTICE, text))
+
+    slots = make_slots(
         options.gpus,
-        per_gpu=options.per_gpu,
+        per_gpu=options.per_gpu if isinstance(options.per_gpu, int) else None,
         slots=options.slots,
         environ=os.environ,
         memory_fraction=options.memory_fraction,
+        gpus_per_trial=options.gpus_per_trial,
+        notice=notice,
     )
+    blind = why_unwatched([gpu for slot in slots for gpu in slot.gpus])
+    if blind is not None:
+        notice(blind)
+    return slots
 
 
 def _make_nursery(

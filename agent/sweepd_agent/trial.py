@@ -17,10 +17,18 @@ from sweepd_agent.devices import Slot
 from sweepd_agent.mps import mps_variables
 from sweepd_agent.server import Server
 
-__all__ = ["Workplace", "is_function", "lease_headers", "prepare", "program_file"]
+__all__ = [
+    "Workplace",
+    "environment_of",
+    "is_function",
+    "lease_headers",
+    "prepare",
+    "program_file",
+]
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LEASE_HEADER = "X-Sweepd-Lease"
+_CONFIG, _LONGEST_CONFIG = "SWEEPD_CONFIG", 100_000  # the kernel takes 128 KiB a variable
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -45,6 +53,10 @@ class Workplace:
     def log_path(self, run: str) -> Path:
         """Return where a run's output goes."""
         return self.wandb_folder / f"{run}.log"
+
+    def measured_path(self, run: str) -> Path:
+        """Return where a run's program may write what it has measured."""
+        return self.wandb_folder / f"{run}.measured.json"
 
 
 def is_function(program: str, folder: Path) -> bool:
@@ -71,7 +83,7 @@ def prepare(place: Workplace, command: Command, slot: Slot) -> dict[str, Any]:
     """
     program = command.program or place.sweep.program
     config_file = _write_config(place, command)
-    environment = _environment(place, command, slot, config_file)
+    environment = environment_of(place, command, slot)
     own = place.sweep.command
     if own is None:
         _check_program(program, place.folder)
@@ -129,7 +141,7 @@ def _write_config(place: Workplace, command: Command) -> Path:
     """Write the run's configuration as `wandb.init` reads it in a sweep."""
     import yaml
 
-    path = place.wandb_folder / f"config-{command.run}.yaml"
+    path = _config_path(place, command)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {key: {"value": value} for key, value in command.args.items()}
     text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False) if values else ""
@@ -137,9 +149,12 @@ def _write_config(place: Workplace, command: Command) -> Path:
     return path
 
 
-def _environment(
-    place: Workplace, command: Command, slot: Slot, config_file: Path
-) -> dict[str, str]:
+def _config_path(place: Workplace, command: Command) -> Path:
+    return place.wandb_folder / f"config-{command.run}.yaml"
+
+
+def environment_of(place: Workplace, command: Command, slot: Slot) -> dict[str, str]:
+    """Return the environment of a trial's process."""
     environment = {key: value for key, value in place.environ.items() if key != "WANDB_SERVICE"}
     environment.setdefault("WANDB_DIR", str(place.folder))
     environment.update(
@@ -148,15 +163,14 @@ def _environment(
         WANDB_PROJECT=place.sweep.project,
         WANDB_SWEEP_ID=place.sweep.name,
         WANDB_RUN_ID=command.run,
-        WANDB_SWEEP_PARAM_PATH=str(config_file.resolve()),
+        WANDB_SWEEP_PARAM_PATH=str(_config_path(place, command).resolve()),
     )
+    _add_config(environment, command)
     if command.offline is None:
         environment["WANDB_API_KEY"] = place.server.api_key
     else:
         environment.update(WANDB_MODE="offline", WANDB_DIR=str(command.offline))
-    path = environment.get("PATH", os.defpath)
-    if shutil.which("python", path=path) is None:  # `${interpreter}` is python, as W&B has it
-        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    environment["PATH"] = _path_with_ours(environment.get("PATH", os.defpath))
     if "OMP_NUM_THREADS" not in environment:
         environment.update(dict.fromkeys(_THREADS, str(slot.threads)))
     environment.setdefault("OMP_WAIT_POLICY", "passive")
@@ -164,7 +178,7 @@ def _environment(
         if "CUDA_VISIBLE_DEVICES" not in environment:
             environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's numbers
         environment["CUDA_VISIBLE_DEVICES"] = slot.visible
-    if slot.gpu is not None and place.mps is not None:
+    if len(slot.gpus) == 1 and place.mps is not None:
         environment.update(mps_variables(place.mps, share=slot.share, environ=environment))
     if slot.memory_fraction is not None:
         environment.setdefault("SWEEPD_MEMORY_FRACTION", str(slot.memory_fraction))
@@ -172,6 +186,26 @@ def _environment(
         environment.setdefault("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
         _add_lease(environment, command)
     return environment
+
+
+def _add_config(environment: dict[str, str], command: Command) -> None:
+    """Give every process of the run the configuration, where one that is so long may be passed."""
+    text = json.dumps(dict(command.args))
+    if len(text) <= _LONGEST_CONFIG:
+        environment[_CONFIG] = text
+    else:
+        environment.pop(_CONFIG, None)
+
+
+def _path_with_ours(path: str) -> str:
+    """Return a PATH that ends with the commands of our own environment, as `torchrun`.
+
+    It begins with them where there is no `python` else: `${interpreter}` is that, as W&B has it.
+    """
+    ours = str(Path(sys.executable).parent)
+    if shutil.which("python", path=path) is None:
+        return os.pathsep.join([ours, path])
+    return path if ours in path.split(os.pathsep) else os.pathsep.join([path, ours])
 
 
 def lease_headers(command: Command) -> dict[str, str]:

@@ -1,14 +1,9 @@
 """Our agent, the real service and the real client together."""
 
-import json
 import signal
-import sqlite3
-import subprocess
 import sys
-from contextlib import closing
-from dataclasses import dataclass
 
-import pytest
+from agents import events_of
 from live import wait_for
 
 TOY = """
@@ -33,95 +28,17 @@ KILLS_CORE = """
 import os, signal, subprocess, sys
 import wandb
 with wandb.init() as run:
-    run.log({"loss": 1.0})
-    if not os.path.exists("killed.txt"):
+    if os.path.exists("killed.txt"):
+        run.log({"loss": 1.0}, step=5000)
+    else:
         open("killed.txt", "w").close()
+        file = os.path.join(os.path.dirname(run.dir), f"run-{run.id}.wandb")
+        while not os.path.exists(file) or os.path.getsize(file) < 3 * 32768:
+            run.log({"loss": 2.0})
         core = subprocess.check_output(["pgrep", "-P", str(os.getpid()), "wandb-core"])
         os.kill(int(core.split()[0]), signal.SIGKILL)
         sys.exit(1)
 """
-DEFINITION = {
-    "program": "train.py",
-    "project": "agents",
-    "method": "random",
-    "metric": {"name": "loss", "goal": "minimize"},
-    "parameters": {"x": {"min": -1.0, "max": 1.0}},
-}
-UPSERT = """mutation UpsertSweep($config: String) {
-  upsertSweep(input: {config: $config}) {
-    sweep { name project { name entity { name } } } configValidationWarnings
-  }
-}"""
-TRIALS = """
-SELECT sweep.state, trial.state, trial.attempt, trial.reason, trial.message, run.state,
-       run.history_lines
-FROM trial JOIN run ON run.id = trial.run_id JOIN sweep ON sweep.id = trial.sweep_id
-WHERE sweep.name = ? ORDER BY trial.number
-"""
-
-
-@dataclass(frozen=True)
-class Trial:
-    sweep_state: str
-    state: str
-    attempt: int
-    reason: str | None
-    message: str | None
-    run_state: str
-    rows: int
-
-
-@pytest.fixture
-def sweep(service, tmp_path):
-    """Make a sweep of a program and return its name."""
-
-    def make(text, **more):
-        (tmp_path / "train.py").write_text(text)
-        config = json.dumps({**DEFINITION, **more})
-        found = service.graphql(UPSERT, config=config)["upsertSweep"]["sweep"]
-        home = found["project"]
-        return f"{home['entity']['name']}/{home['name']}/{found['name']}"
-
-    return make
-
-
-@pytest.fixture
-def start(service, tmp_path):
-    processes = []
-
-    def start_agent(sweep, *arguments, **more):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sweepd_agent", sweep, "--gpus=none", "--json", *arguments],
-            cwd=tmp_path,
-            env=service.environment(**more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start_agent
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def events_of(process, timeout=100):
-    out, _ = process.communicate(timeout=timeout)
-    assert process.returncode == 0, out
-    return [json.loads(line) for line in out.splitlines()]
-
-
-@pytest.fixture
-def trials_of(service):
-    """Read a sweep's trials where the service keeps them."""
-
-    def read(sweep):
-        with closing(sqlite3.connect(f"file:{service.data}/sweepd.db?mode=ro", uri=True)) as base:
-            return [Trial(*row) for row in base.execute(TRIALS, [sweep.rsplit("/", 1)[-1]])]
-
-    return read
 
 
 def test_sweep_runs_to_its_end_over_two_slots(sweep, start, trials_of):
@@ -222,14 +139,20 @@ def test_rows_logged_just_before_the_end_are_kept(sweep, start, trials_of, tmp_p
     assert [trial.rows for trial in trials_of(name)] == [50]
 
 
-def test_death_of_wandb_core_costs_one_trial_at_most(sweep, start, trials_of):
+def test_killed_wandb_core_costs_no_trial_and_what_it_wrote_is_sent(
+    sweep, start, trials_of, tmp_path
+):
     name = sweep(KILLS_CORE, run_cap=3)
 
-    events_of(start(name, "--slots=1"))
+    events = events_of(start(name, "--slots=1"))
 
     trials = trials_of(name)
-    assert [trial.reason for trial in trials[1:]] == ["finished"] * 2
-    assert trials[0].state == "ended"
+    assert [trial.reason for trial in trials] == ["finished"] * 3
+    assert [trial.attempt for trial in trials] == [2, 1, 1]
+    assert trials[0].rows > 200  # all but the last 32 KiB and the next attempt's one
+    (said,) = [event["text"] for event in events if event["event"] == "notice"]
+    assert "sent what wandb had written to" in said
+    assert str(tmp_path) in said
 
 
 def test_agent_goes_on_over_a_restart_of_the_service(service, sweep, start, trials_of, tmp_path):

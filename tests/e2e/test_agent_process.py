@@ -294,7 +294,9 @@ def test_events_are_one_line_each_and_the_first_names_the_server(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["--per-gpu", "0"], 2, "--per-gpu must be at least 1", id="per gpu"),
+        pytest.param(
+            ["--per-gpu", "0"], 2, "--per-gpu: must be auto or at least 1, not '0'", id="per gpu"
+        ),
         pytest.param(["--count", "0"], 2, "--count must be at least 1", id="count"),
         pytest.param(["--gpus", "x"], 2, "--gpus must be all, none, or numbers", id="gpus"),
         pytest.param(["--base-url", "ftp://x"], 2, "not an http or https address", id="url"),

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from sweepd.cli.console import echo_json, say
-from sweepd.cli.options import Seconds, as_json, check_mode, data_folder, server_choice
+from sweepd.cli.options import (
+    Seconds,
+    as_json,
+    check_mode,
+    data_folder,
+    server_choice,
+    trials_per_gpu,
+)
 
 if TYPE_CHECKING:
     from sweepd_agent import AgentEvent
@@ -18,7 +25,14 @@ __all__ = ["agent"]
 @click.command()
 @click.argument("sweep", required=False)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or their numbers: 0,1.")
-@click.option("--per-gpu", type=click.IntRange(1), help="Trials at once on one GPU, or on the CPU.")
+@trials_per_gpu
+@click.option(
+    "--gpus-per-trial",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPUs of each trial, as for torchrun; no other trial uses them.",
+)
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all.")
 @click.option(
     "--memory-fraction",
@@ -62,7 +76,8 @@ def agent(
     *,
     sweep: str | None,
     gpus: str,
-    per_gpu: int | None,
+    per_gpu: int | str | None,
+    gpus_per_trial: int,
     slots: int | None,
     memory_fraction: float | None,
     count: int | None,
@@ -93,6 +108,7 @@ def agent(
         pack=pack,
         gpus=gpus,
         per_gpu=per_gpu,
+        gpus_per_trial=gpus_per_trial,
         slots=slots,
         memory_fraction=memory_fraction,
         count=count,

@@ -2,13 +2,21 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sweepd.cli.console import echo_json, say
-from sweepd.cli.options import Seconds, as_json, check_mode, data_folder, server_choice
+from sweepd.cli.options import (
+    Seconds,
+    as_json,
+    check_mode,
+    data_folder,
+    server_choice,
+    trials_per_gpu,
+)
 from sweepd.errors import InvalidInput, NotFound, ServerUnreachable
 from sweepd.names import LAUNCHERS
 
@@ -31,7 +39,14 @@ __all__ = ["launch"]
 )
 @click.option("--agents", type=click.IntRange(1, 10_000), default=1, show_default=True)
 @click.option("--gpus", default="all", show_default=True, help="Of each: all, none, or 0,1.")
-@click.option("--per-gpu", type=click.IntRange(1), help="Trials at once on one GPU, or on the CPU.")
+@trials_per_gpu
+@click.option(
+    "--gpus-per-trial",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPUs of each trial, as for torchrun; no other trial uses them.",
+)
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all, of each agent.")
 @click.option("--count", type=click.IntRange(1), help="Each agent leaves after so many trials.")
 @click.option("--trial-timeout", type=Seconds(0.1), help="End a trial that runs for longer.")
@@ -50,7 +65,8 @@ def launch(
     on: str,
     agents: int,
     gpus: str,
-    per_gpu: int | None,
+    per_gpu: int | str | None,
+    gpus_per_trial: int,
     slots: int | None,
     count: int | None,
     trial_timeout: float | None,
@@ -69,24 +85,26 @@ def launch(
     from sweepd.cli.server import find_server
     from sweepd_agent.launchers.record import launch as start
     from sweepd_agent.launchers.record import launches_of
-    from sweepd_agent.options import Options
+    from sweepd_agent.options import Options, check_auto
 
     target = parse_target(sweep)
     if what is not None:
         _tell(what, launches_of(path_of(target)), sweep=path_of(target), as_json=as_json)
         return
     check_mode()
+    options = Options(
+        gpus=gpus,
+        per_gpu=per_gpu,
+        gpus_per_trial=gpus_per_trial,
+        slots=slots,
+        count=count,
+        trial_timeout_s=trial_timeout,
+    )
+    check_auto(options)
     found = find_server(server or target.base_url, data)
     click.echo(f"using {found}", err=True)
     made = start(
-        Options(
-            sweep=_whole_path(target, found),
-            gpus=gpus,
-            per_gpu=per_gpu,
-            slots=slots,
-            count=count,
-            trial_timeout_s=trial_timeout,
-        ),
+        replace(options, sweep=_whole_path(target, found)),
         on=on,
         n_agents=agents,
         environ=found.environment,

@@ -20,6 +20,7 @@ __all__ = [
     "check_place",
     "data_folder",
     "server_choice",
+    "trials_per_gpu",
 ]
 
 
@@ -71,6 +72,16 @@ def check_place(path: Path) -> None:
         raise InvalidInput(f"cannot make {path}: {here} is not a folder that can be written to")
 
 
+def _read_per_gpu(ctx: click.Context, param: click.Parameter, text: str | None) -> int | str | None:
+    from sweepd_agent.options import parse_per_gpu
+
+    try:
+        return None if text is None else parse_per_gpu(text)
+    except InvalidInput as error:
+        words = str(error).removeprefix("--per-gpu ")
+        raise click.BadParameter(words, ctx, param) from error
+
+
 def _default_data() -> Path:
     from sweepd.settings import Settings
 
@@ -81,6 +92,13 @@ as_json: Callable[[_F], _F] = click.option("--json", "as_json", is_flag=True, he
 
 allow_unknown: Callable[[_F], _F] = click.option(
     "--allow-unknown", is_flag=True, help="Unknown keys are warnings, as on W&B's servers."
+)
+
+trials_per_gpu: Callable[[_F], _F] = click.option(
+    "--per-gpu",
+    metavar="auto|K",
+    callback=_read_per_gpu,
+    help="Trials at once on one GPU, or on the CPU; auto finds out how many pay.",
 )
 
 server_choice: Callable[[_F], _F] = click.option(

@@ -37,6 +37,18 @@ def slots_of(gpus="all", *, per_gpu=None, slots=None, **environ):
     return make_slots(gpus, per_gpu=per_gpu, slots=slots, environ=environ)
 
 
+def groups_of(visible, size, *, slots=None, said=None, **more):
+    return make_slots(
+        "all",
+        per_gpu=more.pop("per_gpu", None),
+        slots=slots,
+        environ={"CUDA_VISIBLE_DEVICES": visible},
+        gpus_per_trial=size,
+        notice=said.append if said is not None else None,
+        **more,
+    )
+
+
 def test_gpus_that_are_visible_get_a_slot_each():
     slots = slots_of(CUDA_VISIBLE_DEVICES="3, GPU-aa,MIG-bb")
 
@@ -138,3 +150,50 @@ def test_fraction_of_memory_that_is_given_stands():
 def test_fraction_of_memory_out_of_bounds_is_refused(fraction):
     with pytest.raises(InvalidInput, match="above 0 and at most 1"):
         make_slots("none", per_gpu=None, slots=None, environ={}, memory_fraction=fraction)
+
+
+def test_gpus_are_cut_into_groups_and_the_cores_shared_out_among_their_processes():
+    slots = groups_of("0,1,GPU-aa,3", 2)
+
+    assert [slot.visible for slot in slots] == ["0,1", "GPU-aa,3"]
+    assert [slot.device for slot in slots] == ["gpus 0,1", "gpus GPU-aa,3"]
+    assert slots[1].gpus == ("GPU-aa", "3")
+    assert {(slot.threads, slot.share, slot.memory_fraction) for slot in slots} == {(4, 1, None)}
+
+
+def test_fewer_slots_than_groups_leave_the_last_out():
+    assert [slot.visible for slot in groups_of("0,1,2,3", 2, slots=1)] == ["0,1"]
+
+
+def test_gpus_that_make_no_whole_group_are_named():
+    said = []
+
+    slots = groups_of("0,1,2,3,4", 3, said=said)
+
+    assert [slot.visible for slot in slots] == ["0,1,2"]
+    assert said == ["2 GPUs are left idle (3, 4): 5 GPUs make 1 slot of 3"]
+
+
+@pytest.mark.parametrize(("visible", "there"), [("0,1,2", "3"), ("0", "1"), ("", "none")])
+def test_trial_that_takes_more_gpus_than_there_are_is_refused(visible, there):
+    with pytest.raises(NoDevice, match=f"4 takes 4 GPUs; there are here: {there}$"):
+        groups_of(visible, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "more", "words"),
+    [
+        pytest.param(0, {}, "--gpus-per-trial must be at least 1, not 0", id="none"),
+        pytest.param(2, {"per_gpu": 2}, "--per-gpu 2 is for trials that share", id="shared"),
+        pytest.param(2, {"memory_fraction": 0.5}, "--memory-fraction 0.5 is for", id="memory"),
+        pytest.param(2, {"slots": 3}, "--slots must be at most 2, not 3: 4 GPUs", id="slots"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(size, more, words):
+    with pytest.raises(InvalidInput, match=words):
+        groups_of("0,1,2,3", size, **more)
+
+
+def test_mig_slices_are_no_group():
+    with pytest.raises(InvalidInput, match=r"must be 1 with MIG slices, not 2: .* there is MIG-bb"):
+        groups_of("0,MIG-bb,MIG-cc", 2)

@@ -1,12 +1,17 @@
 """What NVML tells of a GPU between trials, and a slot whose GPU is unfit."""
 
+import json
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
 from fake_nvml import FakeNvml
 
+from sweepd.errors import InvalidInput
 from sweepd_agent import EventKind, gpu_health, mps
-from sweepd_agent.gpu_health import GpuHealth
+from sweepd_agent.gpu_health import GpuHealth, why_unwatched
 from sweepd_agent.mps import find_mps, mps_variables
 
 
@@ -18,8 +23,19 @@ def nvml(monkeypatch):
     return fake
 
 
+def test_a_machine_with_gpus_and_without_nvml_is_told_what_it_goes_without(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
+
+    assert "pip install 'sweepd[gpu]'" in (why_unwatched(["0"]) or "")
+    assert why_unwatched([]) is None
+
+
+def test_gpus_that_are_watched_are_not_spoken_of(nvml):
+    assert why_unwatched(["0", "1"]) is None
+
+
 def test_gpu_that_says_nothing_is_fit(nvml):
-    health = GpuHealth.of("0")
+    health = GpuHealth.of(["0"])
 
     assert health.problem() is None
 
@@ -34,7 +50,7 @@ def test_gpu_that_says_nothing_is_fit(nvml):
     ],
 )
 def test_gpu_that_cannot_be_asked_is_told_in_words(nvml, error, words):
-    health = GpuHealth.of("0")
+    health = GpuHealth.of(["0"])
 
     nvml.gpus["0"].error = error
 
@@ -43,7 +59,7 @@ def test_gpu_that_cannot_be_asked_is_told_in_words(nvml, error, words):
 
 def test_memory_errors_count_from_the_agents_start(nvml):
     nvml.gpus["0"].ecc = 7
-    health = GpuHealth.of("0")
+    health = GpuHealth.of(["0"])
     assert health.problem() is None
 
     nvml.gpus["0"].ecc = 9
@@ -54,7 +70,7 @@ def test_memory_errors_count_from_the_agents_start(nvml):
 def test_gpu_without_ecc_is_fit(nvml):
     nvml.gpus["0"].ecc = None
 
-    assert GpuHealth.of("0").problem() is None
+    assert GpuHealth.of(["0"]).problem() is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +82,7 @@ def test_gpu_without_ecc_is_fit(nvml):
     ],
 )
 def test_reports_of_the_driver_count_if_they_are_the_gpus_fault(nvml, xids, words):
-    health = GpuHealth.of("0")
+    health = GpuHealth.of(["0"])
     nvml.gpus["0"].xids = xids
 
     found = health.problem()
@@ -75,7 +91,7 @@ def test_reports_of_the_driver_count_if_they_are_the_gpus_fault(nvml, xids, word
 
 
 def test_memory_that_a_dead_process_holds_is_told_after_a_while(nvml):
-    health = GpuHealth.of("0")
+    health = GpuHealth.of(["0"])
     nvml.gpus["0"].held = {4711: 3 << 30, 815: 1 << 30}
 
     health.note_end(4711)
@@ -83,8 +99,23 @@ def test_memory_that_a_dead_process_holds_is_told_after_a_while(nvml):
     assert health.problem() == "it still holds 3072 MiB of process 4711, which has ended"
 
 
+def test_memory_that_a_dead_rank_holds_is_told_too(nvml):
+    health = GpuHealth.of(["0", "1"])
+    shell = ["sh", "-c", "sleep 600 & echo $!; wait"]
+    with subprocess.Popen(shell, stdout=subprocess.PIPE, text=True) as launcher:
+        rank = int(launcher.stdout.readline())
+        nvml.gpus["1"].held = {rank: 2 << 30, 815: 1 << 30}
+        health.look(launcher.pid)
+        os.kill(rank, signal.SIGKILL)
+
+    health.note_end(launcher.pid)
+
+    words = f"GPU 1: it still holds 2048 MiB of process {rank}, which has ended"
+    assert health.problem() == words
+
+
 def test_memory_that_others_hold_is_none_of_our_business(nvml):
-    health = GpuHealth.of("MIG-1234")
+    health = GpuHealth.of(["MIG-1234"])
     nvml.gpus["MIG-1234"].held = {815: 1 << 30}
 
     health.note_end(4711)
@@ -95,8 +126,8 @@ def test_memory_that_others_hold_is_none_of_our_business(nvml):
 def test_nothing_is_watched_without_a_gpu_or_a_driver(nvml):
     nvml.has_driver = False
 
-    assert GpuHealth.of("0") is None
-    assert GpuHealth.of(None) is None
+    assert GpuHealth.of(["0"]) is None
+    assert GpuHealth.of([]) is None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +135,7 @@ def test_nothing_is_watched_without_a_gpu_or_a_driver(nvml):
     [("GPU-1", "2"), ("GPU-5d5ba0d6-a", "1"), ("GPU-5d5ba0d6-d33d", "0"), ("MIG-1234", "MIG-1234")],
 )
 def test_gpu_is_known_by_its_uuid_or_as_much_of_it_as_cuda_needs(nvml, name, number):
-    health = GpuHealth.of(name)
+    health = GpuHealth.of([name])
     assert health.problem() is None
 
     nvml.gpus[number].error = 15
@@ -114,7 +145,7 @@ def test_gpu_is_known_by_its_uuid_or_as_much_of_it_as_cuda_needs(nvml, name, num
 
 @pytest.mark.parametrize("name", ["GPU-5d5ba0d6", "GPU-2", "MIG-9", "MIG-GPU-1/1/0"])
 def test_gpu_that_nvml_does_not_know_for_sure_is_not_watched(nvml, name):
-    assert GpuHealth.of(name) is None
+    assert GpuHealth.of([name]) is None
 
 
 @pytest.mark.parametrize(
@@ -129,10 +160,10 @@ def test_gpu_that_nvml_does_not_know_for_sure_is_not_watched(nvml, name):
     ],
 )
 def test_number_among_unlike_gpus_is_nvmls_only_in_the_order_of_the_bus(nvml, environ, is_watched):
-    assert GpuHealth.of("1", environ={"CUDA_VISIBLE_DEVICES": "1"}) is not None
+    assert GpuHealth.of(["1"], environ={"CUDA_VISIBLE_DEVICES": "1"}) is not None
     nvml.gpus["2"].name = "NVIDIA T4"
 
-    assert (GpuHealth.of("1", environ=environ) is not None) is is_watched
+    assert (GpuHealth.of(["1"], environ=environ) is not None) is is_watched
 
 
 def test_real_nvml_finds_no_driver_on_a_machine_without_one(monkeypatch):
@@ -140,7 +171,7 @@ def test_real_nvml_finds_no_driver_on_a_machine_without_one(monkeypatch):
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        assert GpuHealth.of("0") is None
+        assert GpuHealth.of(["0"]) is None
     else:
         pytest.skip("there is a driver")
 
@@ -163,6 +194,44 @@ def test_slot_on_an_unfit_gpu_is_taken_out_and_the_others_go_on(
     assert event.text == "slot 1 on gpu 1 is taken out: it has fallen off the bus"
 
 
+WITH_A_CHILD = """
+import os, pathlib, subprocess, time
+pathlib.Path("child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+while not os.path.exists("seen"): time.sleep(0.01)
+"""
+
+
+class OfTheChild(dict):
+    """What a GPU holds of the process that `WITH_A_CHILD` starts, dead or not."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = folder
+
+    def items(self):
+        found = self._folder / "child"
+        if not found.exists() or not found.read_text():
+            return {}.items()
+        (self._folder / "seen").touch()
+        return {int(found.read_text()): 1 << 30}.items()
+
+
+def test_gpu_that_holds_memory_of_what_a_trial_has_started_runs_no_other_one(
+    nvml, make_server, make_agent, write_program, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    folder = write_program(WITH_A_CHILD).parent
+    nvml.gpus["0"].held = OfTheChild(folder)
+    server = make_server(config={"program": "train.py"}, n_trials=9)
+
+    agent = make_agent(server, gpus="all", slots=1)
+
+    assert agent.wait() == 1
+    (event,) = agent.of(EventKind.SLOT_OUT)
+    assert f"it still holds 1024 MiB of process {(folder / 'child').read_text()}" in event.text
+    assert len(server.outcomes) == 1
+
+
 def test_gpu_that_fails_between_trials_runs_no_other_one(
     nvml, make_server, make_agent, write_program, monkeypatch, wait_for
 ):
@@ -181,6 +250,52 @@ def test_gpu_that_fails_between_trials_runs_no_other_one(
         "the driver reports Xid 79: it has fallen off the bus"
     ]
     assert server.left == ["agent-1"]
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_each_gpu_of_a_slot_is_watched(nvml, number):
+    health = GpuHealth.of(["0", "1"])
+    assert health.problem() is None
+
+    nvml.gpus[number].error = 15
+
+    assert health.problem() == f"GPU {number}: it has fallen off the bus"
+
+
+def test_gpu_of_a_slot_that_nvml_does_not_know_leaves_the_others_watched(nvml):
+    health = GpuHealth.of(["GPU-2", "1"])
+    assert health.problem() is None
+
+    nvml.gpus["1"].held = {4711: 1 << 30}
+    health.note_end(4711)
+
+    assert health.problem().startswith("GPU 1: it still holds 1024 MiB of process 4711")
+
+
+def test_trial_of_several_gpus_sees_all_of_them_and_its_configuration(
+    nvml, daemon, make_server, make_agent, write_program, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(daemon))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = ["CUDA_VISIBLE_DEVICES", "SWEEPD_CONFIG", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"]
+    write_program(
+        "import json, os\nopen('told.json', 'w').write("
+        f"json.dumps([os.environ.get(name) for name in {names}]))"
+    )
+    server = make_server(config={"program": "train.py"})
+
+    agent = make_agent(server, gpus="all", slots=None, gpus_per_trial=2)
+
+    assert agent.wait() == 0
+    assert json.loads((tmp_path / "told.json").read_text()) == ["0,1", '{"lr": 0.1}', None]
+    assert [outcome["device"] for outcome in server.outcomes] == ["gpus 0,1"]
+    assert agent.of(EventKind.NOTICE)[0].text.startswith("1 GPU is left idle (2)")
+
+
+def test_packs_are_for_one_gpu(make_server, make_agent):
+    with pytest.raises(InvalidInput, match="leave --gpus-per-trial 2 out"):
+        make_agent(make_server(), pack="4", gpus_per_trial=2).wait()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 
 from sweepd.errors import InvalidInput
 from sweepd_agent.__main__ import main
-from sweepd_agent.options import Options, SweepPath, parse_sweep, to_arguments
+from sweepd_agent.options import Options, SweepPath, parse_per_gpu, parse_sweep, to_arguments
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,21 @@ def test_what_names_no_sweep_is_refused_in_words(text):
         parse_sweep(text)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "many", "²"])
+def test_number_per_gpu_that_is_none_is_refused_with_what_is_allowed(text):
+    with pytest.raises(InvalidInput, match="--per-gpu must be auto or at least 1, not"):
+        parse_per_gpu(text)
+
+
+@pytest.mark.parametrize(("text", "per_gpu"), [("3", 3), ("auto", "auto")])
+def test_number_per_gpu_is_found_out_or_given(text, per_gpu):
+    assert parse_per_gpu(text) == per_gpu
+
+
 def test_command_line_means_the_same_options_and_holds_no_key(monkeypatch):
-    options = Options("a/b/c", gpus="0,1", slots=3, count=7, name="host", folder="/x", api_key="k")
+    given = {"gpus": "0,1", "gpus_per_trial": 2, "slots": 3, "count": 7, "name": "host"}
+    given["per_gpu"] = "auto"
+    options = Options("a/b/c", folder="/x", api_key="k", **given)
     seen = []
     monkeypatch.setattr(
         "sweepd_agent.__main__.run_agent", lambda options, report: seen.append(options) or 0
@@ -50,5 +63,5 @@ def test_command_line_means_the_same_options_and_holds_no_key(monkeypatch):
     arguments = to_arguments(options)
 
     assert main(arguments) == 0
-    assert seen[0] == Options("a/b/c", gpus="0,1", slots=3, count=7, name="host", folder="/x")
+    assert seen[0] == Options("a/b/c", folder="/x", **given)
     assert not any(part.partition("=")[2] == "k" for part in arguments)

@@ -60,10 +60,20 @@ def test_long_line_is_cut():
         "RuntimeError: CUDA error: out of memory",
         "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
         "Traceback (most recent call last):\nMemoryError",
+        "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying",
+        "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Failed to allocate request for 2.0GiB",
+        "ResourceExhaustedError: {{function_node ...}} OOM when allocating tensor with shape",
+        "RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
 def test_want_of_memory_is_told_from_other_errors(tail):
     assert judged(1, tail=tail).reason == Reason.OUT_OF_MEMORY
+
+
+def test_other_resources_than_memory_are_no_want_of_it():
+    tail = "grpc.RpcError: RESOURCE_EXHAUSTED: Received message larger than max"
+
+    assert judged(1, tail=tail).reason == Reason.ERROR
 
 
 def test_words_about_memory_mean_nothing_when_the_trial_finished():
@@ -189,3 +199,143 @@ def test_end_that_nobody_saw_is_a_crash():
 def test_exit_code_without_words_is_told_as_such():
     assert judged(3).message == "exit code 3"
     assert judged(3, tail="epoch 9\nwandb: bye\n").message == "exit code 3, printed last: epoch 9"
+
+
+# What torchrun of torch 2.15 prints of two ranks, less most frames of its own traceback.
+TORCHRUN = """\
+W1129 21:58:45.909000 352 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process \
+867 closing signal SIGTERM
+E1129 21:58:46.191000 352 torch/distributed/elastic/multiprocessing/api.py:1002] failed \
+(exitcode: {status}) local_rank: 1 (pid: 868) of binary: /venv/bin/python
+Traceback (most recent call last):
+  File "/venv/bin/torchrun", line 10, in <module>
+    sys.exit(main())
+             ^^^^^^
+  File "/venv/lib/python3.11/site-packages/torch/distributed/launcher/api.py", line 386, in launch
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:{blank}
+============================================================
+train.py FAILED
+------------------------------------------------------------
+Failures:
+[1]:
+  time      : 2026-11-29_21:58:46
+  host      : localhost
+  rank      : 0 (local_rank: 0)
+  exitcode  : -15 (pid: 867)  (SIGTERM)
+  error_file: <N/A>
+  traceback : Signal 15 (SIGTERM) received by PID 867
+------------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-29_21:58:45
+  host      : localhost
+  rank      : 1 (local_rank: 1)
+  exitcode  : {status} (pid: 868) {name}
+  error_file: <N/A>
+  traceback : {trace}
+============================================================
+"""
+OWN_ERROR = """\
+[rank1]: Traceback (most recent call last):
+[rank1]:   File "train.py", line 8, in <module>
+[rank1]:     raise ValueError("x is too large: 3")
+[rank1]: ValueError: x is too large: 3
+"""
+PEERS_ERROR = """\
+[rank0]: Traceback (most recent call last):
+[rank0]:   File "train.py", line 11, in <module>
+[rank0]:     dist.all_reduce(t)
+[rank0]: RuntimeError: [third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer \
+[127.0.0.1]:7086. This is typically caused by a remote worker crashing. Check the logs.
+"""
+
+
+def torchrun(*, status=1):
+    if status >= 0:
+        trace = "To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html"
+        return TORCHRUN.format(status=status, name="", trace=trace, blank=" ")
+    name = signal.Signals(-status).name
+    trace = f"Signal {-status} ({name}) received by PID 868"
+    return TORCHRUN.format(status=status, name=f" ({name})", trace=trace, blank=" ")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        pytest.param(OWN_ERROR, id="alone"),
+        pytest.param(OWN_ERROR.replace("[rank1]: ", ""), id="before the group is made"),
+        pytest.param(OWN_ERROR.replace("[rank1]: ", "[default1]:"), id="torchrun --tee 3"),
+        pytest.param(OWN_ERROR + PEERS_ERROR, id="then its peer's"),
+        pytest.param(PEERS_ERROR + OWN_ERROR, id="after its peer's"),
+    ],
+)
+def test_error_of_the_rank_that_failed_is_told_and_not_torchruns(printed):
+    outcome = judged(1, tail=f"epoch 1\n{printed}{torchrun()}")
+
+    assert (outcome.reason, outcome.exit_code) == (Reason.ERROR, 1)
+    assert outcome.message == "ValueError: x is too large: 3"
+    assert first_error_line(printed + torchrun()) == "ValueError: x is too large: 3"
+
+
+def peer_first(*, status):
+    """Return torchrun's report where the rank that waits is seen to fail first."""
+    others, root, first = torchrun().partition("Root Cause")
+    others = others.replace("rank      : 0", "rank      : 1")
+    others = others.replace("exitcode  : -15", f"exitcode  : {status}")
+    return others + root + first.replace("rank      : 1", "rank      : 0")
+
+
+def test_rank_that_waits_for_one_that_is_gone_is_not_the_cause_though_it_is_seen_first():
+    failed = judged(1, tail=OWN_ERROR + PEERS_ERROR + peer_first(status=1))
+    killed = judged(1, tail=PEERS_ERROR + peer_first(status=-9))
+
+    assert failed.message == "ValueError: x is too large: 3"
+    assert killed.reason == Reason.CRASHED
+    assert killed.message.startswith("rank 1: killed by SIGKILL from outside")
+
+
+def test_rank_that_torchrun_itself_has_killed_is_not_the_cause():
+    kills = (
+        "W1129 21:58:45.909000 352 torch/distributed/elastic/multiprocessing/api.py:1046] Unable \
+to shutdown process 868 via SIGTERM, forcefully exiting via SIGKILL\n"
+    )
+
+    outcome = judged(1, tail=PEERS_ERROR + kills + peer_first(status=-9))
+
+    assert outcome.reason == Reason.ERROR
+    assert "Connection closed by peer" in outcome.message
+
+
+def test_kill_of_a_rank_is_no_error_of_the_program():
+    outcome = judged(1, tail=PEERS_ERROR + torchrun(status=-9))
+
+    assert (outcome.reason, outcome.exit_code, outcome.signal) == (Reason.CRASHED, 1, None)
+    assert outcome.message == ("rank 1: killed by SIGKILL from outside, perhaps for want of memory")
+    assert judged(1, tail=torchrun(status=-9), oom_kills=1).reason == Reason.OUT_OF_MEMORY
+
+
+def test_want_of_memory_of_a_rank_is_told_from_other_errors():
+    line = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB"
+    own = OWN_ERROR.replace("ValueError: x is too large: 3", line)
+
+    outcome = judged(1, tail=own + PEERS_ERROR + torchrun())
+
+    assert (outcome.reason, outcome.message) == (Reason.OUT_OF_MEMORY, line)
+
+
+def test_signal_that_a_rank_causes_is_its_error():
+    outcome = judged(1, tail="hello 1\n" + torchrun(status=-11))
+
+    assert (outcome.reason, outcome.message) == (Reason.ERROR, "rank 1: killed by SIGSEGV")
+
+
+def test_rank_that_exits_without_words_is_told_by_its_number():
+    assert judged(1, tail="hello 1\n" + torchrun(status=3)).message == (
+        "rank 1: exit code 3, printed last: hello 1"
+    )
+    assert judged(1, tail="usage: train.py\n" + torchrun(status=2)).message == "usage: train.py"
+
+
+def test_ranks_that_were_asked_to_end_have_not_failed():
+    assert judged(1, tail=torchrun(), asked=Reason.PREEMPTED).reason == Reason.PREEMPTED

@@ -13,7 +13,8 @@ import pytest
 from sweepd.errors import InvalidInput, Reason
 from sweepd_agent import EventKind, Options, run_agent
 from sweepd_agent.api import Command, Outcome
-from sweepd_agent.pack import Measured, Pack, PackSizes, kind_of
+from sweepd_agent.doubling import Measured
+from sweepd_agent.pack import Pack, PackSizes, kind_of
 
 #: Trains its pack as the agent expects it; `behave.py` beside it may change the course of things.
 PROGRAM = """
@@ -398,10 +399,10 @@ def test_size_that_is_none_is_refused_with_what_is_allowed(text):
 
 def test_packs_stop_growing_before_the_memory_is_full():
     sizes = PackSizes(None)
-    assert sizes.note("a", Measured(1, 10.0, peak_bytes=30, total_bytes=100)) is None
+    assert sizes.note("a", 1, Measured(10.0, peak_bytes=30, total_bytes=100)) is None
     assert sizes.size("a") == 2
 
-    why = sizes.note("a", Measured(2, 20.0, peak_bytes=60, total_bytes=100))
+    why = sizes.note("a", 2, Measured(20.0, peak_bytes=60, total_bytes=100))
 
     assert sizes.size("a") == 2
     assert why is not None
@@ -411,7 +412,7 @@ def test_packs_stop_growing_before_the_memory_is_full():
 def test_slot_that_shares_its_gpu_packs_what_fits_its_part():
     sizes = PackSizes(None, memory_share=0.5)
 
-    sizes.note("a", Measured(1, 10.0, peak_bytes=30, total_bytes=100))
+    sizes.note("a", 1, Measured(10.0, peak_bytes=30, total_bytes=100))
 
     assert sizes.size("a") == 1
 
@@ -422,17 +423,17 @@ def test_pack_that_was_too_large_for_the_memory_is_halved_for_good():
     sizes.note_failure("a", 16, was_memory=True)
 
     assert sizes.size("a") == 8
-    sizes.note("a", Measured(8, 1e9))
+    sizes.note("a", 8, Measured(1e9))
     assert sizes.size("a") == 8
     assert sizes.size("b") == 8  # other kinds begin there, too
 
 
 def test_pack_that_was_short_of_trials_decides_nothing():
     sizes = PackSizes(None)
-    sizes.note("a", Measured(1, 10.0))
-    sizes.note("a", Measured(2, 20.0))
+    sizes.note("a", 1, Measured(10.0))
+    sizes.note("a", 2, Measured(20.0))
 
-    sizes.note("a", Measured(3, 1.0))
+    sizes.note("a", 3, Measured(1.0))
 
     assert sizes.size("a") == 4
 
@@ -440,7 +441,7 @@ def test_pack_that_was_short_of_trials_decides_nothing():
 def test_largest_pack_is_of_64():
     sizes = PackSizes(None)
     for power in range(8):
-        sizes.note("a", Measured(2**power, 10.0 * 2**power))
+        sizes.note("a", 2**power, Measured(10.0 * 2**power))
 
     assert sizes.size("a") == 64
 
@@ -483,6 +484,7 @@ def test_line_that_is_not_whole_yet_is_read_when_it_is(pack, tmp_path):
         '{"event": "ended", "run": "run1", "exit_code": 1000, "message": null}',
         '{"event": "began", "run": ["run1"]}',
         '{"event": "measured", "trials": 1e999, "rows_per_s": 1}',
+        '{"event": "measured", "trials": 1, "rows_per_s": NaN}',
     ],
 )
 def test_line_that_says_nothing_is_a_problem_and_ends_no_trial(pack, tmp_path, line):

@@ -48,6 +48,7 @@ def test_help_and_lint_import_only_what_they_need():
         (["preview", "quickstart", "-n", "0"], "1<=x<=10000"),
         (["run", "quickstart", "--agents", "0"], "1<=x<=256"),
         (["serve", "--port", "99999"], "0<=x<=65535"),
+        (["agent", "s", "--per-gpu", "0"], "'--per-gpu': must be auto or at least 1, not '0'"),
         (["user"], "Usage: sweep user"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

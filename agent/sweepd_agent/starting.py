@@ -1,0 +1,107 @@
+"""The two ends of a trial's process: what it is started with, and how it has ended."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sweepd.errors import ProcessDied, Reason
+from sweepd_agent.api import Command, Outcome
+from sweepd_agent.crew import Crew
+from sweepd_agent.devices import Slot
+from sweepd_agent.gpu_memory import GpuMemory
+from sweepd_agent.log import TrialLog
+from sweepd_agent.meter import MEASURED, Meter
+from sweepd_agent.nursery import Ended, Started
+from sweepd_agent.outcome import judge
+from sweepd_agent.pack import Pack
+from sweepd_agent.running import Running
+from sweepd_agent.trial import prepare
+
+__all__ = ["judge_end", "make_job", "make_meter", "spawn"]
+
+_STARTS = 3
+
+
+def make_job(crew: Crew, command: Command, slot: Slot) -> dict[str, Any]:
+    """Return what the warm parent needs to start a trial, with the part of the GPU that is its.
+
+    Raises:
+        LaunchError: if the program cannot be run.
+    """
+    if crew.sharing is None:
+        return prepare(crew.place, command, slot)
+    job = prepare(crew.place, command, crew.sharing.fitted(slot))
+    file = crew.place.measured_path(command.run)
+    file.unlink(missing_ok=True)  # an earlier attempt's
+    job["env"][MEASURED] = str(file.resolve())
+    return job
+
+
+def make_meter(crew: Crew, command: Command, slot: Slot, memory: GpuMemory | None) -> Meter | None:
+    """Return what measures a trial that begins now; None if nothing is to be found out."""
+    if crew.sharing is None:
+        return None
+    file = crew.place.measured_path(command.run)
+    return Meter(crew.sharing, slot, command, memory, file)
+
+
+def spawn(
+    crew: Crew,
+    job: Mapping[str, Any],
+    command: Command,
+    pack: Pack | None,
+    *,
+    tell: Callable[[tuple[Running, Started | Ended]], None],
+) -> Running:
+    """Start the process of a trial, or of a pack, though the warm parent may die over it.
+
+    Args:
+        crew: whose warm parent.
+        job: what `prepare` returns, and whether the process `waits`.
+        command: the trial, or the first of the pack.
+        pack: of the trial and others.
+        tell: is told of its beginning and its end, from any thread.
+
+    Raises:
+        ProcessDied: the warm parent dies again and again.
+    """
+    log = TrialLog(crew.place.log_path(command.run))
+    made = Running(command, log, pack, waited=job["waits"])
+    number = None
+    for _ in range(_STARTS):
+        number = crew.nursery.start(job, log.write_fd, lambda event: tell((made, event)))
+        if number is not None:
+            break
+        crew.open_nursery()
+    log.release()
+    if number is None:
+        log.finish()
+        raise ProcessDied("the process that starts trials dies again and again")
+    made.number = number
+    return made
+
+
+def judge_end(crew: Crew, running: Running, ended: Ended) -> Outcome:
+    """Return how a trial, or the process of a pack, ended; take what was measured of it."""
+    asked = running.asked or (Reason.PREEMPTED if crew.is_ending else None)
+    outcome = judge(
+        ended.status,
+        error=ended.error,
+        tail="" if ended.status == 0 else running.log.tail(),
+        asked=asked,
+        oom_kills=running.memory.kills(),
+    )
+    if running.meter is not None and crew.is_ending:
+        running.meter.discard()
+    elif running.meter is not None:
+        is_shared = running.meter.judge(outcome, asked=asked)
+        if (problem := running.meter.problem) is not None:
+            text = f"what a program has written to {MEASURED} cannot be read: {problem}"
+            crew.say_once(MEASURED, text)
+        if is_shared:
+            words = f"{outcome.message or 'it ran out of memory'}; it shared the GPU with others"
+            return replace(outcome, message=words, is_crowded=True)
+    if outcome.reason != Reason.TIMED_OUT:
+        return outcome
+    limit_s = crew.options.trial_timeout_s
+    return replace(outcome, message=f"it ran for longer than the {limit_s:g} s it may")
