@@ -34,6 +34,7 @@ while kill -0 "$agent" 2>/dev/null; do  # a signal ends the waiting, not yet the
 done
 exit "${{told:-$code}}"
 """
+_DISRUPTED = {"type": "DisruptionTarget", "status": "True"}
 #: Of a job's name, so that its pods' own, which end in an index and five letters, are no longer
 #: than a name may be.
 _LONGEST = 52
@@ -52,7 +53,7 @@ class Kubernetes:
     settings: Mapping[str, str] = {
         "image": "the pods' image (sweepd-agent:torch)",
         "namespace": "where the job is made (default)",
-        "gpus": "GPUs of each pod, nvidia.com/gpu (1; 0 with --gpus none)",
+        "gpus": "GPUs of each pod, nvidia.com/gpu (one trial's; 0 with --gpus none)",
         "cpu": "its request of processors (2)",
         "memory": "its request and limit of memory (8Gi)",
         "secret": "the Secret whose key WANDB_API_KEY is the API key (wandb)",
@@ -127,7 +128,7 @@ def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
             # A pod that its node, a higher priority or a person took away is no failure of its own.
             "podFailurePolicy": {
                 "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                    {"action": "Ignore", "onPodConditions": [_DISRUPTED]},
                     {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [_TOLD]}},
                 ]
             },
@@ -138,7 +139,13 @@ def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": name, "labels": dict(labels)},
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"sweepd/launch": name}}},
+        # A Job has no scale subresource: with maxUnavailable, or a percentage, no pod of its could
+        # ever be evicted, and no node of theirs drained.
+        "spec": {
+            "minAvailable": plan.n_agents // 2,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": {"sweepd/launch": name}},
+        },
     }
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -151,7 +158,8 @@ def manifests(plan: Plan, name: str) -> dict[str, dict[str, Any]]:
 
 def _pod(plan: Plan) -> dict[str, Any]:
     given = plan.settings
-    n_gpus = 0 if plan.options.gpus == "none" else int(given.get("gpus", "1"))
+    asked = int(given.get("gpus", plan.options.gpus_per_trial))
+    n_gpus = 0 if plan.options.gpus == "none" else asked
     gpus = {"nvidia.com/gpu": n_gpus} if n_gpus else {}
     memory = given.get("memory", "8Gi")
     secret = {"name": given.get("secret", _SECRET), "key": "WANDB_API_KEY"}

@@ -78,7 +78,7 @@ class Ray:
 
     settings: Mapping[str, str] = {
         "address": "the cluster, HOST:6379 or ray://HOST:10001 (RAY_ADDRESS, or the local one)",
-        "gpus": "GPUs of each agent, or a part of one (1; 0 with --gpus none)",
+        "gpus": "GPUs of each agent, or a part of one (one trial's; 0 with --gpus none)",
         "cpus": "processors of each agent (1)",
         "accelerator": "the only kind of GPU, in Ray's words, such as A100",
         "upload": "false: nothing is sent, the nodes share the working folder (true)",
@@ -96,7 +96,7 @@ class Ray:
         is_sent = _flag("upload", given.get("upload", "true"))
         how = {
             "num_cpus": _amount("cpus", given.get("cpus", "1")),
-            "num_gpus": _amount("gpus", given.get("gpus", "1")),
+            "num_gpus": _amount("gpus", given.get("gpus", str(plan.options.gpus_per_trial))),
             "accelerator_type": given.get("accelerator"),
         }
         if plan.options.gpus == "none":

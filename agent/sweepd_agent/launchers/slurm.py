@@ -47,7 +47,7 @@ class Slurm:
         "time": "a task's time limit, such as 8:00:00",
         "cpus": "processors of each agent (2)",
         "mem": "memory of each agent, such as 16G",
-        "gpus": "GPUs of each agent, such as 1 or a100:2 (1; none with --gpus none)",
+        "gpus": "GPUs of each agent, such as 1 or a100:2 (one trial's; none with --gpus none)",
         "gres": "other resources, in place of gpus",
         "nodelist": "only these nodes",
         "exclude": "none of these nodes",
@@ -82,7 +82,7 @@ class Slurm:
 def _script(plan: Plan) -> str:
     given = {"cpus": "2", **plan.settings}
     if plan.options.gpus != "none" and "gres" not in given:
-        given.setdefault("gpus", "1")
+        given.setdefault("gpus", str(plan.options.gpus_per_trial))
     lines = [
         f"--job-name={plan.folder.name}",
         f"--array=0-{plan.n_agents - 1}",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -97,6 +98,18 @@ def test_trials_on_slurm_end_before_slurm_kills_their_agent(options, tmp_path, s
     ).read_text()
 
     assert f" --term-timeout={given}\n" in script
+
+
+def test_an_agent_asks_for_the_gpus_that_a_trial_takes(options, tmp_path, slurm):
+    several = replace(options, gpus="all", slots=None, gpus_per_trial=4)
+
+    script = (on_slurm(several, tmp_path).folder / "job.sh").read_text()
+    job = manifests(plan(several, tmp_path), "sweep-1")["job.yaml"]
+
+    assert "#SBATCH --gpus-per-task=4\n" in script
+    assert "--gpus-per-trial=4" in script
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 4
 
 
 def test_an_agent_without_gpus_asks_slurm_for_none(options, tmp_path, slurm):
@@ -207,6 +220,31 @@ def test_a_job_of_kubernetes_has_a_pod_for_each_agent_and_no_key(options, tmp_pa
     selector = files["budget.yaml"]["spec"]["selector"]["matchLabels"]
     assert selector.items() <= job["spec"]["template"]["metadata"]["labels"].items()
     assert files["kustomization.yaml"]["resources"] == ["job.yaml", "budget.yaml"]
+
+
+# The first Kubernetes that has all of a Job that is used, and the newest whose schemas are known.
+@pytest.mark.parametrize("version", ["1.29", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize(
+    ("gpus", "given"),
+    [("none", {}), ("all", {"gpus": "4", "cpu": "500m", "memory": "64Gi", "secret": "mine"})],
+    ids=["as it is", "with every setting"],
+)
+def test_kubernetes_takes_the_manifests(options, tmp_path, version, gpus, given):
+    files = manifests(plan(replace(options, gpus=gpus), tmp_path, **given), "sweep-1")
+
+    for name in ("job.yaml", "budget.yaml"):
+        written = yaml.safe_load(yaml.safe_dump(files[name]))
+        kubernetes_validate.validate(written, version, strict=True)
+
+
+@pytest.mark.parametrize(("n_agents", "left"), [(1, 0), (2, 1), (8, 4)])
+def test_nodes_can_be_drained_though_a_job_cannot_be_scaled(options, tmp_path, n_agents, left):
+    asked = replace(plan(options, tmp_path), n_agents=n_agents)
+
+    spec = manifests(asked, "sweep-1")["budget.yaml"]["spec"]
+
+    assert spec["minAvailable"] == left
+    assert "maxUnavailable" not in spec  # for a Job it lets no pod be evicted, ever
 
 
 @pytest.fixture

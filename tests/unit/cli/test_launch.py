@@ -32,6 +32,27 @@ def test_manifests_are_written_and_the_command_that_applies_them_is_printed(laun
     assert "image: mine:1" in (folder / "job.yaml").read_text()
 
 
+def test_gpus_of_each_trial_are_passed_on_to_the_agents(launch, tmp_path):
+    launch(SWEEP, "--on=k8s", "--gpus-per-trial=2", code=0)
+
+    job = tmp_path / "state" / "sweepd" / "launches" / "s1-k8s-1" / "job.yaml"
+    assert "--gpus-per-trial=2" in job.read_text()
+
+
+def test_agents_are_told_to_find_out_how_many_trials_a_gpu_takes(launch, tmp_path):
+    launch(SWEEP, "--on=k8s", "--per-gpu=auto", code=0)
+
+    job = tmp_path / "state" / "sweepd" / "launches" / "s1-k8s-1" / "job.yaml"
+    assert "--per-gpu=auto" in job.read_text()
+
+
+def test_agents_that_would_refuse_their_options_are_not_launched(launch, tmp_path):
+    err = launch(SWEEP, "--on=k8s", "--per-gpu=auto", "--slots=2", code=2).err
+
+    assert "--slots 2 says otherwise" in err
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_server_that_only_the_agents_reach_is_no_obstacle(launch):
     err = launch(SWEEP, "--on=k8s", code=0).err
 
