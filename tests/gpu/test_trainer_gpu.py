@@ -1,6 +1,7 @@
 """The trainer on CUDA: the same code as on the CPU."""
 
 import functools
+import json
 import math
 import random
 from dataclasses import replace
@@ -15,6 +16,7 @@ from sweepd_trainer.data import Data, DataSpec, Rows, split
 from sweepd_trainer.device import device_name, pick_device, seed_everything
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
+from sweepd_trainer.measuring import Measuring
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.pack import Pack
@@ -479,3 +481,19 @@ def test_a_pack_goes_on_in_captured_steps_once_one_trial_has_left():
         assert pack.mode.startswith("cuda graph")
 
     assert found == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_trial_tells_the_agent_its_rows_a_second_and_its_memory(tmp_path):
+    _, trainer = make_trainer(pick_device())
+    file = tmp_path / "told.json"
+    measuring = Measuring(trainer, {"SWEEPD_MEASURED": str(file)})
+
+    measuring.begin()
+    for _ in trainer.epoch():
+        pass
+    measuring.end()
+
+    told = json.loads(file.read_text())
+    total = torch.cuda.get_device_properties(0).total_memory
+    assert told["rows_per_s"] > 0
+    assert 0 < told["peak_bytes"] <= told["total_bytes"] == total

@@ -50,10 +50,12 @@ class Training:
     patience: int = option(
         0, "end after n epochs without a better one; 0: never", Between(0, 10_000)
     )
+    stop_diverged: bool = option(True, "end where the loss has left all bounds, not only at NaN")
     checkpoint_s: float = option(
         30.0, "seconds between two states to resume from", Between(0, 86_400)
     )
     cuda_graph: bool = option(True, "a GPU replays whole steps as one CUDA graph")
+    deterministic: bool = option(False, "only algorithms that give the same bits each time")
     seed: int = option(0, "seed of weights, order and dropout", Between(0, 2**32 - 1))
 
     def to_dict(self) -> dict[str, Any]:

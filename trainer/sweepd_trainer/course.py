@@ -90,7 +90,11 @@ class Job:
 
 
 def build_trainer(
-    job: Job, data: Data, *, should_stop: Callable[[], bool] = lambda: False
+    job: Job,
+    data: Data,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    streams_to: torch.device | None = None,
 ) -> Trainer:
     """Return a job's trainer, at its first step.
 
@@ -98,8 +102,10 @@ def build_trainer(
         job: what to do.
         data: its data, on the device that is to train.
         should_stop: is asked after each step.
+        streams_to: the device that is to train, where the data stay on the host.
     """
-    config, learner, device = job.config, job.learner, data.train.targets.device
+    config, learner = job.config, job.learner
+    device = streams_to or data.train.targets.device
     order = seed_everything(config.seed)
     model = learner.build().to(device)
     if any(weight.ndim == 4 for weight in model.parameters()):
@@ -118,6 +124,7 @@ def build_trainer(
         config=config,
         order=order,
         should_stop=should_stop,
+        streams_to=streams_to,
     )
 
 
@@ -143,7 +150,7 @@ class Course:
         tell: Callable[[str], None] = print,
     ) -> None:
         self.run, self.trainer = run, trainer
-        self._config, self._tell = job.config, tell
+        self._config, self._metric, self._tell = job.config, job.learner.metric, tell
         rank = _rank_by(job.learner.metric, trainer.measured)
         self._log = Log(run, unit="images" if job.data.spec is not None else "samples")
         self._best = Best(Path(run.dir) / CHECKPOINT, header=job.learner.header or {}, rank=rank)
@@ -178,8 +185,9 @@ class Course:
 
     def report(self, progress: Progress) -> None:
         """Log progress; save the state if it is due."""
+        known = {name: value for name, value in asdict(progress).items() if value is not None}
         mfu = {} if self.used is None else {"mfu": self.used * progress.samples_per_s}
-        self._log({**asdict(progress), **mfu})
+        self._log({**known, **mfu})
         self.saved.save_if_due()
 
     def end_epoch(self, score: Score, histograms: Mapping[str, Histogram]) -> None:
@@ -196,6 +204,7 @@ class Course:
             }
         )
         trainer.end_epoch()
+        self._sum_up()
         said = _in_words("val", score)
         self._tell(f"epoch {epoch}: train_loss {trainer.epoch_loss:.4f}, {said}")
         if self.is_over() and trainer.step < trainer.n_steps:
@@ -205,10 +214,12 @@ class Course:
         """Log that the run diverged, so that the search sees it."""
         lost = {f"val_{name}": math.nan for name in self.trainer.measured}
         self._log({"examples": self.trainer.examples, **lost})
+        self._sum_up()
 
     def halt(self, why: str) -> Stopped:
         """Save the state to go on from; return the error that says so."""
         self.saved.save()
+        self._sum_up()
         epochs = self._config.epochs
         if self.trainer.is_between_epochs:
             return Stopped(f"{why} after epoch {self.epoch} of {epochs}")
@@ -226,9 +237,9 @@ class Course:
         test = trainer.evaluate(test_rows) if test_rows is not None else None
         if test is not None:
             self._log({"examples": trainer.examples, **test.named("test")})
+        self._sum_up()
         self.run.summary.update(
             {
-                "best_epoch": best.epoch,
                 **by_section(best.score.named("val")),  # the best epoch's, as the checkpoint is
                 "device": device_name(pick_device()),
                 "mode": trainer.mode if mode is None else mode,
@@ -238,6 +249,17 @@ class Course:
         said = f", {_in_words('test', test)}" if test is not None else ""
         self._tell(f"best epoch {best.epoch}: {_in_words('val', best.score)}{said}")
         return Fitted(trainer.best_model, best.epoch, best.score, test, best.path)
+
+    def _sum_up(self) -> None:
+        """Write down what is the best so far, when it was reached, and how long it all took."""
+        best = self._best
+        found: dict[str, Any] = {"total_s": round(self.trainer.stopwatch.seconds, 3)}
+        if best.epoch:
+            found["best_epoch"] = best.epoch
+            found["best_examples"] = best.epoch * self.trainer.n_rows
+            name = _decided_by(self._metric, best.score)
+            found[f"best_{name}"] = best.score.named("val").get(name, math.nan)
+        self.run.summary.update(found)
 
     def keep(self) -> None:
         """Make the best epoch's checkpoint a file of the run, if there is one."""
@@ -255,6 +277,13 @@ class Course:
 
 def _in_words(part: str, score: Score) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in score.named(part).items())
+
+
+def _decided_by(metric: Mapping[str, str] | None, score: Score) -> str:
+    """Return the name of the number by which an epoch is the best."""
+    if metric is not None:
+        return metric["name"]
+    return "val_loss" if score.accuracy is None else "val_accuracy"
 
 
 def _rank_by(

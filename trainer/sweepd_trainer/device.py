@@ -4,7 +4,8 @@ import ctypes
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ import torch
 
 from sweepd.errors import InvalidInput, NoDevice
 
-__all__ = ["device_name", "has_fast_bfloat16", "let_hurry", "pick_device", "seed_everything"]
+__all__ = [
+    "PeakMemory",
+    "determinism",
+    "device_name",
+    "has_fast_bfloat16",
+    "has_lease",
+    "let_hurry",
+    "pick_device",
+    "seed_everything",
+]
 
 #: Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -20,6 +30,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _DRIVER = Path("/dev/nvidiactl")
 #: What CUDA_VISIBLE_DEVICES names no device with.
 _NO_DEVICE = frozenset({"", "-1", "none", "NoDevFiles", "void"})
+
+#: cuBLAS gives the same bits with workspaces of one of these sizes.
+_WORKSPACES, _SAME_BITS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 def pick_device() -> torch.device:
@@ -52,9 +65,7 @@ def _check_no_gpu(environ: Mapping[str, str]) -> None:
     CUDA_VISIBLE_DEVICES on a machine without a driver, the agent believes them, and is wrong.
     """
     gpu = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    is_of_agent = "SWEEPD_MEMORY_FRACTION" in environ or "X-Sweepd-Lease" in environ.get(
-        "WANDB_X_EXTRA_HTTP_HEADERS", ""
-    )
+    is_of_agent = "SWEEPD_MEMORY_FRACTION" in environ or has_lease(environ)
     if gpu in _NO_DEVICE or not is_of_agent or not _DRIVER.exists():
         return
     try:
@@ -66,6 +77,11 @@ def _check_no_gpu(environ: Mapping[str, str]) -> None:
         f"the agent gave this trial the GPU {gpu}, which torch {torch.__version__} cannot use: "
         f"{reason}; `sweep agent --gpus none` trains on the CPU"
     )
+
+
+def has_lease(environ: Mapping[str, str]) -> bool:
+    """Return whether our agent runs this trial, at our service: its requests carry a lease."""
+    return "X-Sweepd-Lease" in environ.get("WANDB_X_EXTRA_HTTP_HEADERS", "")
 
 
 def _memory_fraction() -> float | None:
@@ -81,6 +97,44 @@ def _memory_fraction() -> float | None:
             f"SWEEPD_MEMORY_FRACTION must be above 0 and at most 1, not {text[:100]!r}"
         )
     return fraction
+
+
+class PeakMemory:
+    """Says how much of a CUDA device's memory is taken at most; of a CPU nothing.
+
+    Args:
+        device: whose.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._reserved = device, 0
+
+    def take(self, mode: str) -> float | None:
+        """Return the most MiB that tensors took at once since the last time.
+
+        Args:
+            mode: how steps run. Those that a CUDA graph replays take what the one took that was
+                recorded, which torch counts no second time: that peak stays.
+        """
+        if self._device.type != "cuda":
+            return None
+        peak = torch.cuda.max_memory_allocated(self._device)
+        if mode != "cuda graph":
+            self._reserved = max(self._reserved, torch.cuda.max_memory_reserved(self._device))
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return float(peak / (1 << 20))
+
+    def reserved(self) -> int | None:
+        """Return the most bytes that torch held at once, for tensors and in reserve."""
+        if self._device.type != "cuda":
+            return None
+        return max(self._reserved, int(torch.cuda.max_memory_reserved(self._device)))
+
+    def total(self) -> int | None:
+        """Return the bytes that the device has in all."""
+        if self._device.type != "cuda":
+            return None
+        return int(torch.cuda.get_device_properties(self._device).total_memory)
 
 
 def device_name(device: torch.device) -> str:
@@ -116,15 +170,48 @@ def _cpu_vendor(file: Path = Path("/proc/cpuinfo")) -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
+@contextmanager
+def determinism(*, is_wanted: bool) -> Iterator[None]:
+    """Have torch use none but algorithms that give the same bits each time, meanwhile, if wanted.
+
+    It begins before CUDA does: cuBLAS reads the environment once.
+
+    Raises:
+        InvalidInput: something that is computed has no such algorithm, or CUDA was in use already.
+    """
+    if not is_wanted:
+        yield
+        return
+    if os.environ.get(_WORKSPACES) not in _SAME_BITS:
+        os.environ[_WORKSPACES] = _SAME_BITS[0]
+    cudnn = torch.backends.cudnn
+    benchmark = cudnn.benchmark
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    cudnn.benchmark = False
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0]
+        if "deterministic" not in reason.lower():
+            raise
+        raise InvalidInput(f"deterministic must be false here: {reason}") from error
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        cudnn.benchmark = benchmark
+
+
 def let_hurry(device: torch.device) -> None:
     """Let a CUDA device use TF32 where it computes in float32, and try which algorithm is best.
 
+    Where only `determinism` is allowed nothing is tried.
     On a CPU let the process keep the memory that it frees, up to 1 GiB.
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     else:
         _keep_freed_memory()
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class Diverged(SweepdError):
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number, or is far above what training can come back from."""
 
 
 def sums_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.config import read_training
 from sweepd_trainer.course import Course, Fitted, Job, Learner, build_trainer
 from sweepd_trainer.data import Data, Rows
-from sweepd_trainer.device import let_hurry, pick_device
+from sweepd_trainer.device import determinism, let_hurry, pick_device
 from sweepd_trainer.evaluation import Diverged
+from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
+from sweepd_trainer.measuring import Measuring
 from sweepd_trainer.pack_folder import PACK
 from sweepd_trainer.task import Loss
-from sweepd_trainer.tracking import Stop, start
+from sweepd_trainer.tracking import Stop, Stopped, ask_for_another_machine, start
 from sweepd_trainer.watch import Watcher
 
 __all__ = ["Fitted", "Job", "Learner", "fit", "run_trial", "train"]
@@ -56,10 +58,10 @@ def fit(
             equals the lowest `val_loss`; without classes the lowest `val_loss`.
 
     Raises:
-        InvalidInput: a value of the config is wrong, in words.
+        InvalidInput: a value of the config is wrong, or torchrun has started several processes.
         DataError: the data are.
         Stopped: SIGTERM came; the state is saved.
-        Diverged: the loss is no number any more.
+        Diverged: the loss is no number any more, or has left all bounds.
     """
     if data is None or model is None:
         raise InvalidInput("fit needs data and a model, as in fit(config, data=data, model=build)")
@@ -89,8 +91,10 @@ def run_trial(values: Values, read: Callable[[Values, Data | None], Job]) -> Fit
             of a trial that this one is packed with.
 
     Raises:
+        InvalidInput: this process is one of several that train together, as torchrun starts them.
         SystemExit: a pack was refused, or its first trial has not been trained to its end.
     """
+    _check_alone(os.environ)
     pack = os.environ.get(PACK)
     if pack:
         from sweepd_trainer.packing import train_pack
@@ -100,38 +104,47 @@ def run_trial(values: Values, read: Callable[[Values, Data | None], Job]) -> Fit
         return train(run, read(dict(run.config.items()), None), stop=stop)
 
 
-def train(run: wandb.Run, job: Job, *, stop: Stop) -> Fitted:
+def train(run: wandb.Run, job: Job, *, stop: Stop, room_bytes: int | None = None) -> Fitted:
     """Do a job, log it to `run`, and return what came out.
 
     Args:
         run: a run that has begun.
         job: what to do.
         stop: turns true when the run is to stop.
+        room_bytes: that the data may take on the device; None is 30 % of what is free.
 
     Raises:
         Stopped, Diverged: as `fit`.
     """
-    device = pick_device()
-    let_hurry(device)
-    data = job.data.to(device)
-    trainer = build_trainer(job, data, should_stop=stop)
-    course = Course(run, job, trainer)
-    course.take_up()
-    with course.kept():
-        course.used = utilisation(trainer.model, trainer.problem, batch_size=job.config.batch_size)
-        _train(course, data, stop=stop)
-    return course.finish(data.test)
+    with determinism(is_wanted=job.config.deterministic):
+        device = pick_device()
+        let_hurry(device)
+        is_streamed = not has_room(job.data, device, room_bytes=room_bytes)
+        data = job.data if is_streamed else job.data.to(device)
+        streams_to = device if is_streamed else None
+        trainer = build_trainer(job, data, should_stop=stop, streams_to=streams_to)
+        course = Course(run, job, trainer)
+        course.take_up()
+        with course.kept():
+            course.used = utilisation(
+                trainer.model, trainer.problem, batch_size=job.config.batch_size
+            )
+            _train(course, data, stop=stop)
+        return course.finish(data.test)
 
 
 def _train(course: Course, data: Data, *, stop: Stop) -> None:
     """Train the epochs that are left, and keep the best."""
     trainer, watcher = course.trainer, Watcher(course.trainer.model)
+    measuring = Measuring(trainer, os.environ)
     while not course.is_over():
+        measuring.begin()
         try:
             for progress in trainer.epoch():
                 course.report(progress)
             if not trainer.is_epoch_done:
-                raise course.halt("stopped by SIGTERM")
+                raise _halted(course)
+            measuring.end()
             score = trainer.evaluate(data.validation)
         except Diverged:
             course.lose()
@@ -140,8 +153,25 @@ def _train(course: Course, data: Data, *, stop: Stop) -> None:
         if course.is_over():
             return
         if stop():
-            raise course.halt("stopped by SIGTERM")
+            raise _halted(course)
         course.saved.save_if_due()
+
+
+def _check_alone(environ: Mapping[str, str]) -> None:
+    """Refuse to train the same model once more in every process that torchrun has started."""
+    size = environ.get("WORLD_SIZE", "")
+    if size.isdecimal() and int(size) > 1:
+        raise InvalidInput(
+            f"the training function trains in one process, on one GPU, and WORLD_SIZE is {size}: "
+            "leave torchrun out, and use the other GPUs for more trials at once"
+        )
+
+
+def _halted(course: Course) -> Stopped:
+    """Save the state; return the error that says so, once it is known that the run will end."""
+    stopped = course.halt("stopped by SIGTERM")
+    ask_for_another_machine(course.run)
+    return stopped
 
 
 def _rows(data: Any, values: Values) -> Data:

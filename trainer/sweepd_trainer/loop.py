@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,13 @@ from torch import Tensor, nn
 from sweepd.errors import DataError
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
+from sweepd_trainer.device import PeakMemory
+from sweepd_trainer.divergence import bound_for, n_warm_up
 from sweepd_trainer.evaluation import Diverged, Portions, read_score, sums_of
+from sweepd_trainer.feed import Feed, Resident, Streamed
 from sweepd_trainer.optim import learning_rate_at, set_learning_rate
 from sweepd_trainer.step import Captured, Problem, Step
+from sweepd_trainer.stopwatch import Stopwatch
 from sweepd_trainer.task import Score
 
 __all__ = ["Diverged", "Progress", "Trainer"]
@@ -35,15 +39,7 @@ class Progress:
     lr: float
     samples_per_s: float
     step_ms: float  # of one optimiser step, mean
-
-    def check(self) -> None:
-        """Do nothing while the loss is a number.
-
-        Raises:
-            Diverged: it is none.
-        """
-        if not math.isfinite(self.loss):
-            raise Diverged(f"the loss is {self.loss} after {self.examples} examples")
+    gpu_mem: float | None = None  # MiB that tensors took at most on the GPU; None on a CPU
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class _Reported:
 
 
 class Trainer:
-    """Trains one model on rows that lie on the model's device.
+    """Trains one model on rows that lie on the model's device, or come to it as they are needed.
 
     Its state, at any step, is `state_dict()`: a trainer that loads it takes the very steps, in the
     very order, that this one would have taken.
@@ -67,6 +63,7 @@ class Trainer:
         config: how.
         order: decides the order of the rows and how each is augmented.
         should_stop: is asked after each step.
+        streams_to: the device of the model, where the rows stay on the host; None: they lie there.
     """
 
     def __init__(
@@ -78,35 +75,51 @@ class Trainer:
         config: Training,
         order: torch.Generator,
         should_stop: Callable[[], bool] = lambda: False,
+        streams_to: torch.device | None = None,
     ) -> None:
         self.model, self.optimizer, self.config = model, optimizer, config
-        self._problem, self._order = problem, order
+        self._rows, self._order = problem.rows, order
         self._should_stop = should_stop
+        self._ends = _ends(self.n_rows, config.batch_size)
+        self._feed: Feed = Resident(self._rows)
+        if streams_to is not None:
+            size = min(config.batch_size + 1, self.n_rows)
+            self._feed = Streamed(self._rows, streams_to, size=size)
+        self._problem = problem = replace(problem, rows=self._feed.rows)
         self._device = problem.rows.targets.device
-        self._portions = Portions(self._device)
+        self._portions, self.memory = Portions(self._device), PeakMemory(self._device)
         self.averaged = copy.deepcopy(model) if config.ema else None
         self.plain_step = Step(model, optimizer, problem, config, averaged=self.averaged)
-        self._ends = _ends(len(problem.rows), config.batch_size)
         self._step = Captured.where_it_pays(self.plain_step, config, size=self.whole_batch)
         self.steps_per_epoch = len(self._ends)
         self.n_steps = config.epochs * self.steps_per_epoch
         self.step = self.examples = 0
+        self.stopwatch = Stopwatch()  # goes from the beginning of an epoch to its end
         self.epoch_loss = math.nan  # mean training loss of the last whole epoch
         self._n_done = 0  # steps of this epoch
         self._order_before = order.get_state()  # as this epoch began
         self._epoch_sum, self._n_since = 0.0, 0
         self._reported = _Reported(0, 0.0, 0)
+        self._first_loss: float | None = None  # of the first report
+        self._n_warm_up = n_warm_up(self.n_steps, config)
+        self._is_warm = False  # whether the last report was of steps after that alone
 
     @property
     def problem(self) -> Problem:
-        """Return what is learnt."""
+        """Return what is learnt, with rows of the model's device: those that lie there now."""
         return self._problem
 
     @property
+    def n_rows(self) -> int:
+        """Return how many rows an epoch has."""
+        return len(self._rows)
+
+    @property
     def mode(self) -> str:
-        """Return how steps run: `eager`, `cuda graph`, or either `in 2 parts`."""
-        parts = self._step.n_parts
-        return self._step.mode + (f" in {parts} parts" if parts > 1 else "")
+        """Return how steps run: `eager` or `cuda graph`, maybe `in 2 parts`, `, rows streamed`."""
+        parts = f" in {self._step.n_parts} parts" if self._step.n_parts > 1 else ""
+        streamed = ", rows streamed" if isinstance(self._feed, Streamed) else ""
+        return self._step.mode + parts + streamed
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -128,28 +141,28 @@ class Trainer:
         It ends before its time, after the step at hand, when `should_stop` says so.
 
         Raises:
-            Diverged: the loss became NaN or infinite.
+            Diverged: the loss became NaN or infinite, or left all bounds.
         """
         order, drawn = self.begin_epoch()
-        order = order.to(self._device)
-        while not self.is_epoch_done:
-            batch = order[self.place]
+        places = [self._place(number) for number in range(self._n_done, self.steps_per_epoch)]
+        for batch, changes in self._feed.batches(order, drawn, places):
             set_learning_rate(self.optimizer, self.lr)
-            self._step(batch, drawn)
+            self._step(batch, changes)
             self.count_step()
             if self.is_report_due:
                 total = self._step.loss_sum.item()  # the only wait for the device
                 self._step.loss_sum.zero_()
-                progress = self.report(total)
+                progress = self.report(total, gpu_mem=self.memory.take(self._step.mode))
                 yield progress
-                progress.check()
+                self.check(progress)
             if self._should_stop() and not self.is_epoch_done:
                 return
 
     def begin_epoch(self) -> tuple[Tensor, Tensor | None]:
         """Return the order of the rows, (n,), on the CPU, and how each is augmented."""
         self.model.train()
-        rows, augment = self._problem.rows, self._problem.augment
+        self.stopwatch.start()
+        rows, augment = self._rows, self._problem.augment
         self._order_before = self._order.get_state()
         order = torch.randperm(len(rows), generator=self._order)
         drawn = augment.draw(rows.inputs, self._order) if augment is not None else None
@@ -159,7 +172,10 @@ class Trainer:
     @property
     def place(self) -> slice:
         """Return where in the order of an epoch the next batch lies."""
-        return slice(self._n_done * self.config.batch_size, self._ends[self._n_done])
+        return self._place(self._n_done)
+
+    def _place(self, number: int) -> slice:
+        return slice(number * self.config.batch_size, self._ends[number])
 
     @property
     def whole_batch(self) -> int:
@@ -185,11 +201,12 @@ class Trainer:
         every = max(STEPS_PER_REPORT, self.steps_per_epoch // REPORTS_PER_EPOCH)
         return self.is_epoch_done or self._n_done % every == 0
 
-    def report(self, total: float) -> Progress:
+    def report(self, total: float, *, gpu_mem: float | None = None) -> Progress:
         """Return what was done since the last report.
 
         Args:
             total: sum of the losses of the rows since then.
+            gpu_mem: most MiB of the GPU that tensors took at once.
         """
         before, now = self._reported, time.perf_counter()
         elapsed_s = now - before.at_s
@@ -200,16 +217,41 @@ class Trainer:
             lr=learning_rate_at(self.step - 1, self.n_steps, self.config),
             samples_per_s=(self._n_since - before.n_since) / max(elapsed_s, 1e-9),
             step_ms=1000 * elapsed_s / (self.step - before.step),
+            gpu_mem=gpu_mem,
         )
         self._epoch_sum += total
         self._n_since = 0
+        self._first_loss = progress.loss if self._first_loss is None else self._first_loss
+        self._is_warm = before.step >= self._n_warm_up
         if self.is_epoch_done:
-            self.epoch_loss = self._epoch_sum / len(self._problem.rows)
+            self.epoch_loss = self._epoch_sum / self.n_rows
         self._reported = _Reported(0, now, self.step)
         return progress
 
+    def check(self, progress: Progress) -> None:
+        """Do nothing while training goes on as it may.
+
+        Args:
+            progress: the last report.
+
+        Raises:
+            Diverged: the loss is no number; or, after the first steps, above all bounds.
+        """
+        loss, after = progress.loss, f"after {progress.examples} examples"
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} {after}")
+        if not self.config.stop_diverged or not self._is_warm or self._first_loss is None:
+            return
+        bound = bound_for(self._first_loss, self._problem.task.guess)
+        if bound is not None and loss > bound.loss:
+            raise Diverged(
+                f"the loss is {loss:.4g} {after}, above {bound.loss:.4g}: {bound.reason}; "
+                "stop_diverged: false lets such a run go on"
+            )
+
     def end_epoch(self) -> None:
         """Note that all of an epoch is done, its evaluation too: the next one begins."""
+        self.stopwatch.pause()
         self._n_done, self._epoch_sum = 0, 0.0
         self._order_before = self._order.get_state()
 
@@ -244,8 +286,9 @@ class Trainer:
         totals = torch.zeros(3 + len(task.measures), device=self._device)
         with torch.no_grad():
             for first in range(0, len(rows), size):
-                outputs = model(self._problem.prepare(rows.inputs[first : first + size]))
-                totals += sums_of(task, outputs, rows.targets[first : first + size])
+                part = slice(first, first + size)
+                inputs, targets = (t[part].to(self._device) for t in (rows.inputs, rows.targets))
+                totals += sums_of(task, model(self._problem.prepare(inputs)), targets)
         return read_score(task, totals.tolist(), n_rows=len(rows))
 
     def state_dict(self) -> dict[str, Any]:
@@ -257,11 +300,13 @@ class Trainer:
             "order": self._order_before,
             "step": self.step,
             "examples": self.examples,
+            "seconds": self.stopwatch.seconds,
+            "first_loss": self._first_loss,
             "n_done": self._n_done,
             "n_since": self._n_since,
             "epoch_sum": self._epoch_sum,
             "loss_sum": self._step.loss_sum.item(),
-            "n_rows": len(self._problem.rows),
+            "n_rows": self.n_rows,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -270,9 +315,9 @@ class Trainer:
         Raises:
             DataError: it is of other rows, of another model, or incomplete.
         """
-        n_rows = len(self._problem.rows)
-        if state.get("n_rows", n_rows) != n_rows:
-            raise DataError(f"a state of {state['n_rows']} training rows, now there are {n_rows}")
+        n_rows = state.get("n_rows", self.n_rows)
+        if n_rows != self.n_rows:
+            raise DataError(f"a state of {n_rows} training rows, now there are {self.n_rows}")
         try:
             self._load(state)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -290,8 +335,10 @@ class Trainer:
         self.step, self.examples = state["step"], state["examples"]
         self._n_done, self._n_since = state["n_done"], state["n_since"]
         self._epoch_sum = state["epoch_sum"]
+        self.stopwatch.go_on_from(state.get("seconds", 0.0))
+        self._first_loss = state.get("first_loss", math.nan)
         if self.is_epoch_done:
-            self.epoch_loss = self._epoch_sum / len(self._problem.rows)
+            self.epoch_loss = self._epoch_sum / self.n_rows
         self._step.loss_sum.fill_(state["loss_sum"])
 
 

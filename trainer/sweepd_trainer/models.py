@@ -16,7 +16,7 @@ from sweepd.registry import Registry
 from sweepd_trainer.config import Config
 from sweepd_trainer.data import DataSpec
 
-__all__ = ["build_model", "convnet", "mlp", "resnet9", "resnet18"]
+__all__ = ["build_model", "convnet", "lenet", "mlp", "resnet9", "resnet18"]
 
 
 def build_model(spec: DataSpec, config: Config) -> nn.Module:
@@ -77,6 +77,28 @@ def convnet(spec: DataSpec, config: Config) -> nn.Module:
     )
 
 
+def lenet(spec: DataSpec, config: Config) -> nn.Module:
+    """Return LeNet-5 as it is built today: two convolutions with poolings, three linear layers.
+
+    Images of 28x28 get a border of two pixels, by which both they and those of 32x32 are 5x5 after
+    the second pooling, as in the paper. Smaller ones, of at least 4x4, get what they need.
+
+    Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2,
+    with max pooling and ReLU for subsampling and tanh.
+    """
+    channels, *sides = spec.shape
+    border = 0 if min(sides) >= 32 else 2
+    inner = 0 if min(sides) >= 12 else 2
+    height, width = (((side + 2 * border - 4) // 2 + 2 * inner - 4) // 2 for side in sides)
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 6, kernel_size=5, padding=border), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(6, 16, kernel_size=5, padding=inner), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(16 * height * width, 120), nn.ReLU()),
+        *(nn.Linear(120, 84), nn.ReLU(), nn.Dropout(config.dropout)),
+        nn.Linear(84, len(spec.classes)),
+    )
+
+
 def mlp(spec: DataSpec, config: Config) -> nn.Module:
     """Return fully connected layers of the widths in `config.hidden` and a linear head."""
     channels, height, width = spec.shape
@@ -104,7 +126,7 @@ def resnet9(spec: DataSpec, config: Config) -> nn.Module:
         *(_convolution(2 * width, 4 * width), nn.MaxPool2d(2)),
         *(_convolution(4 * width, 8 * width), nn.MaxPool2d(2)),
         _Residual(nn.Sequential(*(_convolution(8 * width, 8 * width) for _ in range(2)))),
-        *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(config.dropout)),
+        *(_GlobalMax(), nn.Flatten(), nn.Dropout(config.dropout)),
         nn.Linear(8 * width, len(spec.classes)),
     )
 
@@ -147,6 +169,15 @@ class _Residual(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(self.shortcut(x) + self.block(x))
+
+
+class _GlobalMax(nn.Module):  # type: ignore[misc]  # torch is not typed here
+    """Returns the largest number of each channel, (n, c, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.are_deterministic_algorithms_enabled():  # the usual one's gradient is not, on CUDA
+            return x.amax((2, 3), keepdim=True)
+        return nn.functional.adaptive_max_pool2d(x, 1)
 
 
 def _convolution(n_in: int, n_out: int, *, stride: int = 1) -> nn.Module:

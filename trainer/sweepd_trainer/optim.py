@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sweepd.errors import InvalidInput
 from sweepd_trainer.config import Training
 
-__all__ = ["BETA2", "build_optimizer", "learning_rate_at", "set_learning_rate"]
+__all__ = ["BETA2", "build_optimizer", "learning_rate_at", "n_rising", "set_learning_rate"]
 
 #: Of adam and adamw.
 BETA2 = 0.999
@@ -74,13 +74,18 @@ def learning_rate_at(step: int, n_steps: int, config: Training) -> float:
         return peak
     if config.schedule == "cosine":
         return peak * _half_cosine(step / n_steps)
-    is_onecycle = config.schedule == "onecycle"
-    rise = max(config.warmup, _RISE) if is_onecycle else config.warmup
-    n_rising = round(rise * n_steps)
-    if step < n_rising:
-        return peak * (step + 1) / n_rising
-    share = (step - n_rising) / max(1, n_steps - n_rising)
-    return peak * (_half_cosine(share) if is_onecycle else 1.0 - share)
+    n_first = n_rising(n_steps, config)
+    if step < n_first:
+        return peak * (step + 1) / n_first
+    share = (step - n_first) / max(1, n_steps - n_first)
+    return peak * (_half_cosine(share) if config.schedule == "onecycle" else 1.0 - share)
+
+
+def n_rising(n_steps: int, config: Training) -> int:
+    """Return in how many of a run's steps, the first, the schedule raises the learning rate."""
+    if config.schedule == "onecycle":
+        return round(max(config.warmup, _RISE) * n_steps)
+    return round(config.warmup * n_steps) if config.schedule == "warmup_linear" else 0
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

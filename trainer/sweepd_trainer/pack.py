@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sweepd_trainer.data import Rows
+from sweepd_trainer.device import PeakMemory
 from sweepd_trainer.evaluation import Diverged, Portions, read_score
 from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.optim import learning_rate_at
@@ -37,6 +38,7 @@ class Pack:
         self._packed = PackedStep([trainer.plain_step for trainer in trainers])
         self._device = self._packed.device
         self._portions = Portions(self._device, n_models=len(trainers))
+        self.memory = PeakMemory(self._device)
         lead = trainers[0]
         self._step = Captured.where_it_pays(self._packed, lead.config, size=lead.whole_batch)
 
@@ -63,7 +65,8 @@ class Pack:
                 totals = self._step.loss_sum.tolist()  # the only wait for the device
                 self._step.loss_sum.zero_()
                 pairs = zip(self.trainers, totals, strict=True)
-                yield [trainer.report(total) for trainer, total in pairs]
+                gpu_mem = self.memory.take(self._step.mode)
+                yield [trainer.report(total, gpu_mem=gpu_mem) for trainer, total in pairs]
             if self._should_stop() and not lead.is_epoch_done:
                 return
 

@@ -6,7 +6,7 @@ The agent names them in a folder and reads there how they do; docs/trainer.md ha
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import wandb
 from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.course import Course, Fitted, Job, build_trainer
 from sweepd_trainer.data import Data
-from sweepd_trainer.device import let_hurry, pick_device, seed_everything
+from sweepd_trainer.device import determinism, let_hurry, pick_device, seed_everything
 from sweepd_trainer.evaluation import Diverged
+from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
 from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.pack import Pack
@@ -55,11 +56,15 @@ def train_pack(path: Path, values: Values, read: Read) -> Fitted:
     members = folder.members()
     for member in members:
         check_not_over(member.run)
-    with Stop().on_sigterm() as stop:
+    with Stop().on_sigterm() as stop, ExitStack() as together:
         try:
             good, jobs, wrong = _read_jobs(members, values, read)
             if jobs:
-                data = jobs[0].data.to(_ready_device())
+                together.enter_context(determinism(is_wanted=jobs[0].config.deterministic))
+                device = _ready_device()
+                if not has_room(jobs[0].data, device):
+                    raise Refused("the data do not fit into the GPU's memory, which a pack needs")
+                data = jobs[0].data.to(device)
                 trainers = [build_trainer(job, data) for job in jobs]
                 check_trainers(trainers, data)
         except SweepdError as error:
@@ -175,10 +180,10 @@ class _Trial:
         """Log progress.
 
         Raises:
-            Diverged: the loss is no number.
+            Diverged: the loss is no number, or has left all bounds.
         """
         self.course.report(progress)
-        progress.check()
+        self.trainer.check(progress)
 
     def end_epoch(self, score: Score | Diverged, histograms: Mapping[str, Histogram]) -> None:
         """Log a whole epoch.
@@ -288,7 +293,7 @@ class _Training:
             return
         if is_whole and not self._has_measured:
             n_rows = (lead.examples - n_before) * len(trials)
-            self._measure(len(trials), n_rows / (time.perf_counter() - began_at))
+            self._measure(pack, n_rows / (time.perf_counter() - began_at))
         scores = pack.evaluate(self._data.validation)
         histograms = self._watcher.of([trial.trainer.model for trial in trials])
         for trial, score, found in zip(trials, scores, histograms, strict=True):
@@ -310,20 +315,15 @@ class _Training:
             elif trial.run_id in asked or trial.stop():
                 trial.halt("stopped on request")
 
-    def _measure(self, n_trials: int, rows_per_s: float) -> None:
+    def _measure(self, pack: Pack, rows_per_s: float) -> None:
         """Tell the agent once how much the pack brings and needs."""
         self._has_measured = True
-        device = self._data.train.targets.device
-        peak = total = None
-        if device.type == "cuda":
-            peak = torch.cuda.max_memory_reserved(device)
-            total = torch.cuda.get_device_properties(device).total_memory
         self._folder.tell(
             "measured",
-            trials=n_trials,
+            trials=len(pack.trainers),
             rows_per_s=round(rows_per_s, 1),
-            peak_bytes=peak,
-            total_bytes=total,
+            peak_bytes=pack.memory.reserved(),
+            total_bytes=pack.memory.total(),
         )
 
 

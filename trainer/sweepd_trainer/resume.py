@@ -31,7 +31,7 @@ __all__ = ["RESUME", "Resumable"]
 RESUME = "checkpoint-resume.pt"
 VERSION = 1
 #: What may differ between two attempts of one run.
-_FREE = frozenset({"checkpoint_s", "cuda_graph"})
+_FREE = frozenset({"checkpoint_s", "cuda_graph", "deterministic", "stop_diverged"})
 
 
 class Resumable:

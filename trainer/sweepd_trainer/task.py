@@ -3,6 +3,7 @@
 b   rows of a batch;  t   further axes of the targets, such as the places of a text;  k   classes
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,12 +13,27 @@ from torch.nn import functional
 
 from sweepd.errors import InvalidInput
 
-__all__ = ["Score", "Task", "classification", "regression", "task_for"]
+__all__ = ["Guess", "Score", "Task", "classification", "regression", "task_for"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: A class that says "no target here", as torch's cross entropy has it.
 IGNORED = -100
+#: Rows by which the variance of values is judged.
+_N_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What it costs to know nothing of the inputs: ln(classes), or the variance of values."""
+
+    loss: float
+    n_classes: int = 0
+
+    @property
+    def is_of_classes(self) -> bool:
+        """Return whether it is a class that is guessed."""
+        return self.n_classes > 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class Task:
         uniform: the loss against all classes alike, which label smoothing mixes into the plain one;
             None: label smoothing does nothing here.
         measures: what else evaluation reports, each a mean over a batch, by name.
+        guess: what the loss is of who knows nothing; None: that is not known.
     """
 
     loss: Loss
@@ -39,6 +56,7 @@ class Task:
     hits: Callable[[Tensor, Tensor], Tensor | None] | None = None
     uniform: Loss | None = None
     measures: Mapping[str, Loss] = field(default_factory=dict)
+    guess: Guess | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,8 +112,20 @@ def task_for(
         if len(wrong):
             raise InvalidInput(f"classes are whole numbers from 0 on, not {int(wrong[0])}")
     usual = classification(label_smoothing, n_classes=n_classes) if is_classes else regression()
-    task = usual if loss is None else Task(loss, loss, usual.hits)
-    return replace(task, measures=dict(measures or {}))
+    own = dict(measures or {})
+    if loss is not None:
+        return Task(loss, loss, usual.hits, measures=own)
+    return replace(usual, measures=own, guess=_guess(targets, n_classes))
+
+
+def _guess(targets: Tensor, n_classes: int) -> Guess | None:
+    if not (targets.is_floating_point() or targets.is_complex()):
+        n_classes = max(n_classes, 2)
+        return Guess(math.log(n_classes), n_classes)
+    if targets.is_complex():
+        return None
+    variance = targets[:_N_ROWS].float().var(correction=0).item()
+    return Guess(variance) if math.isfinite(variance) else None
 
 
 def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:

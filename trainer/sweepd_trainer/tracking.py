@@ -15,6 +15,7 @@ import wandb
 
 from sweepd.errors import InvalidInput, SweepdError
 from sweepd_trainer.config import HELP, read_flags
+from sweepd_trainer.device import has_lease
 from sweepd_trainer.pack_folder import PACK, PackFolder
 from sweepd_trainer.watch import Histogram
 
@@ -24,6 +25,7 @@ __all__ = [
     "Stopped",
     "after_finish",
     "as_wandb",
+    "ask_for_another_machine",
     "begin",
     "by_section",
     "check_not_over",
@@ -130,7 +132,7 @@ def by_section(row: Mapping[str, Any], *, unit: str = "samples") -> dict[str, An
             named[f"val/{rest}"] = value
         elif name == "samples_per_s":
             named[f"perf/{unit}_per_s"] = value
-        elif name in ("step_ms", "mfu"):
+        elif name in ("step_ms", "mfu", "gpu_mem"):
             named[f"perf/{name}"] = value
             continue
         named[name] = value
@@ -221,6 +223,16 @@ def after_finish(run: wandb.Run, act: Callable[[], None]) -> None:
         _afterwards[id(run)][1].append(act)
     else:
         act()
+
+
+def ask_for_another_machine(run: wandb.Run) -> None:
+    """Tell the server that the run is about to lose its machine, so that it is queued again.
+
+    It is as soon as it ends with another exit code than 0. `sweep agent` tells it of its trials by
+    itself: nothing is done for a run that has a lease, nor for one that no server hears of.
+    """
+    if not (run.offline or run.disabled or has_lease(os.environ)):
+        run.mark_preempting()
 
 
 def _define_metrics(run: wandb.Run) -> None:

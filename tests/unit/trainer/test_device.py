@@ -1,5 +1,6 @@
 """The device and the seeds."""
 
+import os
 import platform
 import random
 import subprocess
@@ -8,11 +9,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from fake_cuda import FakeCuda
 
 from sweepd.errors import InvalidInput, NoDevice
 from sweepd_trainer import device
 from sweepd_trainer.device import (
+    PeakMemory,
     _cpu_vendor,
+    determinism,
     device_name,
     has_fast_bfloat16,
     pick_device,
@@ -96,6 +100,74 @@ def test_the_seed_reaches_every_generator():
         )
 
     assert draw() == draw()
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"), [(None, ":4096:8"), (":0:0", ":4096:8"), (":16:8", ":16:8")]
+)
+def test_only_algorithms_that_repeat_their_bits_are_used_meanwhile(monkeypatch, before, wanted):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", before or "")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+
+    with determinism(is_wanted=True):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == wanted
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+
+
+def test_nothing_changes_where_determinism_is_not_wanted(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+    with determinism(is_wanted=False):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_what_does_not_repeat_its_bits_is_named():
+    said = "deterministic must be false here: histc_cuda does not have a deterministic impl"
+    with pytest.raises(InvalidInput, match=said), determinism(is_wanted=True):
+        raise RuntimeError(
+            "histc_cuda does not have a deterministic implementation, but you set it. You can turn"
+        )
+    with pytest.raises(RuntimeError, match="shapes"), determinism(is_wanted=True):
+        raise RuntimeError("shapes differ")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    fake = FakeCuda()
+    fake.put_in(monkeypatch)
+    return fake
+
+
+def test_memory_is_told_in_mib_at_most_since_the_last_time(cuda):
+    memory = PeakMemory(torch.device("cuda"))
+    cuda.allocated, cuda.reserved = 3 << 20, 8 << 20
+
+    assert memory.take("eager") == 3.0
+    assert cuda.n_resets == 1
+
+    cuda.reserved = 5 << 20
+    assert memory.reserved() == 8 << 20
+
+
+def test_the_peak_of_a_step_that_is_replayed_stays(cuda):
+    memory = PeakMemory(torch.device("cuda"))
+    cuda.allocated = 3 << 20
+
+    assert memory.take("cuda graph") == memory.take("cuda graph") == 3.0
+    assert cuda.n_resets == 0
+
+
+def test_nothing_is_told_of_a_cpus_memory():
+    memory = PeakMemory(torch.device("cpu"))
+
+    assert memory.take("eager") is None
+    assert memory.reserved() is None
 
 
 @pytest.fixture

@@ -182,6 +182,19 @@ def test_what_cannot_be_trained_is_said_in_words(line, give, error, said):
         fit(*give(line))
 
 
+def test_rank_of_several_is_told_to_train_alone(line, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    with pytest.raises(InvalidInput, match=r"in one process, .* and WORLD_SIZE is 2: leave torch"):
+        fit({"epochs": 1}, line, lambda values: nn.Linear(2, 1))
+
+
+def test_torchrun_with_one_process_is_as_good_as_none(line, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+
+    assert fit({"epochs": 1}, line, lambda values: nn.Linear(2, 1)).epoch == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -243,7 +256,7 @@ def test_a_sweeps_values_win_over_the_defaults(line, monkeypatch, tmp_path):
 
     assert [row["epoch"] for row in logged if "val_loss" in row] == [1, 2]
     assert all(row["val/loss"] == row["val_loss"] for row in logged if "val_loss" in row)
-    assert run.summary["val/loss"] == run.summary["val_loss"]
+    assert run.summary["val/loss"] == run.summary["val_loss"] == run.summary["best_val_loss"]
     assert "perf/samples_per_s" in logged[0]
     assert all(math.isclose(row["lr"], 0.1) for row in logged if "lr" in row)
 

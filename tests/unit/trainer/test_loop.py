@@ -15,6 +15,7 @@ from sweepd_trainer.images import Normalise, image_problem
 from sweepd_trainer.loop import Diverged, Progress, Trainer
 from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
+from sweepd_trainer.task import task_for
 
 SMALL = {"kernels": [4, 8], "batch_size": 32, "epochs": 3, "learning_rate": 0.01}
 
@@ -101,6 +102,7 @@ class Taken:
 
     def __init__(self, step, sizes: list[int]) -> None:
         self._step, self._sizes, self.loss_sum = step, sizes, step.loss_sum
+        self.mode = step.mode
 
     def __call__(self, batch, drawn) -> None:
         self._sizes.append(len(batch))
@@ -183,6 +185,61 @@ def test_a_loss_that_is_no_number_ends_the_run(few_digits):
     assert math.isnan(report.loss)
     with pytest.raises(Diverged, match="nan after 300 examples"):
         next(epoch)
+
+
+def spoilt(trainer: Trainer, *, after: int):
+    """Train an epoch, and make the weights a thousand times as large once; yield the reports."""
+    for progress in trainer.epoch():
+        yield progress
+        if progress.examples == after:
+            with torch.no_grad():
+                for weight in trainer.model.parameters():
+                    weight *= 1000
+
+
+SHORT = {**SMALL, "batch_size": 2, "epochs": 1, "learning_rate": 1e-4}  # 150 steps, reports of 25
+
+
+def guessed(few_digits, values=SHORT) -> Trainer:
+    """Return a trainer whose task knows what guessing costs, as that of a run does."""
+    trainer = make_trainer(few_digits, read_config(values))
+    trainer._problem = replace(trainer._problem, task=task_for(few_digits.train.targets))
+    return trainer
+
+
+def test_a_loss_far_above_guessing_ends_the_run_after_the_warm_up(few_digits):
+    with pytest.raises(
+        Diverged, match=r"after 250 examples, above 6.908: three times ln\(10\).*stop_diverged"
+    ):
+        list(spoilt(guessed(few_digits), after=200))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"schedule": "onecycle", "warmup": 0.9}, id="in the warm-up"),
+        pytest.param({"stop_diverged": False}, id="not wanted"),
+    ],
+)
+def test_a_finite_loss_ends_no_run_otherwise(few_digits, values):
+    reports = list(spoilt(guessed(few_digits, {**SHORT, **values}), after=200))
+
+    assert reports[-1].examples == 300
+    assert reports[-1].loss > 7
+
+
+def test_what_a_run_began_with_is_kept_for_the_next_process(few_digits):
+    first, second, old = (make_trainer(few_digits, read_config(SHORT)) for _ in range(3))
+    began_with = next(first.epoch()).loss
+    state = first.state_dict()
+
+    second.load_state_dict(state)
+    del state["first_loss"]  # as in a state of before there were bounds
+    old.load_state_dict(state)
+    list(second.epoch())
+
+    assert second.state_dict()["first_loss"] == began_with
+    assert math.isnan(old.state_dict()["first_loss"])
 
 
 def test_evaluation_counts_hits_and_does_not_train(few_digits):
@@ -310,6 +367,19 @@ def test_reports_after_a_change_of_process_are_those_of_one_that_never_changed(f
 
     assert found == wanted
     assert second.epoch_loss == whole.epoch_loss
+
+
+def test_seconds_of_training_go_on_after_a_change_of_process(few_digits):
+    first, second = (make_trainer(few_digits, read_config(SMALL)) for _ in range(2))
+    list(first.epoch())
+    first.end_epoch()
+
+    second.load_state_dict(first.state_dict())
+    before = second.stopwatch.seconds
+    list(second.epoch())
+
+    assert before == first.stopwatch.seconds > 0
+    assert second.state_dict()["seconds"] > before
 
 
 def test_averaged_weights_follow_the_trained_ones(few_digits):

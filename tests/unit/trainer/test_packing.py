@@ -155,6 +155,38 @@ def test_fit_trains_a_pack_and_returns_the_first_trials_best(pack, line):
     assert len(ends(folder)) == 2
 
 
+def test_a_pack_is_deterministic_where_its_trials_are(pack, line):
+    seen = set()
+
+    def loss(outputs, targets):
+        seen.add(torch.are_deterministic_algorithms_enabled())
+        return nn.functional.mse_loss(outputs[:, 0], targets)
+
+    folder = pack(*({"epochs": 1, "seed": seed, "deterministic": True} for seed in range(2)))
+
+    fit({}, line, lambda values: nn.Linear(2, 1), loss=loss)
+
+    assert seen == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert ends(folder) == {"r0": (0, None), "r1": (0, None)}
+
+
+def test_trials_whose_loss_leaves_all_bounds_end_with_the_bound(pack, line):
+    folder = pack({"stop_diverged": True, "seed": 0}, {"stop_diverged": True, "seed": 1})
+    steps = []
+
+    def loss(outputs, targets):
+        steps.append(None)
+        return (1e6 if len(steps) > 160 else 1) * nn.functional.mse_loss(outputs[:, 0], targets)
+
+    with pytest.raises(SystemExit):
+        fit({"batch_size": 2, "epochs": 2}, line, lambda values: nn.Linear(2, 1), loss=loss)
+
+    assert {code for code, _ in ends(folder).values()} == {1}
+    for _, message in ends(folder).values():
+        assert re.search("the loss is .* above .*: ten times .*, what it began with", message)
+
+
 def test_a_trial_of_a_pack_is_trained_once(pack, line):
     folder = pack({"epochs": 1, "seed": 0}, {"epochs": 1, "seed": 1})
     fit({}, line, lambda values: nn.Linear(2, 1))
@@ -221,6 +253,7 @@ class Looks(nn.Module):
     [
         ([{"optimizer": "muon"}] * 2, nn.Linear, "the optimizer muon cannot be packed, only adam"),
         ([{"epochs": 1}, {"epochs": 2}], nn.Linear, "may differ in .* not in epochs"),
+        ([{"deterministic": True}, {}], nn.Linear, "not in deterministic"),
         ([{"width": 1}, {}], nn.Linear, "not in width"),
         ([{}, {}], lambda *_: Counts(), "the model changes seen as it trains"),
         ([{}, {}], lambda *_: Looks(), "the model cannot be packed: "),
@@ -264,6 +297,17 @@ def test_data_that_differ_are_refused(pack, line):
 
     (event,) = events_in(folder)
     assert event["message"] == "trials of one pack must have the same data: their train rows differ"
+
+
+def test_data_that_do_not_fit_on_the_device_are_refused(pack, line, monkeypatch):
+    monkeypatch.setattr(packing, "has_room", lambda data, device: False)
+    folder = pack({}, {})
+
+    with pytest.raises(SystemExit):
+        fit({}, line, lambda values: nn.Linear(2, 1))
+
+    (event,) = events_in(folder)
+    assert "do not fit into the GPU's memory" in event["message"]
 
 
 def test_a_run_of_the_programs_own_is_no_place_for_a_pack(pack, line):

@@ -99,7 +99,7 @@ def test_a_state_of_another_config_is_refused(saved, tmp_path):
 
 
 def test_a_state_is_taken_up_where_steps_run_in_another_way(saved, tmp_path):
-    assert make(tmp_path, values={"cuda_graph": False, "checkpoint_s": 9}).take_up()
+    assert make(tmp_path, values={"cuda_graph": False, "deterministic": True}).take_up()
 
 
 def test_a_state_that_was_cut_short_is_refused(saved, tmp_path):

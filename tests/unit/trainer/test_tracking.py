@@ -18,6 +18,7 @@ from sweepd_trainer.tracking import (
     Stopped,
     after_finish,
     as_wandb,
+    ask_for_another_machine,
     by_section,
     run_script,
     start,
@@ -155,6 +156,31 @@ def test_what_comes_after_somebody_elses_run_is_done_at_once():
     assert done == ["removed"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "kind", "wanted"),
+    [
+        pytest.param("", {}, 1, id="of W&B's agent"),
+        pytest.param('{"X-Else": "1"}', {}, 1, id="with other headers"),
+        pytest.param('{"X-Sweepd-Lease": "r1;1;token"}', {}, 0, id="of our agent"),
+        pytest.param("", {"offline": True}, 0, id="offline"),
+        pytest.param("", {"disabled": True}, 0, id="disabled"),
+    ],
+)
+def test_a_run_that_our_agent_does_not_hold_says_itself_that_it_is_preempted(
+    monkeypatch, headers, kind, wanted
+):
+    monkeypatch.setenv("WANDB_X_EXTRA_HTTP_HEADERS", headers)
+    marked = []
+    run = SimpleNamespace(
+        **{"offline": False, "disabled": False, **kind},
+        mark_preempting=lambda: marked.append("preempting"),
+    )
+
+    ask_for_another_machine(run)
+
+    assert len(marked) == wanted
+
+
 def test_a_trial_is_trained_once(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("WANDB_RUN_ID", "once")
@@ -206,13 +232,14 @@ def test_numbers_have_a_name_with_their_section_beside_the_plain_one():
         "loss": 0.5,
         "samples_per_s": 9.0,
         "mfu": 0.1,
+        "gpu_mem": 7.0,
         "val_loss": 0.4,
         "test_loss": 3,
     }
 
     assert by_section(row, unit="images") == {
         **{"epoch": 1, "loss": 0.5, "train/loss": 0.5},
-        **{"samples_per_s": 9.0, "perf/images_per_s": 9.0, "perf/mfu": 0.1},
+        **{"samples_per_s": 9.0, "perf/images_per_s": 9.0, "perf/mfu": 0.1, "perf/gpu_mem": 7.0},
         **{"val_loss": 0.4, "val/loss": 0.4, "test_loss": 3},
     }
 

@@ -44,6 +44,9 @@ class RecordedRun:
     def save(self, path, *, base_path, policy):
         self.saved.append((str(Path(path).relative_to(base_path)), policy, Path(path).exists()))
 
+    def mark_preempting(self):
+        self.saved.append("preempting")
+
     def column(self, name):
         return [row[name] for row in self.rows if name in row]
 
@@ -76,6 +79,23 @@ def test_same_seed_gives_the_same_rows(script, tmp_path):
         assert first.column(name) == second.column(name)
 
 
+@pytest.mark.parametrize("model", ["convnet", "resnet9"])
+def test_a_deterministic_run_repeats_its_rows_and_leaves_torch_as_it_was(script, tmp_path, model):
+    values = {**QUICK, "model": model, "width": 2, "epochs": 1, "deterministic": True}
+    first, second = (RecordedRun(tmp_path / name) for name in "ab")
+    seen = []
+    for run in (first, second):
+        run.save = lambda *_, **__: seen.append(torch.are_deterministic_algorithms_enabled())
+
+    for run in (first, second):
+        train(run, script.job(values), stop=Stop())
+
+    for name in ("loss", "train_loss", "val_loss", "test_accuracy"):
+        assert first.column(name) == second.column(name) != []
+    assert seen == [True, True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_the_summary_speaks_of_the_best_epoch_as_the_checkpoint_does(script, run):
     train(run, script.job({**QUICK, "epochs": 6, "learning_rate": 0.05}), stop=Stop())
 
@@ -83,6 +103,9 @@ def test_the_summary_speaks_of_the_best_epoch_as_the_checkpoint_does(script, run
     checkpoint = load_checkpoint(Path(run.dir) / "checkpoint.pt")
     assert run.summary["val_accuracy"] == checkpoint.score.accuracy == best
     assert run.summary["best_epoch"] == checkpoint.epoch
+    assert run.summary["best_examples"] == 300 * checkpoint.epoch
+    assert run.summary["best_val_accuracy"] == best
+    assert run.summary["total_s"] > 0
     assert run.column("val_accuracy")[checkpoint.epoch - 1] == best
     assert run.saved == [("checkpoint.pt", "now", True)]
 
@@ -124,7 +147,43 @@ def test_a_stopped_run_keeps_state_and_best_epoch_and_leaves_the_test_images_alo
         ("checkpoint.pt", "now", True),
     ]
     assert not run.column("test_accuracy")
+    assert run.summary["best_val_accuracy"] == run.column("val_accuracy")[0]
+    assert run.summary["best_examples"] == 300
+    assert run.summary["total_s"] > 0
     assert Stopped.exit_code == 143
+
+
+def test_rows_that_do_not_fit_on_the_device_give_the_same_numbers(script, tmp_path):
+    usual, streamed = (RecordedRun(tmp_path / name) for name in "ab")
+
+    train(usual, script.job({**QUICK, "shift": 1}), stop=Stop())
+    train(streamed, script.job({**QUICK, "shift": 1}), stop=Stop(), room_bytes=1000)
+
+    for name in ("loss", "val_loss", "test_accuracy"):
+        assert streamed.column(name) == usual.column(name) != []
+    assert (usual.summary["mode"], streamed.summary["mode"]) == ("eager", "eager, rows streamed")
+
+
+@pytest.mark.parametrize("n_epochs", [0, 1])
+def test_a_stopped_run_of_wandbs_agent_says_that_it_is_preempted_once_it_is_saved(
+    script, run, monkeypatch, n_epochs
+):
+    monkeypatch.delenv("WANDB_X_EXTRA_HTTP_HEADERS", raising=False)
+    run.offline, run.disabled = False, False
+    stop = Stop()
+    log = run.log
+
+    def stop_then(row):
+        log(row)
+        if len(run.column("val_accuracy")) == n_epochs:
+            stop.request()
+
+    run.log = stop_then
+
+    with pytest.raises(Stopped):
+        train(run, script.job({**QUICK, "batch_size": 4}), stop=stop)
+
+    assert run.saved[:2] == [("checkpoint-resume.pt", "now", True), "preempting"]
 
 
 def test_a_diverged_run_logs_that_its_metrics_are_no_numbers(script, run, monkeypatch):
