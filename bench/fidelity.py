@@ -171,7 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.report:
             measure(path, Table(path_of(name)), cases=cases, seeds=options.seeds)
             continue
-        found = report(read_results(path))
+        rows = read_results(path)
+        if not any((row["search"], row["rule"]) == PLAIN for row in rows):
+            print(f"{name}: nothing to compare with: {path} has no line of plain bayes")
+            continue
+        found = report(rows)
         print(f"{name}\n{found}")
         if options.docs:
             write_docs(DOCS, name, found)

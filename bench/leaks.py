@@ -200,9 +200,16 @@ def run_agent(
             code = process.wait(60)
     if code:
         sys.exit(f"the agent's exit code was {code}:\n{(folder / 'agent.log').read_text()}")
-    left = [f"process {pid}" for pid in seen - {process.pid} if Path(f"/proc/{pid}").exists()]
+    left = [f"process {pid}" for pid in seen - {process.pid} if is_of(pid, folder)]
     left += os.listdir(temporary)
     return watch.samples, reasons, left
+
+
+def is_of(pid: int, folder: Path) -> bool:
+    """Return whether a process was started in this benchmark: another may have a dead one's id."""
+    with suppress(*GONE, PermissionError):
+        return os.fsencode(folder) in Path(f"/proc/{pid}/environ").read_bytes()
+    return False
 
 
 def growths(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:

@@ -35,8 +35,9 @@ def work(kind: str, *, epochs: int, is_random: bool) -> dict[str, float]:
     import torch
     import wandb
 
+    from sweepd.errors import DataError
     from sweepd_trainer.data import DataSpec, Rows, load
-    from training import notebook
+    from training import notebook, ours
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "trainer"))
 
@@ -52,7 +53,10 @@ def work(kind: str, *, epochs: int, is_random: bool) -> dict[str, float]:
             rows.take(torch.arange(N_TRAIN, len(rows))),
         )
     else:
-        data = load("mnist")
+        try:
+            data = load("mnist")
+        except DataError as error:
+            sys.exit(f"{error}; or measure on random images: --random")
         assert data.test is not None
         assert data.spec is not None
         every = torch.arange(0, len(data.train), len(data.train) // N_TRAIN)[:N_TRAIN]
@@ -64,7 +68,9 @@ def work(kind: str, *, epochs: int, is_random: bool) -> dict[str, float]:
     if kind == "tutorial":
         accuracy = notebook.train(run, trained, tested, epochs=epochs, device=device)
     else:
-        accuracy = _ours(run, trained, tested, spec, epochs=epochs)
+        best = ours.train(run, trained, tested, spec, epochs=epochs)
+        assert best is not None
+        accuracy = best
     found = {
         "wall_s": time.perf_counter() - begun,
         "processor_s": _processor_s() - used,
@@ -72,22 +78,6 @@ def work(kind: str, *, epochs: int, is_random: bool) -> dict[str, float]:
     }
     run.finish()
     return found
-
-
-def _ours(run, trained, tested, spec, *, epochs: int) -> float:  # type: ignore[no-untyped-def]
-    from sweepd_trainer.config import read_config
-    from sweepd_trainer.data import Data
-    from sweepd_trainer.fitting import Job, Learner, train
-    from sweepd_trainer.images import Normalise
-    from sweepd_trainer.models import build_model
-    from sweepd_trainer.tracking import Stop
-
-    config = read_config({"epochs": epochs, "learning_rate": 0.005, "batch_size": 128})
-    learner = Learner(build=lambda: build_model(spec, config), prepare=Normalise(spec))
-    data = Data(trained, validation=tested)
-    fitted = train(run, Job(config, data, learner, config.to_dict()), stop=Stop())
-    assert fitted.validation.accuracy is not None
-    return fitted.validation.accuracy
 
 
 def _processor_s() -> float:
@@ -106,8 +96,10 @@ def measure(kind: str, arguments: argparse.Namespace) -> dict[str, float]:
             env={**os.environ, **threads, "WANDB_DIR": folder, "OMP_WAIT_POLICY": "passive"},
             stdout=subprocess.PIPE,
             text=True,
-            check=True,
+            check=False,
         )
+    if done.returncode != 0:  # it has said why
+        sys.exit(1)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -6,14 +6,18 @@ tensors every tenth step; the loss logged every 25 steps; a test over the test i
 epoch.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-import wandb
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from sweepd_trainer.data import Rows
+
+if TYPE_CHECKING:
+    import wandb
 
 __all__ = ["Pictures", "train"]
 
@@ -52,7 +56,7 @@ class ConvNet(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
 
 def train(
-    run: wandb.Run,
+    run: "wandb.Run",
     train_rows: Rows,
     test_rows: Rows,
     *,
