@@ -84,9 +84,18 @@ def _choice(metadata: Mapping[str, str]) -> str:
     if "value" not in metadata:
         return ""
     way = "highest" if metadata["goal"] == "maximize" else "lowest"
+    metric, value = _text(metadata["metric"]), _text(metadata["value"])
+    rule = f"by the rule {_text(metadata['rule'])}"
+    if "confirmed_mean" not in metadata:
+        return f"The {way} {metric} of its sweep: {value} {rule}."
+    mean, n = f"{float(metadata['confirmed_mean']):.4g}", _text(metadata["confirmed_seeds"])
+    interval = ""
+    if "confirmed_low" in metadata:
+        low, high = (f"{float(metadata[f'confirmed_{end}']):.4g}" for end in ("low", "high"))
+        interval = f" (90 % interval {low} to {high})"
     return (
-        f"The {way} {_text(metadata['metric'])} of its sweep: {_text(metadata['value'])} "
-        f"by the rule {_text(metadata['rule'])}."
+        f"The {way} mean {metric} of its sweep's leaders with fresh seeds: {mean} of "
+        f"{n}{interval}. This run's own value is {value} {rule}."
     )
 
 

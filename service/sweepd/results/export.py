@@ -277,13 +277,7 @@ def _lineage(
         **{f"version.{name}": version(name) for name in ("onnx", "onnxruntime", "wandb")},
     }
     if isinstance(source, Selection):
-        facts |= {
-            "sweep": source.sweep,
-            "metric": source.metric,
-            "goal": source.goal,
-            "rule": source.rule,
-            "value": source.best.value,
-        }
+        facts |= {"sweep": source.sweep, **source.facts_of_best()}
     elif sweep := getattr(run, "sweep", None):
         facts["sweep"] = f"{sweep.entity}/{sweep.project}/{sweep.id}"
         metric = sweep.config.get("metric") or {}
@@ -379,12 +373,7 @@ def _entry(
         label = getattr(api.sweep(source.sweep), "name", None)
     sweep_id = source.sweep.rsplit("/", 1)[-1]
     alias = _NOT_OF_AN_ALIAS.sub("-", label or "").strip("-") or sweep_id
-    metadata |= {
-        "sweep": source.sweep,
-        "metric": source.metric,
-        "value": source.best.value,
-        "rule": source.rule,
-    }
+    metadata |= {"sweep": source.sweep, **source.facts_of_best()}
     return {"name": sweep_id, "aliases": ["best", alias], "metadata": metadata}
 
 

@@ -104,6 +104,9 @@ def in_words_of(found: Selection | Front | None, why: str | None) -> dict[str, A
         return {"headline": f"{len(found.runs)} runs on the front", "lines": [found.rule_in_words]}
     best = found.best
     headline = f"{found.metric} {best.value:.4g}: {best.display_name}"
+    for again in found.confirmation.ranked[:1]:  # a single value promises too much
+        seeds = f"{len(again.values)} fresh seed{'s' if len(again.values) > 1 else ''}"
+        headline = f"mean {found.metric} {again.mean:.4g} of {seeds}: {best.display_name}"
     lines = [found.rule_in_words, found.confirmed_in_words]
     lines += [f"{name} {value:.4g}" for name, value in best.test_metrics.items()]
     return {"headline": headline, "lines": [line for line in lines if line]}

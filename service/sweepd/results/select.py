@@ -72,6 +72,20 @@ class Selection:
             f"value is {single.value:.4g} ({single.display_name})"
         )
 
+    def facts_of_best(self) -> dict[str, Any]:
+        """Return the best run's value with its metric and rule, and what fresh seeds came to."""
+        facts: dict[str, Any] = {
+            "metric": self.metric,
+            "goal": self.goal,
+            "rule": self.rule,
+            "value": self.best.value,
+        }
+        for best in self.confirmation.ranked[:1]:
+            facts |= {"confirmed_mean": best.mean, "confirmed_seeds": len(best.values)}
+            if best.interval is not None:
+                facts |= dict(zip(("confirmed_low", "confirmed_high"), best.interval, strict=True))
+        return facts
+
     def as_json(self, *, limit: int | None = None) -> dict[str, Any]:
         """Return the selection as plain JSON values, the ranking cut at `limit` runs."""
         return {

@@ -55,6 +55,27 @@ def test_the_card_stands_beside_the_file_and_says_what_the_report_says(exported)
     assert "The highest val\\_accuracy of its sweep: 0.9 by the rule best." in text
 
 
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        pytest.param({}, "0.8 of 1. This", id="one seed"),
+        pytest.param(
+            {"confirmed_low": "0.7", "confirmed_high": "0.9"},
+            "0.8 of 1 (90 % interval 0.7 to 0.9). This",
+            id="several",
+        ),
+    ],
+)
+def test_the_card_of_a_confirmed_model_says_what_fresh_seeds_came_to(interval, words):
+    chosen = {"metric": "acc", "goal": "maximize", "rule": "best", "value": "0.95"}
+    confirmed = {"confirmed_mean": "0.8", "confirmed_seeds": "1", **interval}
+
+    text = _card(metadata={"run": "me/digits/r1", **chosen, **confirmed})
+
+    assert f"The highest mean acc of its sweep's leaders with fresh seeds: {words}" in text
+    assert "This run's own value is 0.95 by the rule best." in text
+
+
 def test_the_card_of_three_files_lists_each(exported_in_three):
     facts = _facts(exported_in_three.report.card.read_text())
 

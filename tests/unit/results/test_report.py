@@ -141,7 +141,7 @@ def test_confirmations_are_in_it(page_of, fake, api):
 
     assert "Confirmed with fresh seeds" in text
     assert "fresh seeds: 1, 2" in text
-    assert "acc 0.7: run a" in text  # the confirmed leads
+    assert "mean acc 0.75 of 2 fresh seeds: run a" in text  # the confirmed leads
     assert "the best single value is 0.9 (run b)" in text
 
 

@@ -131,6 +131,22 @@ def test_a_selection_is_plain_json(fake):
     assert told["excluded"] == [{"run": "me/digits/c", "display_name": "run c", "why": "failed"}]
 
 
+def test_facts_of_a_confirmed_best_run_hold_its_own_value_and_what_fresh_seeds_came_to(fake):
+    sober, lucky = ({"epochs": 3, "learning_rate": lr} for lr in (0.1, 0.2))
+    runs = [fake.run("a", [0.8], config=sober), fake.run("b", [0.9], config=lucky)]
+    api = fake.api(runs, metric=HIGHER)
+    before = select("s1", api=api).facts_of_best()
+    again = [fake.run(f"x{n}", [0.6 + n / 10], config={**sober, "seed": n}) for n in (1, 2)]
+    api.confirm("c1", again)
+
+    facts = select("s1", api=api).facts_of_best()
+
+    assert before == {"metric": "val_accuracy", "goal": "maximize", "rule": "best", "value": 0.9}
+    assert facts["value"] == 0.8
+    assert (facts["confirmed_mean"], facts["confirmed_seeds"]) == (pytest.approx(0.75), 2)
+    assert facts["confirmed_low"] < 0.7 < 0.8 < facts["confirmed_high"]
+
+
 def test_an_unknown_sweep_is_not_found(fake):
     with pytest.raises(NotFound, match="the sweep me/digits/nope"):
         select("me/digits/nope", api=fake.api([], metric=HIGHER))
