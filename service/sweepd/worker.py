@@ -5,10 +5,11 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,6 +31,7 @@ _ONE_THREAD = {
         "VECLIB_MAXIMUM_THREADS",
     )
 }
+_LAST_S = 5.0  # for the system to clear a killed process away
 
 
 class Worker:
@@ -76,14 +78,12 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """End the process at once; the next call starts another."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join(1)
-        if self._thread is not None:
-            self._thread.shutdown()  # what it waits for has ended with the process
-        if self._pipe is not None:
-            self._pipe.close()
+        """End the process and those it started, at once; the next call starts another."""
+        if self._process is not None and self._thread is not None and self._pipe is not None:
+            _kill(self._process)
+            _hang_up(self._pipe)  # what it started may hold the other end open
+            self._thread.submit(_clear_away, self._process, self._pipe)
+            self._thread.shutdown(wait=False)
         self._pipe = self._process = self._thread = None
 
     @property
@@ -112,8 +112,30 @@ def _ask(pipe: Connection, function: Callable[[Any], Any], argument: Any) -> tup
     return answer
 
 
+def _kill(process: BaseProcess) -> None:
+    """Kill a process with all of its group, unless it has ended."""
+    if not process.is_alive():
+        return
+    assert process.pid is not None
+    with suppress(ProcessLookupError):  # it has no group of its own yet
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def _hang_up(pipe: Connection) -> None:
+    """End a pipe for whoever waits at either end; a close would leave a thread reading."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end, suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _clear_away(process: BaseProcess, pipe: Connection) -> None:
+    pipe.close()
+    process.join(_LAST_S)
+
+
 def _compute(pipe: Connection, limit_mib: int | None) -> None:
     """Answer calls until the other end is closed, which the death of the service does too."""
+    os.setpgid(0, 0)  # what a search starts ends with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if limit_mib is not None:
         _limit(limit_mib << 20)

@@ -1,8 +1,12 @@
 """The process that computes: calls of any size, whatever the event loop, and none that hangs it."""
 
 import asyncio
+import gc
+import multiprocessing
+import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -61,3 +65,76 @@ def test_a_call_that_takes_too_much_memory_fails_in_words_and_the_next_one_runs(
         assert run(ask()) == 20 << 20
     finally:
         worker.stop()
+
+
+#: Starts a process that holds on to all that this one has open, says which, and hangs.
+LEAVE_A_CHILD = """
+import os, pathlib, time
+child = os.fork()
+if child == 0:
+    {first}
+    time.sleep(60)
+    os._exit(0)
+pathlib.Path({told!r}).write_text(str(child))
+time.sleep(60)
+"""
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", ["pass", "os.setsid()"], ids=["same group", "own session"])
+def test_a_child_that_a_call_leaves_does_not_hold_up_the_service(run, tmp_path, first):
+    worker, told = Worker(), tmp_path / "child"
+    code = LEAVE_A_CHILD.format(first=first, told=str(told))
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        asked = asyncio.create_task(worker.call(exec, code, timeout_s=60))
+        await until(lambda: told.exists() and told.read_text())
+        asked.cancel()
+        began = loop.time()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        held_up_s = loop.time() - began
+        assert await worker.call(str.upper, "ab", timeout_s=60) == "AB"
+        return held_up_s
+
+    try:
+        assert run(ask()) < 30, "the child sleeps for 60 s"
+        child = int(told.read_text())
+        if first == "pass":
+            run(until(lambda: not is_running(child)))
+        else:
+            os.kill(child, signal.SIGKILL)  # it asked for a life of its own
+    finally:
+        worker.stop()
+
+
+def test_a_worker_that_was_stopped_leaves_no_process_and_no_open_pipe(run):
+    def open_pipes():
+        gc.collect()  # a process that ended closes its own when it is collected
+        return sum(fd.is_socket() or fd.is_fifo() for fd in Path("/proc/self/fd").iterdir())
+
+    async def ask(worker):
+        await worker.call(str.upper, "ab", timeout_s=60)
+        worker.stop()
+        await until(lambda: not multiprocessing.active_children())
+
+    worker = Worker()
+    run(ask(worker))
+    before = open_pipes()
+    for _ in range(3):
+        run(ask(worker))
+    assert open_pipes() <= before
