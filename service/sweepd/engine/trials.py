@@ -291,7 +291,10 @@ def note_start(tx: Tx, lease: Lease, *, is_fenced: bool) -> None:
 
 
 def note_exit(tx: Tx, lease: Lease, exit_code: int) -> None:
-    """Note an exit code that awaits the agent's word."""
+    """Note an exit code that awaits the agent's word.
+
+    If that never comes, the attempt has crashed: a machine that is lost ends its programs first.
+    """
     _set_attempt(tx, lease, exit_code=exit_code)
 
 

@@ -61,6 +61,23 @@ def test_exit_code_of_wandbs_agents_runs_is_an_error_with_the_last_words(lab):
     assert lab.run_of(command).state == RunState.FAILED
 
 
+@pytest.mark.parametrize("how", ["fell silent", "left"])
+def test_exit_code_without_our_agents_word_is_a_machine_that_was_lost(lab, how):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    command = lab.ask(agent)
+    lab.start(command)
+
+    lab.end(command, 1)
+    if how == "left":
+        lab.leave(agent)
+    else:
+        lab.tick(lab.limits.lease_s * 10)
+
+    again = lab.ask(lab.register(sweep))
+    assert (again.run, again.attempt) == (command.run, 2)
+
+
 def test_out_of_memory_is_told_from_other_errors(lab):
     sweep = lab.create()
     command = lab.ask(lab.register(sweep))
