@@ -1,7 +1,7 @@
 """The metric that a definition names, and what a program logs instead of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -58,21 +58,45 @@ def what_was_logged(tx: Tx, lease: Lease, metric: str, last: Mapping[str, Any]) 
     run = tx.conn.execute(
         select(t.run.c.history_keys, t.run.c.summary).where(t.run.c.id == lease.run_id)
     ).one()
-    known: dict[str, Any] = dict(json.loads(run.summary or "{}"))
-    known.update(json.loads(run.history_keys or "{}").get("keys") or {})
-    for logged in (last, json.loads(run.summary or "{}")):
+    summary = json.loads(run.summary or "{}")
+    known = json.loads(run.history_keys or "{}").get("keys") or {}
+    outermost = {**summary, **last}
+    inside = set(known) & set(_names_inside(outermost))
+    for logged in (last, summary):
         if is_wrong(logged, metric):
             value = logged[metric]
             kind = _KINDS.get(type(value), "something else")
             shown = json.dumps(value, default=str)[:60]
             return f"the metric {metric!r} was logged as {kind} ({shown}), which is no number"
-    names = sorted(name for name in {**known, **last} if not name.startswith("_"))
+    if metric in inside:
+        return f"the metric {metric!r} was logged {_inside(metric)}"
+    plain = {name for name, value in outermost.items() if not _is_mapping(value)}
+    names = sorted(name for name in {*known, *plain} if not name.startswith("_"))
     near = get_close_matches(metric, names, n=3, cutoff=0.5)
     shown = ", ".join(near + [name for name in names if name not in near][: 5 - len(near)])
     if not shown:
         return f"the metric {metric!r} was never logged, nor was anything else"
-    hint = f"; nearest: {near[0]!r}" if near else ""
+    where = f", {_inside(near[0])}" if near and near[0] in inside else ""
+    hint = f"; nearest: {near[0]!r}{where}" if near else ""
     return f"the metric {metric!r} was never logged{hint}; logged were: {shown}"
+
+
+def _names_inside(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the names, with dots, of what is in mappings that are values."""
+    for name, value in values.items():
+        if _is_mapping(value):
+            yield from (f"{above}{name}.{inner}" for inner in value)
+            yield from _names_inside(value, f"{above}{name}.")
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict) and "_type" not in value  # which media have
+
+
+def _inside(name: str) -> str:
+    """Return where a value of a mapping is, by its name with dots, and what mends it."""
+    outer, _, _ = name.rpartition(".")
+    return f"inside {outer!r}, and a sweep reads only the top level: run.log({{{name!r}: …}})"
 
 
 _KINDS: Mapping[type, str] = {

@@ -77,3 +77,34 @@ def test_metric_of_nan_is_there(lab, begun):
     lab.log(command, *[float("nan")] * 5)
 
     assert lab.sweep(sweep).notice is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (
+            "val.loss",
+            "the metric 'val.loss' was logged inside 'val', and a sweep reads only the top level: "
+            "run.log({'val.loss': …})",
+        ),
+        (
+            "val/loss",
+            "the metric 'val/loss' was never logged; nearest: 'val.loss', inside 'val', and a "
+            "sweep reads only the top level: run.log({'val.loss': …}); "
+            "logged were: val.loss, epoch",
+        ),
+    ],
+)
+def test_metric_inside_a_mapping_is_said_with_what_mends_it(lab, metric, words):
+    sweep = lab.create(
+        f"method: random\nmetric: {{name: {metric}}}\nparameters: {{a: {{min: 0.0, max: 1.0}}}}\n"
+    )
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+
+    lab.stream(command, rows=[{"val": {"loss": 0.5}, "epoch": i} for i in range(3)])
+    assert lab.sweep(sweep).notice == f"run {command.run}, so far: {words}"
+    summary = '{"val": {"loss": 0.5}, "epoch": 2}'
+    lab.end(command, files={"wandb-summary.json": {"offset": 0, "content": [summary]}})
+
+    assert lab.trial(sweep, command).message == words
