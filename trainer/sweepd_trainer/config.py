@@ -14,6 +14,7 @@ __all__ = [
     "HELP",
     "OPTIMIZERS",
     "SCHEDULES",
+    "TRAINING",
     "Config",
     "Training",
     "read_config",
@@ -162,6 +163,7 @@ def _unknown(name: str) -> str:
 
 
 _OWN = tuple(f for f in fields(Config) if f.name not in {g.name for g in fields(Training)})
+TRAINING = tuple(entry.name for entry in fields(Training))
 _FIELDS = {entry.name: entry for entry in (*_OWN, *fields(Training))}
 
 #: The fields with defaults, units and ranges, one a line: of the classifier, then of training.

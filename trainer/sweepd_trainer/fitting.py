@@ -10,7 +10,8 @@ import wandb
 from torch import nn
 
 from sweepd.errors import DataError, InvalidInput
-from sweepd_trainer.config import read_training
+from sweepd_trainer.asking import Asking
+from sweepd_trainer.config import TRAINING, read_training
 from sweepd_trainer.course import Course, Fitted, Job, Learner, build_trainer
 from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.device import determinism, let_hurry, pick_device
@@ -40,9 +41,10 @@ def fit(
     """Train a model as a trial of a sweep, or by itself, and return its best epoch.
 
     In a sweep the trial's values win over `config`. The fields of `Training` (epochs, batch_size,
-    learning_rate, optimizer and so on) say how to train; other names are yours. You get curves and
-    the best epoch at the W&B server, its weights in the run's `checkpoint.pt`, a state to resume
-    from when the process or the machine is lost, and on a GPU bfloat16 and captured steps.
+    learning_rate, optimizer and so on) say how to train; other names are yours, and one that
+    neither `data` nor `model` asks for is told as having no effect. You get curves and the best
+    epoch at the W&B server, its weights in the run's `checkpoint.pt`, a state to resume from when
+    the process or the machine is lost, and on a GPU bfloat16 and captured steps.
 
     Args:
         config: values, or the defaults of a sweep's.
@@ -66,10 +68,21 @@ def fit(
     if data is None or model is None:
         raise InvalidInput("fit needs data and a model, as in fit(config, data=data, model=build)")
 
+    is_sure = callable(data) and not isinstance(model, nn.Module)  # who could ask, is asked
+
     def read(values: Values, shared: Data | None) -> Job:
-        rows = _rows(data, values)
+        asking = Asking(values)
+        rows = _rows(data, asking)
+
+        def build() -> nn.Module:
+            made = _build(model, asking)
+            words = asking.without_effect(known=TRAINING, is_sure=is_sure)
+            if words is not None:
+                wandb.termwarn(words, repeat=False)
+            return made
+
         learner = Learner(
-            lambda: _build(model, values),
+            build,
             loss=loss,
             measures=measures,
             metric=metric,

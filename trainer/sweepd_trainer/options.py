@@ -84,9 +84,27 @@ def describe(entry: "Field[Any]") -> str:
     return f"  --{entry.name}={shown(entry):<12}".ljust(32) + f"{entry.metadata['help']}: {rule}"
 
 
+#: What other trainers' parameters are called here.
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "eta": "learning_rate",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "beta1": "momentum",
+    "clip": "grad_clip",
+    "max_grad_norm": "grad_clip",
+    "smoothing": "label_smoothing",
+    "scheduler": "schedule",
+    "arch": "model",
+    "random_state": "seed",
+}
+
+
 def near(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return ` (did you mean …?)` where a known name is close, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
+    """Return ` (did you mean …?)` where a known name is close, or meant elsewhere, else nothing."""
+    elsewhere = [one for one in known if one == _ELSEWHERE.get(name.lower())]
+    found = elsewhere or difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 

@@ -1,7 +1,10 @@
 """`fit`: any model on any data."""
 
+import copy
 import importlib
+import json
 import math
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -75,6 +78,50 @@ def test_data_and_model_are_made_of_the_values(line):
     fit({"epochs": 1, "width": 3}, data, model)
 
     assert asked == [("data", 3), ("model", 3)]
+
+
+def test_a_value_that_nothing_asks_for_is_told_with_what_was_meant(line, capfd):
+    values = {"epochs": 1, "lr": 0.1, "widht": 3, "width": 3, "wander": 1}
+
+    fit(values, lambda values: line, lambda values: nn.Linear(2, values["width"] // 3))
+
+    told = capfd.readouterr().err
+    assert "nothing asks for lr (did you mean learning_rate?), wander, widht: " in told
+    assert "width," not in told
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda values: values["lr"],
+        lambda values: values.get("lr"),
+        lambda values: "lr" in values,
+        lambda values: dict(values),
+        lambda values: dict(**values),
+        lambda values: values | {},
+        lambda values: {} | values,
+        lambda values: values.copy(),
+        lambda values: json.dumps(values),
+        lambda values: copy.deepcopy(values),
+        lambda values: pickle.dumps(values),
+        lambda values: SimpleNamespace(**values),
+        lambda values: [*values],
+        lambda values: list(values.values()),
+        lambda values: values.pop("lr"),
+    ],
+)
+def test_a_value_that_is_taken_in_any_way_has_been_asked_for(line, capfd, take):
+    fit({"epochs": 1, "lr": 0.1}, line, lambda values: (take(values), nn.Linear(2, 1))[1])
+
+    assert "nothing asks for" not in capfd.readouterr().err
+
+
+def test_of_a_model_that_is_made_already_only_what_was_likely_meant_is_told(line, capfd):
+    fit({"epochs": 1, "optimiser": "sgd", "depth": 3}, line, nn.Linear(2, 1))
+
+    told = capfd.readouterr().err
+    assert "nothing asks for optimiser (did you mean optimizer?): " in told
+    assert "depth" not in told
 
 
 def test_the_weights_follow_the_seed(line):
