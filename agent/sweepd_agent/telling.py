@@ -50,6 +50,7 @@ def trial_ended(run: str, outcome: Outcome, *, slot: Slot, seconds: float, log: 
         "signal": outcome.signal,
         "message": outcome.message,
         "seconds": round(seconds, 3),
+        "is_failure": is_failure(outcome),
         "log": str(log),
     }
     return AgentEvent(EventKind.TRIAL_ENDED, text, facts)

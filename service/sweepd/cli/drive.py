@@ -1,16 +1,19 @@
 """Runs agents as a child process until their sweep has ended, and shows how it goes."""
 
+import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import click
 
@@ -27,6 +30,8 @@ INTERRUPTED = 130
 _AGENT_GRACE_S = 45.0
 _LOOK_S = 0.25  # how soon a signal is seen
 _OURS_S, _OTHERS_S = 0.25, 5.0  # between questions to our server, and to one with limits
+_MOST_TOLD = 5  # failed trials, with what happened and the file of their output
+_READ_S = 2.0  # for the last events of an agent that has ended
 _AWAY_S = 1.0  # until a server that is away is asked again
 
 
@@ -72,14 +77,19 @@ def drive(api: Api, service: Service, plan: Plan) -> tuple[dict[str, Any], int]:
     facts = summarise(api.find_sweep(reference))
     look = _Look(api, _OURS_S if api.is_ours else _OTHERS_S)
     with _Interrupts() as interrupts, _agents(service, plan) as process, _progress() as show:
+        assert process.stdout is not None
+        failures = _Failures(process.stdout)
         while process.poll() is None:
             service.check()
+            failures.tell(show)
             facts = look.at(facts, show)
             while interrupts.seen < interrupts.count:
                 interrupts.seen += 1
                 _interrupt(api, facts, process, interrupts.seen, show)
             time.sleep(_LOOK_S)
         look.next = 0.0
+        failures.wait()
+        failures.tell(show)
         facts = look.at(facts, show)
     if interrupts.count:
         return facts, INTERRUPTED
@@ -121,6 +131,40 @@ class _Look:
             self.is_away = False
         show.facts(facts)
         return facts
+
+
+class _Failures:
+    """Takes in what an agent says of its trials, and tells of those that failed."""
+
+    def __init__(self, events: IO[bytes]) -> None:
+        self._n_told = 0
+        self._texts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, args=(events,), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until all is read that the agent said."""
+        self._thread.join(_READ_S)
+
+    def tell(self, show: Show) -> None:
+        """Say of each trial that has failed since what happened and where its output is."""
+        while not self._texts.empty():
+            text = self._texts.get()
+            self._n_told += 1
+            if self._n_told <= _MOST_TOLD:
+                show.line(text)
+            elif self._n_told == _MOST_TOLD + 1:
+                show.line("more trials fail; the sweep's page tells of each")
+
+    def _read(self, events: IO[bytes]) -> None:
+        with events:
+            for line in events:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # of a program, which prints where it should not
+                if isinstance(event, dict) and event.get("is_failure"):
+                    self._texts.put(str(event["text"]))
 
 
 @dataclass
@@ -191,7 +235,7 @@ def _agents(service: Service, plan: Plan) -> Iterator["subprocess.Popen[bytes]"]
         env={**os.environ, **service.server.environment},
         cwd=plan.workdir,
         stdin=subprocess.PIPE,  # never written to: it ends when we do
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         start_new_session=True,
     )
     try:

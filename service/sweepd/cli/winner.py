@@ -62,11 +62,12 @@ def print_best(selection: "Selection", *, limit: int) -> None:
     """Print the leading runs of a sweep and the rule that ranked them."""
     names = selection.parameters
     rows = [
-        [place, run.display_name, run.value, *(run.config.get(name) for name in names)]
+        [place, run.display_name, run.name, run.value, *map(run.config.get, names)]
         for place, run in enumerate(selection.ranking[:limit], 1)
     ]
-    print_table(["#", "run", selection.metric, *names], rows)
+    print_table(["#", "run", "id", selection.metric, *names], rows)
     say(selection.rule_in_words, is_dim=True)
+    _print_how_named(selection.best.path)
     if selection.confirmed_in_words:
         say(selection.confirmed_in_words)
     for name, value in selection.best.test_metrics.items():
@@ -79,6 +80,7 @@ def print_confirmed(selection: "Selection") -> None:
     rows = [
         [
             one.leader.display_name,
+            one.leader.name,
             one.mean if one.values else None,
             one.interval and " to ".join(format_number(end) for end in one.interval),
             len(one.values),
@@ -89,7 +91,7 @@ def print_confirmed(selection: "Selection") -> None:
         ]
         for place, one in enumerate(leaders)
     ]
-    columns = ["run", f"mean {selection.metric}", "90 % interval", "n", "", "its own", "fall"]
+    columns = ["run", "id", f"mean {selection.metric}", "90 % interval", "n", "", "its own", "fall"]
     is_clean = not any(one.n_without for one in leaders)
     cut = -1 if is_clean else None
     print_table([*columns, "without a value"][:cut], [row[:cut] for row in rows])
@@ -118,11 +120,23 @@ def print_front(front: "Front") -> None:
     """Print the runs that no other one beats, and what was compared."""
     names = front.parameters
     rows = [
-        [one.run.display_name, *one.values.values(), *(one.run.config.get(name) for name in names)]
+        [
+            one.run.display_name,
+            one.run.name,
+            *one.values.values(),
+            *map(one.run.config.get, names),
+        ]
         for one in front.runs
     ]
-    print_table(["run", *front.goals, *names], rows)
+    print_table(["run", "id", *front.goals, *names], rows)
     say(front.rule_in_words, is_dim=True)
+    for one in front.runs[:1]:
+        _print_how_named(one.run.path)
+
+
+def _print_how_named(path: str) -> None:
+    home = path.rpartition("/")[0]
+    say(f"`sweep compare` and `sweep export` take a run as {home}/ID", is_dim=True)
 
 
 def print_export(report: "ExportReport") -> None:

@@ -17,7 +17,7 @@ def local(ours, data, sweep):
 
 
 def ranked(name, value):
-    return Ranked(f"e/p/{name}", name, name, value, {"lr": 0.1}, {}, "")
+    return Ranked(f"e/p/{name}-1", f"{name}-1", name, value, {"lr": 0.1}, {}, "")
 
 
 @pytest.fixture
@@ -40,14 +40,22 @@ def test_only_the_leaders_of_a_sweep_are_confirmed(local):
     assert "there is no sweep nope on" in local("confirm", "nope", code=1).err
 
 
+def test_the_best_are_printed_with_the_ids_that_other_commands_take(selection, capsys):
+    print_best(selection, limit=2)
+
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].split()[:4] == ["1", "solid", "solid-1", "0.9"]
+    assert "`sweep compare` and `sweep export` take a run as e/p/ID" in printed
+
+
 def test_leaders_are_printed_with_interval_and_fall(selection, capsys):
     command._report(selection)
 
     head, solid, lucky, words = capsys.readouterr().out.splitlines()
     assert "90 % interval" in head
     assert "without a value" in head
-    assert solid.split()[:7] == ["solid", "0.9", "0.8831", "to", "0.9169", "3", "best"]
-    assert lucky.split()[1] == "0.81"
+    assert solid.split()[:8] == ["solid", "solid-1", "0.9", "0.8831", "to", "0.9169", "3", "best"]
+    assert lucky.split()[2] == "0.81"
     assert "the best single value, 0.95 of lucky, is worth 0.81 with fresh seeds" in words
 
 

@@ -97,6 +97,21 @@ def test_a_sweep_that_ends_gives_its_last_state(run, ours, on_look, capsys):
     assert capsys.readouterr().err.endswith("finished: 3/3 finished, best loss 0.25\n")
 
 
+def test_the_first_trials_that_fail_are_told_with_their_logs(run, ours, capsys):
+    ours.sweep["state"] = "FINISHED"
+    events = [
+        {"event": "trial_ended", "text": f"r{i} ended: boom", "is_failure": True} for i in range(8)
+    ]
+    events.insert(0, {"event": "trial_ended", "text": "all is well", "is_failure": False})
+
+    run(f"import json\nprint('not an event')\nfor one in {events}: print(json.dumps(one))")
+
+    told = capsys.readouterr().err
+    assert [f"r{i} ended: boom" in told for i in range(8)] == [True] * 5 + [False] * 3
+    assert told.count("more trials fail; the sweep's page tells of each") == 1
+    assert "all is well" not in told
+
+
 @pytest.mark.parametrize(
     ("program", "state", "code"),
     [
