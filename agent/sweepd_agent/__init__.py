@@ -2,6 +2,6 @@
 
 from sweepd_agent.events import AgentEvent, EventKind, Report
 from sweepd_agent.options import Options
-from sweepd_agent.supervisor import run_agent
+from sweepd_agent.supervisor import check_workplace, run_agent
 
-__all__ = ["AgentEvent", "EventKind", "Options", "Report", "run_agent"]
+__all__ = ["AgentEvent", "EventKind", "Options", "Report", "check_workplace", "run_agent"]

@@ -30,9 +30,9 @@ from sweepd_agent.sharing import Sharing
 from sweepd_agent.slot import SlotWorker
 from sweepd_agent.source import Source
 from sweepd_agent.telling import in_words
-from sweepd_agent.trial import Workplace, program_file
+from sweepd_agent.trial import Workplace, missing_program, program_file
 
-__all__ = ["run_agent"]
+__all__ = ["check_workplace", "run_agent"]
 
 T = TypeVar("T")
 _FIRST_WAITS_S = (1.0, 2.0)
@@ -45,7 +45,7 @@ def run_agent(options: Options, *, report: Report) -> int:
     trials and waits for them, the second kills them.
 
     Raises:
-        InvalidInput: if an option is wrong (2).
+        InvalidInput: if an option is wrong, or the sweep's program is not here (2).
         ServerUnreachable: if the server does not answer at the start (75).
         SweepdError: if it refuses: no key, no such sweep (1).
     """
@@ -67,6 +67,7 @@ def run_agent(options: Options, *, report: Report) -> int:
     )
     slots = _make_slots(options, report)
     is_ours, sweep = _look_up(options, path, server)
+    _check_program(sweep, folder)
     place = Workplace(
         server,
         sweep,
@@ -86,6 +87,7 @@ def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Repo
     """Run the trials of a bundle that are still to be run; its folder takes what they write."""
     if options.sweep:
         raise InvalidInput(f"--offline runs its bundle's sweep; leave {options.sweep} out")
+    _check_program(bundle.sweep, folder)
     slots = _make_slots(options, report)
     place = Workplace(
         Server(bundle.server, ""),
@@ -99,6 +101,30 @@ def _run_offline(options: Options, bundle: Bundle, folder: Path, *, report: Repo
     with bundle.lock():
         source = BundleSource(bundle)
         return _Agent(options, place, slots, connect=lambda: source, report=report).run()
+
+
+def check_workplace(options: Options) -> None:
+    """Look whether an agent that is started here could start the trials of its sweep.
+
+    Raises:
+        InvalidInput: if it could not, in a sentence.
+        ServerUnreachable, SweepdError: as `run_agent`.
+    """
+    folder = Path(options.folder or ".").absolute()
+    path = parse_sweep(options.sweep)
+    server = resolve_server(
+        options.base_url or path.base_url, options.api_key, environ=os.environ, folder=folder
+    )
+    _, sweep = _look_up(options, path, server)
+    _check_program(sweep, folder)
+
+
+def _check_program(sweep: Sweep, folder: Path) -> None:
+    """Refuse to take trials each of which would fail, and the sweep with them."""
+    missing = missing_program(sweep.program, sweep.command, folder)
+    if missing is not None:
+        path = f"{sweep.entity}/{sweep.project}/{sweep.name}"
+        raise InvalidInput(f"no trial of {path} can be started here: {missing}")
 
 
 class _Agent:

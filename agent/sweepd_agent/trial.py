@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "environment_of",
     "is_function",
     "lease_headers",
+    "missing_program",
     "prepare",
     "program_file",
 ]
@@ -29,6 +31,7 @@ __all__ = [
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LEASE_HEADER = "X-Sweepd-Lease"
 _CONFIG, _LONGEST_CONFIG = "SWEEPD_CONFIG", 100_000  # the kernel takes 128 KiB a variable
+_INTERPRETERS = re.compile(r"\$\{interpreter\}|(.*/)?(python[\d.]*|torchrun)")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -85,8 +88,9 @@ def prepare(place: Workplace, command: Command, slot: Slot) -> dict[str, Any]:
     config_file = _write_config(place, command)
     environment = environment_of(place, command, slot)
     own = place.sweep.command
-    if own is None:
-        _check_program(program, place.folder)
+    missing = missing_program(program, None, place.folder) if own is None else None
+    if missing is not None:
+        raise LaunchError(missing)
     json_file = config_file.with_suffix(".json")
     if own is not None and "${args_json_file}" in own:
         json_file.write_text(json.dumps(dict(command.args)), encoding="utf-8")
@@ -114,13 +118,27 @@ def prepare(place: Workplace, command: Command, slot: Slot) -> dict[str, Any]:
     }
 
 
-def _check_program(program: str | None, folder: Path) -> None:
+def missing_program(program: str | None, command: Sequence[str] | None, folder: Path) -> str | None:
+    """Return in a sentence why no trial of a definition can be started, None if it may be.
+
+    Args:
+        program: of the definition.
+        command: likewise; what it does with the program is known of an interpreter only.
+        folder: where trials are started.
+    """
+    words = ("python", "${program}") if command is None else command
+    if "${program}" not in words or not any(_INTERPRETERS.fullmatch(word) for word in words):
+        return None
     if program is None:
-        raise LaunchError(
-            "the definition names no program; give it one, or run the sweep with wandb.agent"
-        )
-    if not is_function(program, folder) and not (folder / program).is_file():
-        raise LaunchError(f"the program {program} does not exist in {folder}")
+        return "the definition names no program; give it one, or run the sweep with wandb.agent"
+    if command is None and is_function(program, folder):
+        package = program.partition(":")[0].partition(".")[0]
+        if PathFinder.find_spec(package, [str(folder), *sys.path]) is not None:
+            return None
+        return f"there is no module {package} in {folder}, nor is one installed"
+    if (folder / program).is_file():
+        return None
+    return f"the program {program} does not exist in {folder}"
 
 
 def _expand(

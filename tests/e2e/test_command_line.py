@@ -203,6 +203,23 @@ def test_create_agent_best_and_delete_against_a_service(service: Service, folder
 
 
 @pytest.mark.timeout(240)
+def test_agents_that_are_started_where_the_program_is_not_cost_a_sweep_nothing(
+    service: Service, folder: Path, tmp_path: Path
+) -> None:
+    sweep = json.loads(service.sweep("create", "toy.yaml", "--json", cwd=folder))["sweep"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    for command in (["agent"], ["launch", "--on", "local"]):
+        refused = ask(*command, sweep, env=service.environment(), cwd=elsewhere)
+
+        assert refused.returncode == 2, refused.stderr
+        assert f"no trial of {sweep} can be started here: the program toy.py" in refused.stderr
+        assert f"does not exist in {elsewhere}" in refused.stderr
+    assert [service.status(sweep)[name] for name in ("state", "issued")] == ["PENDING", 0]
+
+
+@pytest.mark.timeout(240)
 def test_users_come_and_go_while_the_service_runs(service: Service, folder: Path) -> None:
     data = str(service.data)
     key = service.sweep("user", "add", "bob", "--data", data, cwd=folder).strip()

@@ -23,7 +23,7 @@ from sweepd.names import LAUNCHERS
 if TYPE_CHECKING:
     from sweepd.cli.server import Server
     from sweepd_agent.launchers.record import Launch
-    from sweepd_agent.options import SweepPath
+    from sweepd_agent.options import Options, SweepPath
 
 __all__ = ["launch"]
 
@@ -103,8 +103,11 @@ def launch(
     check_auto(options)
     found = find_server(server or target.base_url, data)
     click.echo(f"using {found}", err=True)
+    options = replace(options, sweep=_whole_path(target, found))
+    if on == "local":
+        _check_here(options, found)
     made = start(
-        replace(options, sweep=_whole_path(target, found)),
+        options,
         on=on,
         n_agents=agents,
         environ=found.environment,
@@ -136,6 +139,16 @@ def _whole_path(target: "SweepPath", server: "Server") -> str:
         return path_of(target)
     finally:
         api.close()
+
+
+def _check_here(options: "Options", server: "Server") -> None:
+    """Refuse to start agents in a folder in which none could start a trial."""
+    from sweepd_agent import check_workplace
+
+    try:
+        check_workplace(replace(options, base_url=server.url, api_key=server.api_key))
+    except ServerUnreachable:
+        return  # that has been said; the agents look themselves
 
 
 def _settings(given: Sequence[str]) -> dict[str, str]:

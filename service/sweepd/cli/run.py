@@ -84,7 +84,7 @@ def run(
 
     path = find_definition(definition)
     parsed = load_definition(path, allow_unknown=allow_unknown)
-    _check(parsed.definition, out=out, gpus=gpus, agents=agents)
+    _check(parsed.definition, path, out=out, gpus=gpus, agents=agents)
     with leave_on_signals(), service_for(server, data) as service:
         started = " (started for this command)" if service.is_started else ""
         click.echo(f"using {service.server}{started}", err=True)
@@ -104,16 +104,24 @@ def run(
     return code or report
 
 
-def _check(definition: "Definition", *, out: Path, gpus: str | None, agents: int | None) -> None:
+def _check(
+    definition: "Definition", path: Path, *, out: Path, gpus: str | None, agents: int | None
+) -> None:
     """Refuse what cannot work before anything is started or created."""
     import os
 
     from sweepd_agent.devices import make_slots
+    from sweepd_agent.trial import missing_program
 
     if definition.program is None and definition.command is None:
         raise InvalidInput(
             "the definition names no program, so there is nothing to run; add program: FILE.py"
         )
+    command = [str(word) for word in definition.command or ()] or None
+    folder = _home_of(path, definition.program)
+    missing = missing_program(definition.program, command, folder or Path.cwd())
+    if missing is not None and not _is_sample(definition.program):
+        raise InvalidInput(f"no trial can be started: {missing}")
     check_mode()
     check_place(out)
     make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
@@ -124,20 +132,34 @@ def _workdir(path: Path, program: str | None, data: Path) -> Path:
 
     A sample's program ships inside the wheel: without a clone it is laid out beside the data.
     """
-    here = Path.cwd()
-    if not program or (here / program).exists():
-        return here
-    for root in (path.resolve().parent, path.resolve().parent.parent):
-        if (root / program).exists():
-            return root
-    packaged = Path(__file__).parents[2] / "sweepd_trainer" / _TRAINER.name
-    if Path(program) == _TRAINER and packaged.is_file():
-        folder = data.absolute() / "samples"
-        copy = folder / program
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(packaged.read_bytes())
-        return folder
-    return here
+    folder = _home_of(path, program)
+    if folder is not None or not _is_sample(program):
+        return folder or Path.cwd()
+    folder = data.absolute() / "samples"
+    copy = folder / _TRAINER
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(_packaged().read_bytes())
+    return folder
+
+
+def _home_of(path: Path, program: str | None) -> Path | None:
+    """Return the folder that holds a program: this one, or one around its definition at `path`."""
+    from sweepd_agent.trial import program_file
+
+    beside = path.resolve().parent
+    for folder in (Path.cwd(), beside, beside.parent):
+        file = program_file(program, folder) if program else None
+        if file is not None and file.exists():
+            return folder
+    return None
+
+
+def _is_sample(program: str | None) -> bool:
+    return program is not None and Path(program) == _TRAINER and _packaged().is_file()
+
+
+def _packaged() -> Path:
+    return Path(__file__).parents[2] / "sweepd_trainer" / _TRAINER.name
 
 
 def _announce(api: "Api", sweep: str) -> None:

@@ -96,16 +96,51 @@ def test_count_is_exact_over_every_slot(make_server, make_agent, write_program, 
     assert len(server.agents) == min(slots, count)
 
 
-def test_program_that_does_not_exist_is_reported_with_that_sentence(
-    make_server, make_agent, tmp_path
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"program": "nowhere.py"}, "the program nowhere.py does not exist in "),
+        ({"program": "no_where.deep:main"}, "there is no module no_where in "),
+        ({"program": "a.py", "command": ["${env}", "python", "${program}"]}, "the program a.py "),
+        ({}, "the definition names no program; give it one, or run the sweep with wandb.agent"),
+    ],
+)
+def test_agent_takes_no_trial_where_the_program_is_not(make_server, make_agent, config, words):
+    server = make_server(config=config, n_trials=2)
+
+    with pytest.raises(InvalidInput) as caught:
+        make_agent(server).wait()
+
+    assert str(caught.value).startswith("no trial of alice/toy/sw1 can be started here: ")
+    assert words in str(caught.value)
+    assert server.issued == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"program": "json:loads", "command": ["true"]},
+        {"program": "a.py", "command": ["sh", "-c", "cd elsewhere && python ${program}"]},
+        {"command": ["true"]},
+    ],
+)
+def test_agent_takes_trials_where_a_command_may_find_the_program(make_server, make_agent, config):
+    server = make_server(config=config, n_trials=1)
+
+    assert make_agent(server).wait() == 0
+    assert len(server.outcomes) == 1
+
+
+def test_program_that_goes_away_is_reported_with_that_sentence(
+    make_server, make_agent, write_program, tmp_path
 ):
-    server = make_server(config={"program": "nowhere.py"}, n_trials=2)
+    write_program("import os; os.remove(__file__)")
+    server = make_server(config={"program": "train.py"}, n_trials=2)
 
-    code = make_agent(server).wait()
+    assert make_agent(server).wait() == 0
 
-    assert code == 0
-    assert [outcome["reason"] for outcome in server.outcomes] == ["error", "error"]
-    assert server.outcomes[0]["message"] == f"the program nowhere.py does not exist in {tmp_path}"
+    assert server.outcomes[1]["reason"] == "error"
+    assert server.outcomes[1]["message"] == f"the program train.py does not exist in {tmp_path}"
 
 
 @pytest.mark.parametrize(

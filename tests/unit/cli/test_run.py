@@ -24,6 +24,7 @@ FACTS = {
 @pytest.fixture
 def toy(folder):
     (folder / "toy.yaml").write_text(TOY)
+    (folder / "toy.py").touch()
     return "toy.yaml"
 
 
@@ -35,13 +36,16 @@ def toy(folder):
         (TOY, ["--out", "file"], "is a file"),
         (TOY, ["--server", "foo"], "must be a URL"),
         (TOY.replace("program: toy.py\n", ""), [], "names no program"),
+        (TOY.replace("toy.py", "tyo.py"), [], "the program tyo.py does not exist in "),
+        (TOY.replace("toy.py", "tyo:main"), [], "there is no module tyo in "),
     ],
-    ids=["gpus", "out in a file", "out is a file", "server", "no program"],
+    ids=["gpus", "out in a file", "out is a file", "server", "no program", "no file", "no module"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_made(
     sweep, folder, data, definition, arguments, said
 ):
     (folder / "file").touch()
+    (folder / "toy.py").touch()
     (folder / "d.yaml").write_text(definition)
 
     done = sweep("run", "d.yaml", "--data", data, *arguments, code=2)
@@ -71,12 +75,13 @@ def test_runs_that_would_not_reach_the_server_are_refused(
 def test_a_program_is_found_here_beside_the_definition_or_above_it(folder, data):
     deep = folder / "sweeps" / "d.yaml"
     deep.parent.mkdir()
-    assert _workdir(deep, "toy.py", data) == Path.cwd()  # nowhere: trials say so
+    assert _workdir(deep, "toy.py", data) == Path.cwd()  # nowhere
 
     (folder.parent / "above").mkdir()
     (folder.parent / "above" / "toy.py").touch()
     (folder.parent / "above" / "sweeps").mkdir()
-    assert _workdir(folder.parent / "above/sweeps/d.yaml", "toy.py", data).name == "above"
+    for program in ("toy.py", "toy:main"):
+        assert _workdir(folder.parent / "above/sweeps/d.yaml", program, data).name == "above"
 
     (folder / "toy.py").touch()
     assert _workdir(deep, "toy.py", data) == Path.cwd()
