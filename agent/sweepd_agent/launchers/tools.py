@@ -1,6 +1,7 @@
 """Running an engine's own command, and saying in a sentence what went wrong with it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,11 @@ __all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "warn_of_loopback"]
 #: module path, as no file of the user's may stand in for Python's own; trials have it on theirs.
 AGENT = ("-P", "-m", "sweepd_agent")
 
+_TELLING = re.compile(
+    r"\b(errors?|fail(ed|ure)|cannot|can't|unable|denied|refused|invalid|unknown|no such|not found)"
+    r"\b",
+    re.IGNORECASE,
+)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -37,9 +43,15 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None
         check=False,
     )
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise LaunchError(f"{' '.join(command[:2])} failed: {words[-1]}")
+        raise LaunchError(f"{' '.join(command[:2])} failed: {_why(done.stderr or done.stdout)}")
     return done.stdout
+
+
+def _why(said: str) -> str:
+    """Return the line of what a command said that tells why it failed; hints may come after it."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if _TELLING.search(line)]
+    return (telling or lines or ["no reason given"])[-1]
 
 
 def own_name(plan: Plan) -> str:

@@ -1,0 +1,31 @@
+"""What is said of an engine's own command that failed."""
+
+import pytest
+
+from sweepd.errors import LaunchError
+from sweepd_agent.launchers.tools import run_tool
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "Unable to find image 'mine:1' locally\\n"
+            "docker: Error response from daemon: pull access denied for mine\\n\\n"
+            "Run 'docker run --help' for more information\\n",
+            "docker: Error response from daemon: pull access denied for mine",
+        ),
+        ("sbatch: error: invalid partition specified: gpu\\n", "sbatch: error: invalid partition"),
+        ("it went wrong\\nso it ended\\n", "so it ended"),
+        ("", "no reason given"),
+    ],
+)
+def test_it_is_the_line_that_tells_why(said, why):
+    with pytest.raises(LaunchError) as caught:
+        run_tool(["sh", "-c", f'printf "{said}" >&2; exit 1'])
+
+    assert str(caught.value).startswith(f"sh -c failed: {why}")
+
+
+def test_what_it_printed_comes_back():
+    assert run_tool(["sh", "-c", "echo $WORD"], environ={"WORD": "yes"}) == "yes\n"
