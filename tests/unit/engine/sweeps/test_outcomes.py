@@ -61,6 +61,17 @@ def test_exit_code_of_wandbs_agents_runs_is_an_error_with_the_last_words(lab):
     assert lab.run_of(command).state == RunState.FAILED
 
 
+def test_a_crash_after_the_run_was_finished_costs_no_result(lab, held):
+    sweep, _, command = held
+    lab.log(command, 0.5)
+    lab.end(command)
+
+    lab.report(command, "error", signal=11, message="killed by SIGSEGV")
+
+    trial = lab.trial(sweep, command)
+    assert (trial.reason, trial.objective) == ("finished", 0.5)
+
+
 @pytest.mark.parametrize("how", ["fell silent", "left"])
 def test_exit_code_without_our_agents_word_is_a_machine_that_was_lost(lab, how):
     sweep = lab.create()
