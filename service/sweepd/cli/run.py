@@ -84,7 +84,7 @@ def run(
 
     path = find_definition(definition)
     parsed = load_definition(path, allow_unknown=allow_unknown)
-    _check(parsed.definition, path, out=out, gpus=gpus, agents=agents)
+    _check(parsed.definition, path, out=out, model=model, gpus=gpus, agents=agents)
     with leave_on_signals(), service_for(server, data) as service:
         started = " (started for this command)" if service.is_started else ""
         click.echo(f"using {service.server}{started}", err=True)
@@ -105,7 +105,13 @@ def run(
 
 
 def _check(
-    definition: "Definition", path: Path, *, out: Path, gpus: str | None, agents: int | None
+    definition: "Definition",
+    path: Path,
+    *,
+    out: Path,
+    model: str | None,
+    gpus: str | None,
+    agents: int | None,
 ) -> None:
     """Refuse what cannot work before anything is started or created."""
     import os
@@ -124,6 +130,10 @@ def _check(
         raise InvalidInput(f"no trial can be started: {missing}")
     check_mode()
     check_place(out)
+    if model is not None:
+        from sweepd.results import import_hook
+
+        import_hook(model)
     make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
 
 

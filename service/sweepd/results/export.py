@@ -3,22 +3,17 @@
 import importlib.util
 import json
 import math
-import os
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sweepd.errors import ExportError, InvalidInput, UnknownName
-from sweepd.names import EXPORTERS
-from sweepd.registry import Registry
+from sweepd.errors import ExportError, InvalidInput
 from sweepd.results.card import Curve, card, card_path
 from sweepd.results.exported import ExportedFile, ExportReport
+from sweepd.results.hooks import hook_of, import_hook, rebuild
 from sweepd.results.registering import register
 from sweepd.results.select import Selection
 from sweepd.results.server import download, in_words, open_api
@@ -52,8 +47,6 @@ _OF_A_SWEEP = (("metric", "name"), ("goal", "goal"))
 
 #: What is no part of an alias: servers take few signs.
 _NOT_OF_AN_ALIAS = re.compile(r"[^A-Za-z0-9_.-]+")
-
-Hook = Callable[[Mapping[str, Any], Path], Any]
 
 
 def export(
@@ -93,7 +86,7 @@ def export(
     """
     _check(precisions, min_agreement, opset)
     path = source.best.path if isinstance(source, Selection) else source
-    hook = _user_hook(model) if model else None
+    hook = import_hook(model) if model else None
     api = api or open_api()
     with in_words(f"the run {path}"):
         run = api.run(path)
@@ -105,7 +98,7 @@ def export(
         _require_onnx()
         from sweepd.results import onnx_file, smaller
 
-        rebuilt = _rebuild(hook or _own_hook(checkpoint), config, checkpoint)
+        rebuilt = rebuild(hook or hook_of(checkpoint), config, checkpoint)
     metadata = {
         **rebuilt.metadata,
         **_lineage(run, label, config, source),
@@ -200,69 +193,6 @@ def _require_onnx() -> None:
     for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             raise ExportError(f"an export needs {name}: pip install 'sweepd[train,onnx]'")
-
-
-def _user_hook(text: str) -> Hook:
-    """Import `module:function`, also from the folder that the command was given in."""
-    module, _, name = text.partition(":")
-    if not module or not name:
-        raise InvalidInput(f"the model must be given as module:function, not {text!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        hook = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"{text} cannot be imported in {os.getcwd()}: {error}") from error
-    if not callable(hook):
-        raise InvalidInput(f"{text} is not a function")
-    return hook  # type: ignore[no-any-return]
-
-
-def _own_hook(checkpoint: Path) -> Hook:
-    """Return the hook of whoever wrote the checkpoint; only names in our table count."""
-    import torch
-
-    advice = "say how to rebuild its model with --model module:function"
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ExportError(
-            f"{checkpoint.name} is damaged, or holds more than plain data; if it is sound, {advice}"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise ExportError(f"{checkpoint.name} is damaged or cut short") from error
-    name = content.get("exporter") if isinstance(content, dict) else None
-    try:
-        return Registry("exporter", EXPORTERS).load(str(name))  # type: ignore[no-any-return]
-    except UnknownName:
-        raise ExportError(
-            f"{checkpoint.name} was not written by the shared trainer; {advice}"
-        ) from None
-
-
-def _rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
-    """Call the hook; take what our own return, or a pair of model and held-out inputs."""
-    rebuilt = hook(config, checkpoint)
-    if isinstance(rebuilt, tuple) and len(rebuilt) == 2:
-        model, inputs = rebuilt
-        rebuilt = SimpleNamespace(
-            model=model.float().cpu().eval(),
-            inputs=inputs.cpu(),
-            labels=None,
-            input_name="input",
-            output_name="output",
-            metadata={},
-        )
-    wanted = ("model", "inputs", "labels", "input_name", "output_name", "metadata")
-    missing = [name for name in wanted if not hasattr(rebuilt, name)]
-    if missing:
-        raise ExportError(
-            "the model's function must return (model, held-out inputs); "
-            f"what it returned lacks {', '.join(missing)}"
-        )
-    if len(rebuilt.inputs) < 2:
-        raise ExportError("the model's function must return at least two held-out inputs")
-    return rebuilt
 
 
 def _lineage(

@@ -38,8 +38,18 @@ def toy(folder):
         (TOY.replace("program: toy.py\n", ""), [], "names no program"),
         (TOY.replace("toy.py", "tyo.py"), [], "the program tyo.py does not exist in "),
         (TOY.replace("toy.py", "tyo:main"), [], "there is no module tyo in "),
+        (TOY, ["--model", "no_such_module:f"], "no_such_module:f cannot be imported in "),
     ],
-    ids=["gpus", "out in a file", "out is a file", "server", "no program", "no file", "no module"],
+    ids=[
+        "gpus",
+        "out in a file",
+        "out is a file",
+        "server",
+        "no program",
+        "no file",
+        "no module",
+        "no model",
+    ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_made(
     sweep, folder, data, definition, arguments, said

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,6 +164,15 @@ def test_an_unknown_run_is_not_found(api, out):
         export("me/digits/nope", out=out, api=api)
 
 
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """Write `own.py` into the folder of the command; forget it afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield (tmp_path / "own.py").write_text
+    sys.modules.pop("own", None)
+
+
 @pytest.mark.parametrize(
     "hook", ["nonsense", "json:nothing", "no_such_module_here:f", "json:__doc__"]
 )
@@ -175,6 +186,49 @@ def test_a_hook_that_is_not_there_names_the_folder_it_was_looked_for_in(out, tmp
 
     with pytest.raises(InvalidInput, match=f"cannot be imported in {tmp_path}: No module named"):
         export("me/digits/r1", out=out, model="no_such_module_here:f", api=SimpleNamespace())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import wandb\ntry:\n    wandb.init()\nexcept Exception:\n    pass", "starts a run when"),
+        ("import sys\nsys.exit('no data')", "SystemExit: no data (*own.py, line 2)"),
+        ("1 / 0", "ZeroDivisionError: division by zero (*own.py, line 1)"),
+        (
+            "def f(config): ...",
+            "is f(config); what rebuilds a model is function(",
+        ),
+    ],
+    ids=["a run", "an exit", "an error", "other arguments"],
+)
+def test_a_module_that_does_not_rebuild_is_refused_in_words(
+    out, tmp_path, monkeypatch, own_module, text, said
+):
+    own_module(text)
+
+    with pytest.raises(InvalidInput) as caught:
+        export("me/digits/r1", out=out, model="own:f", api=SimpleNamespace())
+
+    assert fnmatch(str(caught.value), f"own:f*{said}*")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("return config['way']", "own:f failed: KeyError: 'way' (*own.py, line 2)"),
+        ("return 1", "(model, held-out inputs); what it returned lacks model, inputs, "),
+        ("return 1, 2", "(model, held-out inputs); it returned (int, int)"),
+    ],
+)
+def test_a_function_that_does_not_rebuild_is_told_in_words(
+    api, trained_run, out, own_module, text, said
+):
+    own_module(f"def f(config, checkpoint):\n    {text}\n")
+
+    with pytest.raises(ExportError) as caught:
+        export("me/digits/r1", out=out, model="own:f", api=api)
+
+    assert fnmatch(str(caught.value), f"*{said}*")
 
 
 def test_a_users_own_function_rebuilds_a_users_own_model(api, trained_run, out, monkeypatch):

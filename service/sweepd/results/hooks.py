@@ -1,0 +1,150 @@
+"""What rebuilds a run's model: a function of the user's, or of whoever wrote the checkpoint."""
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from sweepd.errors import ExportError, InvalidInput, SweepdError, UnknownName
+from sweepd.names import EXPORTERS
+from sweepd.registry import Registry
+
+__all__ = ["Hook", "hook_of", "import_hook", "rebuild"]
+
+#: Takes a run's config and the path of its checkpoint; returns (model, held-out inputs).
+Hook = Callable[[Mapping[str, Any], Path], Any]
+_SHAPE = "function(config, checkpoint) -> (model, held-out inputs)"
+
+
+class _StartsRun(BaseException):
+    """A module begins a run while it is imported; no `except Exception` of its own stops this."""
+
+
+def import_hook(text: str) -> Hook:
+    """Return the function that `module:function` names, also in the folder of the command.
+
+    Raises:
+        InvalidInput: it cannot be imported, starts a run as it is, or takes other arguments.
+    """
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise InvalidInput(f"the model must be given as module:function, not {text!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        with _no_runs():
+            hook = getattr(importlib.import_module(module), name)
+    except _StartsRun:
+        raise InvalidInput(
+            f"{text}: {module} starts a run when it is imported; put what trains below "
+            'if __name__ == "__main__":'
+        ) from None
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"{text} cannot be imported in {os.getcwd()}: {error}") from error
+    except (Exception, SystemExit) as error:
+        words = f"{text} cannot be imported in {os.getcwd()}: {_in_words(error)}"
+        raise InvalidInput(words) from error
+    if not callable(hook):
+        raise InvalidInput(f"{text} is not a function")
+    try:
+        inspect.signature(hook).bind({}, Path())
+    except TypeError:
+        takes = f"{name}{inspect.signature(hook)}"
+        raise InvalidInput(f"{text} is {takes}; what rebuilds a model is {_SHAPE}") from None
+    except ValueError:
+        pass  # it has no signature that could be known
+    return _told(hook, text)
+
+
+def hook_of(checkpoint: Path) -> Hook:
+    """Return the hook of whoever wrote the checkpoint; only names in our table count."""
+    import torch
+
+    advice = "say how to rebuild its model with --model module:function"
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ExportError(
+            f"{checkpoint.name} is damaged, or holds more than plain data; if it is sound, {advice}"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise ExportError(f"{checkpoint.name} is damaged or cut short") from error
+    name = content.get("exporter") if isinstance(content, dict) else None
+    try:
+        return Registry("exporter", EXPORTERS).load(str(name))  # type: ignore[no-any-return]
+    except UnknownName:
+        raise ExportError(
+            f"{checkpoint.name} was not written by the shared trainer; {advice}"
+        ) from None
+
+
+def rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
+    """Call the hook; take what our own return, or a pair of model and held-out inputs."""
+    import torch
+
+    rebuilt = hook(config, checkpoint)
+    if isinstance(rebuilt, tuple) and len(rebuilt) == 2:
+        model, inputs = rebuilt
+        if not (isinstance(model, torch.nn.Module) and isinstance(inputs, torch.Tensor)):
+            kinds = f"({type(model).__name__}, {type(inputs).__name__})"
+            raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned {kinds}")
+        rebuilt = SimpleNamespace(
+            model=model.float().cpu().eval(),
+            inputs=inputs.cpu(),
+            labels=None,
+            input_name="input",
+            output_name="output",
+            metadata={},
+        )
+    wanted = ("model", "inputs", "labels", "input_name", "output_name", "metadata")
+    missing = [name for name in wanted if not hasattr(rebuilt, name)]
+    if missing:
+        raise ExportError(
+            f"what rebuilds a model is {_SHAPE}; what it returned lacks {', '.join(missing)}"
+        )
+    if len(rebuilt.inputs) < 2:
+        raise ExportError("the model's function must return at least two held-out inputs")
+    return rebuilt
+
+
+@contextmanager
+def _no_runs() -> Iterator[None]:
+    """Refuse to begin a run inside."""
+    import wandb
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise _StartsRun
+
+    begin = wandb.init
+    wandb.init = refuse
+    try:
+        yield
+    finally:
+        wandb.init = begin
+
+
+def _told(hook: Hook, text: str) -> Hook:
+    """Return a hook of the user's that tells in words what goes wrong inside."""
+
+    def call(config: Mapping[str, Any], checkpoint: Path) -> Any:
+        try:
+            return hook(config, checkpoint)
+        except SweepdError:
+            raise
+        except Exception as error:
+            raise ExportError(f"{text} failed: {_in_words(error)}") from error
+
+    return call
+
+
+def _in_words(error: BaseException) -> str:
+    """Return what an error of the user's code says, and where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
