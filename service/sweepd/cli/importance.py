@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sweepd.cli.console import note, print_table, say
 from sweepd.errors import InvalidInput
+from sweepd.spec.words import nearest
 
 if TYPE_CHECKING:
     from sweepd.cli.api import Api
 
 __all__ = ["read_importance", "show_importance"]
 
+_MOST_NAMES = 20
 _FIELDS = (
     "metric goal runs runsNeeded note metrics isComputing parameters "
     "{ name runs share shareLow shareHigh trend trendLow trendHigh best }"
@@ -45,6 +47,11 @@ def show_importance(found: Mapping[str, Any]) -> None:
     """Print a table, the most important parameter first, or why there is none."""
     if found["metric"] is None:
         say("  the sweep names no metric: name one of those that its runs logged")
+        return
+    if not found["runs"] and found["metrics"] and found["metric"] not in found["metrics"]:
+        hint = nearest(found["metric"], found["metrics"])
+        say(f"  no finished run has logged {found['metric']} as a number{hint}")
+        say(f"  they have logged: {', '.join(found['metrics'][:_MOST_NAMES])}", is_dim=True)
         return
     if found["runs"] < found["runsNeeded"]:
         say(

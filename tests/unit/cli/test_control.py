@@ -125,6 +125,16 @@ def test_status_says_that_there_are_too_few_runs_for_importance(local, ours, imp
     assert "importance for loss needs 20 finished runs; there are 7" in out
 
 
+def test_status_says_that_no_run_has_logged_a_metric_with_the_nearest_name(local, ours, importance):
+    told = {**importance, "runs": 0, "metric": "acuracy", "metrics": ["loss", "accuracy"]}
+    ours.sweep["sweepdImportance"] = lambda info, metric=None: told
+
+    out = local("status", "s1", "--metric", "acuracy", code=0).out
+
+    assert "no finished run has logged acuracy as a number; did you mean accuracy?" in out
+    assert "they have logged: loss, accuracy" in out
+
+
 @pytest.mark.parametrize("name", ["nope", "alice/toys/nope", "bob/toys/s1", "alice/other/s1"])
 @pytest.mark.parametrize("command", ["status", "watch", "pause", "resume", "stop", "cancel", "rm"])
 def test_a_sweep_that_does_not_exist_is_one_sentence(local, ours, command, name):
