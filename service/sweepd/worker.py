@@ -7,6 +7,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -31,7 +33,8 @@ _ONE_THREAD = {
         "VECLIB_MAXIMUM_THREADS",
     )
 }
-_LAST_S = 5.0  # for the system to clear a killed process away
+_LOOK_S = 0.5  # between two looks whether a process that has not answered is there
+_LAST_S, _MOMENT_S = 5.0, 0.01  # for the system to clear a killed process away
 
 
 class Worker:
@@ -59,7 +62,8 @@ class Worker:
             self._start()
         assert self._thread is not None
         assert self._pipe is not None
-        asked = self._thread.submit(_ask, self._pipe, function, argument)
+        assert self._process is not None
+        asked = self._thread.submit(_ask, self._process, self._pipe, function, argument)
         try:
             async with asyncio.timeout(timeout_s):
                 is_answer, value = await asyncio.wrap_future(asked)
@@ -79,17 +83,19 @@ class Worker:
 
     def stop(self) -> None:
         """End the process and those it started, at once; the next call starts another."""
-        if self._process is not None and self._thread is not None and self._pipe is not None:
-            _kill(self._process)
-            _hang_up(self._pipe)  # what it started may hold the other end open
-            self._thread.submit(_clear_away, self._process, self._pipe)
-            self._thread.shutdown(wait=False)
-        self._pipe = self._process = self._thread = None
+        process, pipe, thread = self._process, self._pipe, self._thread
+        self._process = self._pipe = self._thread = None
+        if process is None or pipe is None or thread is None:
+            return
+        _kill(process)
+        _hang_up(pipe)
+        thread.submit(_clear_away, process, pipe)
+        thread.shutdown(wait=False)
 
     @property
     def is_running(self) -> bool:
         """Return whether the next call finds a process, so that it need not start one."""
-        return self._process is not None and self._process.is_alive()
+        return self._process is not None and not _has_ended(self._process)
 
     def _start(self) -> None:
         self.stop()
@@ -105,37 +111,74 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweepd-worker")
 
 
-def _ask(pipe: Connection, function: Callable[[Any], Any], argument: Any) -> tuple[bool, Any]:
-    """Send a call and wait for its answer; both may be larger than what a pipe holds."""
+def _ask(
+    process: BaseProcess, pipe: Connection, function: Callable[[Any], Any], argument: Any
+) -> tuple[bool, Any]:
+    """Send a call and wait for its answer; both may be larger than what a pipe holds.
+
+    Raises:
+        EOFError, OSError: the process has ended; what it started may hold its end of the pipe open.
+    """
     pipe.send((function, argument))
+    while not pipe.poll(_LOOK_S):
+        if _has_ended(process) and not pipe.poll():
+            raise EOFError
     answer: tuple[bool, Any] = pipe.recv()
     return answer
 
 
-def _kill(process: BaseProcess) -> None:
-    """Kill a process with all of its group, unless it has ended."""
-    if not process.is_alive():
-        return
+def _has_ended(process: BaseProcess) -> bool:
+    """Return whether a process has; it is not reaped, so that its number stays its own."""
     assert process.pid is not None
-    with suppress(ProcessLookupError):  # it has no group of its own yet
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return not process.is_alive()
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # it was reaped as another one was started
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kill a process and all of its group, also where it has ended and left others behind."""
+    assert process.pid is not None
+    try:
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        elif not process.is_alive():
+            return
+    except ChildProcessError:
+        return  # its number may be another one's by now
+    with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
 
 
 def _hang_up(pipe: Connection) -> None:
     """End a pipe for whoever waits at either end; a close would leave a thread reading."""
-    with socket.socket(fileno=os.dup(pipe.fileno())) as end, suppress(OSError):
+    with suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
 
 
 def _clear_away(process: BaseProcess, pipe: Connection) -> None:
+    """Close the pipe and reap the process; not by its sentinel, which others may hold open."""
     pipe.close()
-    process.join(_LAST_S)
+    deadline = time.monotonic() + _LAST_S
+    while process.is_alive() and time.monotonic() < deadline:
+        time.sleep(_MOMENT_S)
+
+
+def _end_with_the_service() -> None:
+    """End this process and those it started as soon as the service is gone, however busy it is."""
+    service = multiprocessing.parent_process()
+    assert service is not None
+    service.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _compute(pipe: Connection, limit_mib: int | None) -> None:
     """Answer calls until the other end is closed, which the death of the service does too."""
     os.setpgid(0, 0)  # what a search starts ends with it
+    threading.Thread(target=_end_with_the_service, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if limit_mib is not None:
         _limit(limit_mib << 20)

@@ -5,6 +5,8 @@ import gc
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -138,3 +140,41 @@ def test_a_worker_that_was_stopped_leaves_no_process_and_no_open_pipe(run):
     for _ in range(3):
         run(ask(worker))
     assert open_pipes() <= before
+
+
+def test_a_call_that_leaves_a_child_and_dies_is_told_at_once_and_leaves_nothing(run, tmp_path):
+    worker, told = Worker(), tmp_path / "child"
+    code = LEAVE_A_CHILD.format(first="pass", told=str(told)).replace(
+        "write_text(str(child))\ntime.sleep(60)", "write_text(str(child))\nos.kill(os.getpid(), 9)"
+    )
+
+    async def ask():
+        with pytest.raises(ProcessDied, match="the computing process died"):
+            await worker.call(exec, code, timeout_s=50)
+        await until(lambda: not is_running(int(told.read_text())))
+
+    try:
+        run(ask())
+    finally:
+        worker.stop()
+
+
+def test_a_busy_process_does_not_outlive_the_service(tmp_path):
+    told = tmp_path / "worker"
+    code = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid()))\n"
+    service = f"""
+import asyncio
+from sweepd.worker import Worker
+if __name__ == "__main__":
+    asyncio.run(Worker().call(exec, {code + "while True: pass"!r}, timeout_s=60))
+"""
+    (tmp_path / "service.py").write_text(service)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "service.py")])
+
+    async def see_it_end():
+        await until(lambda: told.exists() and told.read_text())
+        process.kill()
+        process.wait()
+        await until(lambda: not is_running(int(told.read_text())))
+
+    asyncio.run(see_it_end())
