@@ -81,12 +81,18 @@ class Job:
         data: on the CPU.
         learner: what.
         values: the whole config, by which a saved state is recognised.
+        unasked: returns a sentence on those of the values that nothing has asked for, if any.
     """
 
     config: Training
     data: Data
     learner: Learner
     values: Mapping[str, Any]
+    unasked: Callable[[], str | None] = lambda: None
+
+
+def _nothing() -> None:
+    """Return that nothing is to be said."""
 
 
 def build_trainer(
@@ -150,6 +156,7 @@ class Course:
         tell: Callable[[str], None] = print,
     ) -> None:
         self.run, self.trainer = run, trainer
+        self._unasked: Callable[[], str | None] = job.unasked
         self._config, self._metric, self._tell = job.config, job.learner.metric, tell
         rank = _rank_by(job.learner.metric, trainer.measured)
         self._log = Log(run, unit="images" if job.data.spec is not None else "samples")
@@ -207,6 +214,9 @@ class Course:
         self._sum_up()
         said = _in_words("val", score)
         self._tell(f"epoch {epoch}: train_loss {trainer.epoch_loss:.4f}, {said}")
+        if (words := self._unasked()) is not None:  # said once
+            self._tell(words)
+        self._unasked = _nothing
         if self.is_over() and trainer.step < trainer.n_steps:
             self._tell(f"no better epoch in {self._config.patience}: the run ends early")
 

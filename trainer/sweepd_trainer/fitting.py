@@ -42,7 +42,7 @@ def fit(
 
     In a sweep the trial's values win over `config`. The fields of `Training` (epochs, batch_size,
     learning_rate, optimizer and so on) say how to train; other names are yours, and one that
-    neither `data` nor `model` asks for is told as having no effect. You get curves and the best
+    neither `data` nor `model` asks for is told of in the log. You get curves and the best
     epoch at the W&B server, its weights in the run's `checkpoint.pt`, a state to resume from when
     the process or the machine is lost, and on a GPU bfloat16 and captured steps.
 
@@ -69,16 +69,16 @@ def fit(
         raise InvalidInput("fit needs data and a model, as in fit(config, data=data, model=build)")
 
     is_sure = callable(data) and not isinstance(model, nn.Module)  # who could ask, is asked
+    is_sure = is_sure and loss is None and not measures and wandb.run is None
 
     def read(values: Values, shared: Data | None) -> Job:
-        asking = Asking(values)
+        asking, kept = Asking(values), dict(values)
         rows = _rows(data, asking)
+        kept.update(asking.plain())
 
         def build() -> nn.Module:
             made = _build(model, asking)
-            words = asking.without_effect(known=TRAINING, is_sure=is_sure)
-            if words is not None:
-                wandb.termwarn(words, repeat=False)
+            kept.update(asking.plain())
             return made
 
         learner = Learner(
@@ -86,11 +86,17 @@ def fit(
             loss=loss,
             measures=measures,
             metric=metric,
-            header={"config": values},
+            header={"config": kept},
         )
         if shared is not None:
             _check_same(rows, shared)
-        return Job(read_training(values), shared or rows, learner, values)
+        return Job(
+            read_training(kept),
+            shared or rows,
+            learner,
+            kept,
+            unasked=lambda: asking.without_effect(known=TRAINING, is_sure=is_sure),
+        )
 
     return run_trial(dict(config or {}), read)
 

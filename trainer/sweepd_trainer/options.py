@@ -87,6 +87,7 @@ def describe(entry: "Field[Any]") -> str:
 #: What other trainers' parameters are called here.
 _ELSEWHERE = {
     "lr": "learning_rate",
+    "optimiser": "optimizer",
     "eta": "learning_rate",
     "bs": "batch_size",
     "wd": "weight_decay",
@@ -101,10 +102,16 @@ _ELSEWHERE = {
 }
 
 
-def near(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """Return ` (did you mean …?)` where a known name is close, or meant elsewhere, else nothing."""
+def near(name: str, known: Mapping[str, Any] | Sequence[str], *, is_sure: bool = True) -> str:
+    """Return ` (did you mean …?)` where a known name is close, or meant elsewhere, else nothing.
+
+    Args:
+        name: that is not known.
+        known: names.
+        is_sure: it is nobody's; else it may be somebody's own, and being close says nothing.
+    """
     elsewhere = [one for one in known if one == _ELSEWHERE.get(name.lower())]
-    found = elsewhere or difflib.get_close_matches(name, list(known), n=1)
+    found = elsewhere or (difflib.get_close_matches(name, list(known), n=1) if is_sure else [])
     return f" (did you mean {found[0]}?)" if found else ""
 
 

@@ -4,7 +4,6 @@ import copy
 import importlib
 import json
 import math
-import pickle
 import re
 import runpy
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import wandb
+import yaml
 from torch import nn
 
 from sweepd.errors import DataError, ExportError, InvalidInput
@@ -80,14 +80,43 @@ def test_data_and_model_are_made_of_the_values(line):
     assert asked == [("data", 3), ("model", 3)]
 
 
-def test_a_value_that_nothing_asks_for_is_told_with_what_was_meant(line, capfd):
-    values = {"epochs": 1, "lr": 0.1, "widht": 3, "width": 3, "wander": 1}
+def test_a_value_that_nothing_asks_for_is_told_with_what_was_meant(line, capsys):
+    values = {"epochs": 2, "lr": 0.1, "widht": 3, "width": 3, "wander": 1}
 
     fit(values, lambda values: line, lambda values: nn.Linear(2, values["width"] // 3))
 
-    told = capfd.readouterr().err
-    assert "nothing asks for lr (did you mean learning_rate?), wander, widht: " in told
-    assert "width," not in told
+    told = capsys.readouterr().out
+    words = "nothing has asked for lr (did you mean learning_rate?), wander, widht so far: unless"
+    assert told.count(words) == 1
+
+
+class Late(nn.Linear):
+    """A model that keeps the values and asks for one at each step."""
+
+    def __init__(self, values):
+        super().__init__(2, 1)
+        self.kept = values
+
+    def forward(self, x):
+        return super().forward(x) * self.kept["temperature"]
+
+
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [
+        pytest.param(lambda values: values, Late, id="at a step"),
+        pytest.param(lambda values: values, nn.Linear(2, 1), id="a model that is made already"),
+        pytest.param(None, lambda values: nn.Linear(2, 1), id="data that are there already"),
+    ],
+)
+def test_a_value_that_may_be_read_is_not_told(line, capsys, data, model):
+    data = data and (lambda values: line)
+
+    fit({"epochs": 1, "temperature": 1.0, "patch_size": 3}, data or line, model)
+
+    told = capsys.readouterr().out
+    assert "temperature" not in told
+    assert ("patch_size" in told) == (model is Late)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +124,7 @@ def test_a_value_that_nothing_asks_for_is_told_with_what_was_meant(line, capfd):
     [
         lambda values: values["lr"],
         lambda values: values.get("lr"),
+        lambda values: values.setdefault("lr", 1),
         lambda values: "lr" in values,
         lambda values: dict(values),
         lambda values: dict(**values),
@@ -102,25 +132,55 @@ def test_a_value_that_nothing_asks_for_is_told_with_what_was_meant(line, capfd):
         lambda values: {} | values,
         lambda values: values.copy(),
         lambda values: json.dumps(values),
-        lambda values: copy.deepcopy(values),
-        lambda values: pickle.dumps(values),
+        lambda values: yaml.safe_dump(values),
         lambda values: SimpleNamespace(**values),
         lambda values: [*values],
         lambda values: list(values.values()),
         lambda values: values.pop("lr"),
+        lambda values: str(values),
+        lambda values: values == {},
     ],
 )
-def test_a_value_that_is_taken_in_any_way_has_been_asked_for(line, capfd, take):
-    fit({"epochs": 1, "lr": 0.1}, line, lambda values: (take(values), nn.Linear(2, 1))[1])
+def test_a_value_that_is_taken_in_any_way_has_been_asked_for(line, capsys, take):
+    fit(
+        {"epochs": 1, "lr": 0.1},
+        lambda values: line,
+        lambda values: (take(values), nn.Linear(2, 1))[1],
+    )
 
-    assert "nothing asks for" not in capfd.readouterr().err
+    assert "nothing has asked for" not in capsys.readouterr().out
 
 
-def test_of_a_model_that_is_made_already_only_what_was_likely_meant_is_told(line, capfd):
+def test_the_values_can_be_kept_and_changed_like_a_dict(line, tmp_path):
+    def data(values):
+        values["epochs"] = 2
+        torch.save({"config": values}, tmp_path / "kept.pt")
+        assert type(copy.deepcopy(values)) is dict
+        assert type(values)() == {}
+        return line
+
+    fitted = fit({"epochs": 1, "lr": 0.1}, data, lambda values: nn.Linear(2, 1))
+
+    kept = torch.load(tmp_path / "kept.pt", weights_only=True)
+    assert kept == {"config": {"epochs": 2, "lr": 0.1}}
+    assert torch.load(fitted.checkpoint, weights_only=True)["config"] == kept["config"]
+
+
+def test_what_a_loss_or_a_run_that_has_begun_may_read_is_not_told(line, capsys):
+    own = wandb.init(config={"alpha": 2.0})
+    try:
+        fit({"epochs": 1}, lambda values: line, lambda values: nn.Linear(2, 1))
+    finally:
+        own.finish()
+
+    assert "nothing has asked for" not in capsys.readouterr().out
+
+
+def test_of_values_that_may_be_read_elsewhere_only_another_name_is_told(line, capsys):
     fit({"epochs": 1, "optimiser": "sgd", "depth": 3}, line, nn.Linear(2, 1))
 
-    told = capfd.readouterr().err
-    assert "nothing asks for optimiser (did you mean optimizer?): " in told
+    told = capsys.readouterr().out
+    assert "nothing has asked for optimiser (did you mean optimizer?) so far: " in told
     assert "depth" not in told
 
 
