@@ -131,9 +131,9 @@ def _check(
     check_mode()
     check_place(out)
     if model is not None:
-        from sweepd.results import import_hook
+        from sweepd.results import check_hook
 
-        import_hook(model)
+        check_hook(model)
     make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
 
 
@@ -153,15 +153,15 @@ def _workdir(path: Path, program: str | None, data: Path) -> Path:
 
 
 def _home_of(path: Path, program: str | None) -> Path | None:
-    """Return the folder that holds a program: this one, or one around its definition at `path`."""
-    from sweepd_agent.trial import program_file
+    """Return the folder from which a program is found: this one, or one around its definition."""
+    from sweepd_agent.trial import missing_program
 
+    if not program:
+        return None
     beside = path.resolve().parent
-    for folder in (Path.cwd(), beside, beside.parent):
-        file = program_file(program, folder) if program else None
-        if file is not None and file.exists():
-            return folder
-    return None
+    around = (Path.cwd(), beside, beside.parent)
+    found = (folder for folder in around if missing_program(program, None, folder) is None)
+    return next(found, None)
 
 
 def _is_sample(program: str | None) -> bool:

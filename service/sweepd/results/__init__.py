@@ -9,7 +9,7 @@ from sweepd.results.confirmed import Confirmation, Confirmed
 from sweepd.results.export import export
 from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.front import Front, best_of
-from sweepd.results.hooks import import_hook
+from sweepd.results.hooks import check_hook
 from sweepd.results.judging import Excluded, Ranked
 from sweepd.results.report import Report, write_report
 from sweepd.results.select import Selection, select
@@ -28,9 +28,9 @@ __all__ = [
     "Report",
     "Selection",
     "best_of",
+    "check_hook",
     "compare",
     "export",
-    "import_hook",
     "plan_confirmation",
     "select",
     "write_report",

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -10,16 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 from sweepd.errors import ExportError, InvalidInput, SweepdError, UnknownName
 from sweepd.names import EXPORTERS
 from sweepd.registry import Registry
 
-__all__ = ["Hook", "hook_of", "import_hook", "rebuild"]
+__all__ = ["Hook", "check_hook", "hook_of", "import_hook", "rebuild"]
 
 #: Takes a run's config and the path of its checkpoint; returns (model, held-out inputs).
 Hook = Callable[[Mapping[str, Any], Path], Any]
+_TOLD = "sweepd: "
 _SHAPE = "function(config, checkpoint) -> (model, held-out inputs)"
 
 
@@ -53,14 +55,51 @@ def import_hook(text: str) -> Hook:
         raise InvalidInput(words) from error
     if not callable(hook):
         raise InvalidInput(f"{text} is not a function")
-    try:
-        inspect.signature(hook).bind({}, Path())
-    except TypeError:
-        takes = f"{name}{inspect.signature(hook)}"
-        raise InvalidInput(f"{text} is {takes}; what rebuilds a model is {_SHAPE}") from None
-    except ValueError:
-        pass  # it has no signature that could be known
+    _check_arguments(hook, text)
     return _told(hook, text)
+
+
+def check_hook(text: str) -> None:
+    """Look in another process whether `import_hook` would do: a module may change what it likes.
+
+    Raises:
+        InvalidInput: as `import_hook`.
+    """
+    code = f"import sys; from {__name__} import _tell; _tell(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, text],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    said = done.stderr.rstrip().rpartition(_TOLD)
+    why = said[2] if said[1] else f"to import it ended Python with exit code {done.returncode}"
+    raise InvalidInput(why if said[1] else f"{text}: {why}")
+
+
+def _tell(text: str) -> None:
+    """Leave with 1 and say why where `import_hook` refuses."""
+    try:
+        import_hook(text)
+    except InvalidInput as error:
+        raise SystemExit(f"{_TOLD}{error}") from error
+
+
+def _check_arguments(hook: Hook, text: str) -> None:
+    try:
+        takes = inspect.signature(hook, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # it has none that could be known
+    try:
+        takes.bind({}, Path())
+    except TypeError:
+        name = text.partition(":")[2]
+        words = f"{text} is {name}{takes}; what rebuilds a model is {_SHAPE}"
+        raise InvalidInput(words) from None
 
 
 def hook_of(checkpoint: Path) -> Hook:
@@ -116,17 +155,21 @@ def rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
 
 @contextmanager
 def _no_runs() -> Iterator[None]:
-    """Refuse to begin a run inside."""
+    """Refuse to begin a run inside; who has taken `wandb.init` along may do so afterwards."""
     import wandb
 
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise _StartsRun
+    begin, is_inside = wandb.init, True
 
-    begin = wandb.init
+    def refuse(*args: Any, **options: Any) -> Any:
+        if is_inside:
+            raise _StartsRun
+        return begin(*args, **options)
+
     wandb.init = refuse
     try:
         yield
     finally:
+        is_inside = False
         wandb.init = begin
 
 
@@ -145,6 +188,16 @@ def _told(hook: Hook, text: str) -> Hook:
 
 
 def _in_words(error: BaseException) -> str:
-    """Return what an error of the user's code says, and where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+    """Return what an error of the user's code says, and their line that it came from."""
+    words = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):
+        return words  # it says where
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_installed(frame.filename)]
+    last = (own or frames)[-1]
+    return f"{words} ({last.filename}, line {last.lineno})"
+
+
+def _is_installed(file: str) -> bool:
+    is_ours = Path(file).is_relative_to(Path(__file__).parents[1])
+    return is_ours or file.startswith("<frozen ") or "site-packages" in Path(file).parts
