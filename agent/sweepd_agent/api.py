@@ -27,7 +27,7 @@ query GetSweep($name: String!, $project: String, $entity: String) {
 }"""
 _FIND_SWEEP = """
 query SweepdFindSweep($name: String!) {
-  sweepdSweep(name: $name) { name config project { name entity { name } } }
+  sweepdSweep(name: $name) { name state config project { name entity { name } } }
 }"""
 _REGISTER = """
 mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
@@ -88,6 +88,7 @@ class Sweep:
     name: str
     program: str | None
     command: tuple[str, ...] | None
+    is_over: bool = False  # it was when it was looked up
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,7 @@ class AgentApi:
         """Return whether a sweep is over, so that it takes no more agents."""
         variables = {"name": sweep.name, "project": sweep.project, "entity": sweep.entity}
         home = self.client.execute(_SWEEP, variables).get("project") or {}
-        state = (home.get("sweep") or {}).get("state") or ""
-        return state.upper() in _OVER
+        return _is_over(home.get("sweep") or {})
 
     def register(self, sweep: Sweep, *, host: str, device: str | None = None) -> str:
         """Register one agent and return its id; only our service is told of a device."""
@@ -279,6 +279,10 @@ class AgentApi:
         self.client.execute(_LEAVE, {"id": agent})
 
 
+def _is_over(found: Mapping[str, Any]) -> bool:
+    return str(found.get("state") or "").upper() in _OVER
+
+
 def read_sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
     """Return a sweep as the server describes it: its name, and its definition as YAML."""
     import yaml  # 40 ms, and not before it is needed
@@ -293,6 +297,7 @@ def read_sweep(entity: str, project: str, found: Mapping[str, Any]) -> Sweep:
         str(found["name"]),
         program=config.get("program"),
         command=tuple(str(item) for item in command) if command else None,
+        is_over=_is_over(found),
     )
 
 

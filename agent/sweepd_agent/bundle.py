@@ -81,6 +81,7 @@ class Bundle:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {**asdict(self), "format": _FORMAT}
+        del values["sweep"]["is_over"]  # nobody can know where it is used
         del values["folder"]
         try:
             fd = os.open(self.folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -122,7 +122,7 @@ def check_workplace(options: Options) -> None:
 def _check_program(sweep: Sweep, folder: Path) -> None:
     """Refuse to take trials each of which would fail, and the sweep with them."""
     missing = missing_program(sweep.program, sweep.command, folder)
-    if missing is not None:
+    if missing is not None and not sweep.is_over:
         path = f"{sweep.entity}/{sweep.project}/{sweep.name}"
         raise InvalidInput(f"no trial of {path} can be started here: {missing}")
 

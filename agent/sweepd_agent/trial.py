@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ __all__ = [
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LEASE_HEADER = "X-Sweepd-Lease"
 _CONFIG, _LONGEST_CONFIG = "SWEEPD_CONFIG", 100_000  # the kernel takes 128 KiB a variable
-_INTERPRETERS = re.compile(r"\$\{interpreter\}|(.*/)?(python[\d.]*|torchrun)")
+#: A command that runs the program's file in the trial's folder, as W&B's default does.
+_RUNS_THE_FILE = re.compile(
+    r"((\S*/)?env |\$\{env\} )?(\w+=\S* )*(\$\{interpreter\}|(\S*/)?python[\d.]*) "
+    r"(-[uOBEsSIqv]+ )*\$\{program\}( .*)?",
+    re.DOTALL,
+)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -126,17 +132,17 @@ def missing_program(program: str | None, command: Sequence[str] | None, folder: 
         command: likewise; what it does with the program is known of an interpreter only.
         folder: where trials are started.
     """
-    words = ("python", "${program}") if command is None else command
-    if "${program}" not in words or not any(_INTERPRETERS.fullmatch(word) for word in words):
+    if command is not None and not _RUNS_THE_FILE.fullmatch(" ".join(command)):
         return None
     if program is None:
         return "the definition names no program; give it one, or run the sweep with wandb.agent"
     if command is None and is_function(program, folder):
         package = program.partition(":")[0].partition(".")[0]
-        if PathFinder.find_spec(package, [str(folder), *sys.path]) is not None:
+        in_folder = PathFinder.find_spec(package, [str(folder)]) is not None
+        if in_folder or package in sys.modules or find_spec(package) is not None:
             return None
         return f"there is no module {package} in {folder}, nor is one installed"
-    if (folder / program).is_file():
+    if (folder / program).exists():
         return None
     return f"the program {program} does not exist in {folder}"
 

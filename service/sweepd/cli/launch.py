@@ -103,8 +103,9 @@ def launch(
     check_auto(options)
     found = find_server(server or target.base_url, data)
     click.echo(f"using {found}", err=True)
-    options = replace(options, sweep=_whole_path(target, found))
-    if on == "local":
+    path, is_known = _whole_path(target, found)
+    options = replace(options, sweep=path)
+    if on == "local" and is_known:
         _check_here(options, found)
     made = start(
         options,
@@ -121,8 +122,8 @@ def launch(
     say(f"to start them: {told}" if told else f"how they are: sweep launch {sweep} --status")
 
 
-def _whole_path(target: "SweepPath", server: "Server") -> str:
-    """Return the sweep's path, after a look whether there is such a sweep.
+def _whole_path(target: "SweepPath", server: "Server") -> tuple[str, bool]:
+    """Return the path of a sweep, after a look whether it is there, and whether that is known.
 
     Where the server does not answer here it may answer the agents, so that is said and no more.
 
@@ -133,10 +134,10 @@ def _whole_path(target: "SweepPath", server: "Server") -> str:
 
     api = Api(server)
     try:
-        return path_of(api.find_sweep(target))
+        return path_of(api.find_sweep(target)), True
     except ServerUnreachable as error:
         click.echo(f"whether there is such a sweep is not known here: {error}", err=True)
-        return path_of(target)
+        return path_of(target), False
     finally:
         api.close()
 
@@ -145,10 +146,7 @@ def _check_here(options: "Options", server: "Server") -> None:
     """Refuse to start agents in a folder in which none could start a trial."""
     from sweepd_agent import check_workplace
 
-    try:
-        check_workplace(replace(options, base_url=server.url, api_key=server.api_key))
-    except ServerUnreachable:
-        return  # that has been said; the agents look themselves
+    check_workplace(replace(options, base_url=server.url, api_key=server.api_key))
 
 
 def _settings(given: Sequence[str]) -> dict[str, str]:

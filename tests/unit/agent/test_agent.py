@@ -116,6 +116,13 @@ def test_agent_takes_no_trial_where_the_program_is_not(make_server, make_agent, 
     assert server.issued == []
 
 
+def test_a_sweep_that_is_over_is_no_failure_where_its_program_is_not(make_server, make_agent):
+    server = make_server(config={"program": "nowhere.py"})
+    server.state = "FINISHED"
+
+    assert make_agent(server).wait() == 0
+
+
 @pytest.mark.parametrize(
     "config",
     [

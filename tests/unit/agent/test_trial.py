@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sweepd_agent.api import Command, Sweep
 from sweepd_agent.devices import Slot
 from sweepd_agent.server import Server
-from sweepd_agent.trial import Workplace, environment_of
+from sweepd_agent.trial import Workplace, environment_of, missing_program
 
 OURS = str(Path(sys.executable).parent)
 
@@ -54,3 +55,65 @@ def test_commands_of_our_own_environment_are_found_first_where_there_is_no_pytho
 def test_threads_are_those_of_one_process_of_several(environment):
     assert environment({})["OMP_NUM_THREADS"] == "4"
     assert environment({"OMP_NUM_THREADS": "9"})["OMP_NUM_THREADS"] == "9"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        None,
+        ["${env}", "python", "${program}", "${args}"],
+        ["${env}", "${interpreter}", "-u", "${program}", "${args}"],
+        ["/usr/bin/env", "A=1", "/opt/bin/python3.12", "${program}"],
+        ["python", "${program}", "--note", "-m && -c"],
+    ],
+)
+def test_a_program_that_is_not_there_is_missed_where_the_command_runs_it(tmp_path, command):
+    assert missing_program("train.py", command, tmp_path) == (
+        f"the program train.py does not exist in {tmp_path}"
+    )
+    (tmp_path / "train.py").touch()
+    assert missing_program("train.py", command, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["${env}", "${interpreter}", "-m", "${program}", "${args}"],
+        ["python", "-m", "sweepd_agent.call", "${program}"],
+        ["torchrun", "--standalone", "-m", "${program}"],
+        ["docker", "run", "image", "python", "${program}"],
+        ["uv", "run", "--directory", "sub", "python", "${program}"],
+        ["env", "-C", "sub", "python", "${program}"],
+        ["conda", "run", "--cwd", "sub", "python", "${program}"],
+        ["python", "other.py", "--experiment", "${program}"],
+        ["sh", "-c", "cd sub && python ${program}"],
+    ],
+    ids=" ".join,
+)
+def test_a_program_is_not_missed_where_a_command_may_find_it_elsewhere(tmp_path, command):
+    assert missing_program("train.py", command, tmp_path) is None
+
+
+@pytest.mark.parametrize("program", ["sys:exit", "json.tool:main", "mine.deep:main", "found:main"])
+def test_functions_are_found_in_the_folder_and_wherever_python_finds_modules(
+    tmp_path, monkeypatch, program
+):
+    (tmp_path / "mine").mkdir()
+
+    class Editable:  # as an editable install has it
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            return ModuleSpec(name, None) if name == "found" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable])
+
+    assert missing_program(program, None, tmp_path) is None
+    assert missing_program("nowhere.at:all", None, tmp_path) == (
+        f"there is no module nowhere in {tmp_path}, nor is one installed"
+    )
+
+
+def test_a_folder_with_a_main_module_is_a_program(tmp_path):
+    (tmp_path / "train").mkdir()
+
+    assert missing_program("train", ["python", "${program}"], tmp_path) is None
