@@ -13,6 +13,7 @@ __all__ = [
     "echo_json",
     "format_duration",
     "format_number",
+    "harmless",
     "note",
     "plain_json",
     "print_table",
@@ -27,15 +28,20 @@ _COMMAND_SAID = re.compile(r"(?!\x1b\[[0-9;]{1,20}m)[\x00-\x08\x0b-\x1f\x7f-\x9f
 _WIDE = 10_000  # into a pipe or a file, tables are as wide as they need to be
 
 
+def harmless(text: str) -> str:
+    """Return a text without what a terminal would take for commands, but those for colours."""
+    return _COMMAND_SAID.sub("\ufffd", text)
+
+
 def say(text: str, *, is_dim: bool = False) -> None:
     """Print a line at once; colours are left out where they cannot be seen."""
-    shown = _COMMAND_SAID.sub("\ufffd", text)
+    shown = harmless(text)
     click.echo(click.style(shown, dim=True) if is_dim else shown)
 
 
 def note(text: str) -> None:
     """Say what goes on, beside the output."""
-    click.echo(click.style(_COMMAND_SAID.sub("\ufffd", text), dim=True), err=True)
+    click.echo(click.style(harmless(text), dim=True), err=True)
 
 
 def echo_json(value: Any) -> None:

@@ -2,11 +2,10 @@
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import IO, Any, Protocol
 import click
 
 from sweepd.cli.api import Api, parse_target
+from sweepd.cli.console import harmless
 from sweepd.cli.control import ENDED, in_words, summarise
 from sweepd.cli.embedded import Service
 from sweepd.cli.tethered import command
@@ -31,7 +31,7 @@ _AGENT_GRACE_S = 45.0
 _LOOK_S = 0.25  # how soon a signal is seen
 _OURS_S, _OTHERS_S = 0.25, 5.0  # between questions to our server, and to one with limits
 _MOST_TOLD = 5  # failed trials, with what happened and the file of their output
-_READ_S = 2.0  # for the last events of an agent that has ended
+_MOST_READ = 1 << 24  # bytes of its events at a time
 _AWAY_S = 1.0  # until a server that is away is asked again
 
 
@@ -76,9 +76,13 @@ def drive(api: Api, service: Service, plan: Plan) -> tuple[dict[str, Any], int]:
     reference = parse_target(plan.sweep)
     facts = summarise(api.find_sweep(reference))
     look = _Look(api, _OURS_S if api.is_ours else _OTHERS_S)
-    with _Interrupts() as interrupts, _agents(service, plan) as process, _progress() as show:
-        assert process.stdout is not None
-        failures = _Failures(process.stdout)
+    with (
+        _Interrupts() as interrupts,
+        tempfile.TemporaryFile() as events,
+        _agents(service, plan, events) as process,
+        _progress() as show,
+    ):
+        failures = _Failures(events)
         while process.poll() is None:
             service.check()
             failures.tell(show)
@@ -88,7 +92,6 @@ def drive(api: Api, service: Service, plan: Plan) -> tuple[dict[str, Any], int]:
                 _interrupt(api, facts, process, interrupts.seen, show)
             time.sleep(_LOOK_S)
         look.next = 0.0
-        failures.wait()
         failures.tell(show)
         facts = look.at(facts, show)
     if interrupts.count:
@@ -134,37 +137,33 @@ class _Look:
 
 
 class _Failures:
-    """Takes in what an agent says of its trials, and tells of those that failed."""
+    """Reads what an agent says of its trials, and tells of those that failed.
+
+    It is a file, as a pipe that nobody reads, while this process is stopped, would stop the agent.
+    """
 
     def __init__(self, events: IO[bytes]) -> None:
-        self._n_told = 0
-        self._texts: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._read, args=(events,), daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Wait until all is read that the agent said."""
-        self._thread.join(_READ_S)
+        self._events, self._n_read, self._n_told, self._cut = events, 0, 0, b""
 
     def tell(self, show: Show) -> None:
         """Say of each trial that has failed since what happened and where its output is."""
-        while not self._texts.empty():
-            text = self._texts.get()
-            self._n_told += 1
-            if self._n_told <= _MOST_TOLD:
-                show.line(text)
-            elif self._n_told == _MOST_TOLD + 1:
-                show.line("more trials fail; the sweep's page tells of each")
+        new = os.pread(self._events.fileno(), _MOST_READ, self._n_read)
+        self._n_read += len(new)
+        *lines, self._cut = (self._cut + new).split(b"\n")
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # of a program, which prints where it should not
+            if isinstance(event, dict) and event.get("is_failure"):
+                self._tell_one(str(event.get("text")), show)
 
-    def _read(self, events: IO[bytes]) -> None:
-        with events:
-            for line in events:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue  # of a program, which prints where it should not
-                if isinstance(event, dict) and event.get("is_failure"):
-                    self._texts.put(str(event["text"]))
+    def _tell_one(self, text: str, show: Show) -> None:
+        self._n_told += 1
+        if self._n_told <= _MOST_TOLD:
+            show.line(text)
+        elif self._n_told == _MOST_TOLD + 1:
+            show.line("more trials fail; the sweep's page tells of each")
 
 
 @dataclass
@@ -228,14 +227,14 @@ def _interrupt(
 
 
 @contextmanager
-def _agents(service: Service, plan: Plan) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the agent process, and leave none of it behind."""
+def _agents(service: Service, plan: Plan, events: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the agent process, which writes its events, and leave none of it behind."""
     process = subprocess.Popen(
         plan.command,
         env={**os.environ, **service.server.environment},
         cwd=plan.workdir,
         stdin=subprocess.PIPE,  # never written to: it ends when we do
-        stdout=subprocess.PIPE,
+        stdout=events,
         start_new_session=True,
     )
     try:
@@ -277,7 +276,7 @@ class _Lines:
             self._last = line
 
     def line(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(harmless(text), err=True)
 
 
 class _Bar:
@@ -291,4 +290,4 @@ class _Bar:
         )
 
     def line(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(harmless(text), markup=False)
