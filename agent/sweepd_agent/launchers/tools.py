@@ -18,11 +18,7 @@ __all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "warn_of_loopback"]
 #: module path, as no file of the user's may stand in for Python's own; trials have it on theirs.
 AGENT = ("-P", "-m", "sweepd_agent")
 
-_TELLING = re.compile(
-    r"\b(errors?|fail(ed|ure)|cannot|can't|unable|denied|refused|invalid|unknown|no such|not found)"
-    r"\b",
-    re.IGNORECASE,
-)
+_BESIDE = re.compile(r"\bwarn(ing)?\b|^(see|run|try|for more)\b.*(help|info)", re.IGNORECASE)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -48,10 +44,13 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None
 
 
 def _why(said: str) -> str:
-    """Return the line of what a command said that tells why it failed; hints may come after it."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if _TELLING.search(line)]
-    return (telling or lines or ["no reason given"])[-1]
+    """Return the line of what a command said that tells why it failed.
+
+    That is the last one, before hints; what is indented explains another line.
+    """
+    lines = [line for line in said.splitlines() if line.strip() and not line[0].isspace()]
+    told = [line.strip() for line in lines if not _BESIDE.search(line)]
+    return (told or [line.strip() for line in lines] or ["no reason given"])[-1]
 
 
 def own_name(plan: Plan) -> str:

@@ -16,6 +16,14 @@ from sweepd_agent.launchers.tools import run_tool
             "docker: Error response from daemon: pull access denied for mine",
         ),
         ("sbatch: error: invalid partition specified: gpu\\n", "sbatch: error: invalid partition"),
+        (
+            "sbatch: fatal: No partition specified\\nsbatch: warning: unknown plugin foo\\n",
+            "sbatch: fatal: No partition specified",
+        ),
+        (
+            "Traceback:\\n  File x, line 1\\n    raise Error\\nModuleNotFoundError: No module\\n",
+            "ModuleNotFoundError: No module",
+        ),
         ("it went wrong\\nso it ended\\n", "so it ended"),
         ("", "no reason given"),
     ],
