@@ -61,7 +61,7 @@ def what_was_logged(tx: Tx, lease: Lease, metric: str, last: Mapping[str, Any]) 
     summary = json.loads(run.summary or "{}")
     known = json.loads(run.history_keys or "{}").get("keys") or {}
     outermost = {**summary, **last}
-    inside = set(known) & set(_names_inside(outermost))
+    inside = set(_names_inside(outermost))
     for logged in (last, summary):
         if is_wrong(logged, metric):
             value = logged[metric]
@@ -69,14 +69,14 @@ def what_was_logged(tx: Tx, lease: Lease, metric: str, last: Mapping[str, Any]) 
             shown = json.dumps(value, default=str)[:60]
             return f"the metric {metric!r} was logged as {kind} ({shown}), which is no number"
     if metric in inside:
-        return f"the metric {metric!r} was logged {_inside(metric)}"
+        return f"the metric {metric!r} was logged {_inside(metric, metric)}"
     plain = {name for name, value in outermost.items() if not _is_mapping(value)}
-    names = sorted(name for name in {*known, *plain} if not name.startswith("_"))
+    names = sorted(name for name in {*known, *plain, *inside} if not name.startswith("_"))
     near = get_close_matches(metric, names, n=3, cutoff=0.5)
     shown = ", ".join(near + [name for name in names if name not in near][: 5 - len(near)])
     if not shown:
         return f"the metric {metric!r} was never logged, nor was anything else"
-    where = f", {_inside(near[0])}" if near and near[0] in inside else ""
+    where = f", {_inside(near[0], metric)}" if near and near[0] in inside else ""
     hint = f"; nearest: {near[0]!r}{where}" if near else ""
     return f"the metric {metric!r} was never logged{hint}; logged were: {shown}"
 
@@ -85,18 +85,19 @@ def _names_inside(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Yield the names, with dots, of what is in mappings that are values."""
     for name, value in values.items():
         if _is_mapping(value):
-            yield from (f"{above}{name}.{inner}" for inner in value)
             yield from _names_inside(value, f"{above}{name}.")
+        elif above:
+            yield f"{above}{name}"
 
 
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict) and "_type" not in value  # which media have
 
 
-def _inside(name: str) -> str:
+def _inside(name: str, metric: str) -> str:
     """Return where a value of a mapping is, by its name with dots, and what mends it."""
     outer, _, _ = name.rpartition(".")
-    return f"inside {outer!r}, and a sweep reads only the top level: run.log({{{name!r}: …}})"
+    return f"inside {outer!r}, and a sweep reads only the top level: run.log({{{metric!r}: …}})"
 
 
 _KINDS: Mapping[type, str] = {

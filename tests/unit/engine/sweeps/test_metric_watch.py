@@ -90,7 +90,7 @@ def test_metric_of_nan_is_there(lab, begun):
         (
             "val/loss",
             "the metric 'val/loss' was never logged; nearest: 'val.loss', inside 'val', and a "
-            "sweep reads only the top level: run.log({'val.loss': …}); "
+            "sweep reads only the top level: run.log({'val/loss': …}); "
             "logged were: val.loss, epoch",
         ),
     ],
