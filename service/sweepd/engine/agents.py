@@ -120,7 +120,9 @@ def register(
     row = sweep_for(tx, is_it, actor=actor, need=Need.WRITE, label=label)
     if is_terminal(SweepState(row.state)):
         why = f": {row.stop_reason}" if row.stop_reason else ""
-        hint = "; resume it first" if row.state == SweepState.FAILED else ""
+        hint = (
+            "; `sweep resume` or `sweep retry` it first" if row.state == SweepState.FAILED else ""
+        )
         raise Conflict(f"sweep {sweep} has ended ({row.state.lower()}{why}){hint}")
     agent_id, host = tx.new_id(16), host[:255]
     values = {

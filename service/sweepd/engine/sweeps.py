@@ -33,7 +33,7 @@ from sweepd.engine.sweep_filters import compile_sweep_filters
 from sweepd.engine.sweepviews import definition_of, sweep_for, sweep_views, trial_views
 from sweepd.engine.views import Account, Page, RunView, SweepView, TrialView
 from sweepd.errors import Conflict, IllegalMove, InvalidInput, NotFound
-from sweepd.states import RunState, SweepState, move_sweep
+from sweepd.states import RunState, SweepState, is_terminal, move_sweep
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -266,7 +266,13 @@ def set_state(tx: Tx, *, actor: Account, sweep_id: int, state: str) -> SweepView
     verb = "sweep.paused" if new == SweepState.PAUSED else "sweep.resumed"
     _record(tx, sweep, actor, verb, **{"from": old})
     finish_if_done(tx, sweep_id)
-    return _one(tx, sweep_id)
+    after = _one(tx, sweep_id)
+    if old == SweepState.FAILED and is_terminal(after.state):
+        raise IllegalMove(
+            f"sweep {sweep.name} has ended ({sweep.stop_reason}) and has nothing left to hand out; "
+            "`sweep retry` takes failed trials up"
+        )
+    return after
 
 
 def _is_busy(tx: Tx, sweep_id: int) -> bool:

@@ -205,6 +205,23 @@ def test_sweep_that_was_done_while_paused_ends_when_it_is_resumed(lab, texts):
     assert lab.set_state(sweep, "RUNNING").state == SweepState.FINISHED
 
 
+def test_failed_sweep_that_has_nothing_left_is_not_resumed_but_retried(lab):
+    definition = "method: grid\nmetric: {name: loss}\nparameters: {a: {values: [1, 2]}}\n"
+    sweep = lab.create(definition)
+    agent = lab.register(sweep)
+    for _ in range(2):
+        lab.run(agent, exit_code=1)
+    lab.tick(10)
+    assert lab.sweep(sweep).state == SweepState.FAILED
+
+    with pytest.raises(IllegalMove, match=r"has nothing left to hand out; `sweep retry` takes"):
+        lab.set_state(sweep, "RUNNING")
+
+    assert lab.sweep(sweep).state == SweepState.FAILED
+    lab.retry(sweep)
+    assert lab.ask(lab.register(sweep)).attempt == 2
+
+
 def test_failures_alike_during_a_pause_do_not_disturb_it(lab):
     sweep = lab.create()
     commands = [lab.ask(lab.register(sweep)) for _ in range(5)]
