@@ -115,6 +115,7 @@ class _Look:
     every_s: float
     next: float = 0.0
     is_away: bool = False
+    notice: str | None = None  # that was said last
 
     def at(self, facts: dict[str, Any], show: Show) -> dict[str, Any]:
         """Return the newest facts that are to be had."""
@@ -133,6 +134,9 @@ class _Look:
             show.line("the server is back")
             self.is_away = False
         show.facts(facts)
+        if facts["notice"] and facts["notice"] != self.notice:
+            self.notice = facts["notice"]
+            show.line(f"notice: {self.notice}")
         return facts
 
 

@@ -112,6 +112,19 @@ def test_the_first_trials_that_fail_are_told_with_their_logs(run, ours, capsys):
     assert "all is well" not in told
 
 
+def test_what_the_sweep_has_to_say_is_told_as_it_comes(run, ours, on_look, release, capsys):
+    def say(look):
+        ours.sweep["sweepdStatus"] |= {"notice": "the metric 'lss' was never logged"}
+        if look == 3:
+            release()
+
+    on_look(say)
+
+    run(WAITS_FOR_RELEASE)
+
+    assert capsys.readouterr().err.count("notice: the metric 'lss' was never logged") == 1
+
+
 @pytest.mark.parametrize(
     ("program", "state", "code"),
     [
