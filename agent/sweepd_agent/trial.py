@@ -32,10 +32,10 @@ __all__ = [
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _LEASE_HEADER = "X-Sweepd-Lease"
 _CONFIG, _LONGEST_CONFIG = "SWEEPD_CONFIG", 100_000  # the kernel takes 128 KiB a variable
-#: A command that runs the program's file in the trial's folder, as W&B's default does.
-_RUNS_THE_FILE = re.compile(
+#: A command that runs the program, as a file in the trial's folder or as a module (the group).
+_RUNS_IT = re.compile(
     r"((\S*/)?env |\$\{env\} )?(\w+=\S* )*(\$\{interpreter\}|(\S*/)?python[\d.]*) "
-    r"(-[uOBEsSIqv]+ )*\$\{program\}( .*)?",
+    r"(-[uOBEsSIqv]+ )*(?P<module>-m )?\$\{program\}( .*)?",
     re.DOTALL,
 )
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -132,11 +132,12 @@ def missing_program(program: str | None, command: Sequence[str] | None, folder: 
         command: likewise; what it does with the program is known of an interpreter only.
         folder: where trials are started.
     """
-    if command is not None and not _RUNS_THE_FILE.fullmatch(" ".join(command)):
+    runs_it = _RUNS_IT.fullmatch("python ${program}" if command is None else " ".join(command))
+    if runs_it is None:
         return None
     if program is None:
         return "the definition names no program; give it one, or run the sweep with wandb.agent"
-    if command is None and is_function(program, folder):
+    if runs_it["module"] or (command is None and is_function(program, folder)):
         package = program.partition(":")[0].partition(".")[0]
         in_folder = PathFinder.find_spec(package, [str(folder)]) is not None
         if in_folder or package in sys.modules or find_spec(package) is not None:

@@ -1,5 +1,6 @@
 """`sweep run`: everything, in one terminal."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def run(
             api.check()
             sweep = register(parsed, service.server, project=project, entity=entity)
             _announce(api, sweep)
-            plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition.program, data))
+            plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition, data))
             facts, code = drive(api, service, plan)
             goal = _Goal(out, model, as_json)
             report = _report(api, facts, parsed.definition, goal)
@@ -114,8 +115,6 @@ def _check(
     agents: int | None,
 ) -> None:
     """Refuse what cannot work before anything is started or created."""
-    import os
-
     from sweepd_agent.devices import make_slots
     from sweepd_agent.trial import missing_program
 
@@ -123,9 +122,8 @@ def _check(
         raise InvalidInput(
             "the definition names no program, so there is nothing to run; add program: FILE.py"
         )
-    command = [str(word) for word in definition.command or ()] or None
-    folder = _home_of(path, definition.program)
-    missing = missing_program(definition.program, command, folder or Path.cwd())
+    folder = _home_of(path, definition) or Path.cwd()
+    missing = missing_program(definition.program, _words(definition), folder)
     if missing is not None and not _is_sample(definition.program):
         raise InvalidInput(f"no trial can be started: {missing}")
     check_mode()
@@ -137,13 +135,13 @@ def _check(
     make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
 
 
-def _workdir(path: Path, program: str | None, data: Path) -> Path:
+def _workdir(path: Path, definition: "Definition", data: Path) -> Path:
     """Return the folder that the definition's program is found from.
 
     A sample's program ships inside the wheel: without a clone it is laid out beside the data.
     """
-    folder = _home_of(path, program)
-    if folder is not None or not _is_sample(program):
+    folder = _home_of(path, definition)
+    if folder is not None or not _is_sample(definition.program):
         return folder or Path.cwd()
     folder = data.absolute() / "samples"
     copy = folder / _TRAINER
@@ -152,16 +150,22 @@ def _workdir(path: Path, program: str | None, data: Path) -> Path:
     return folder
 
 
-def _home_of(path: Path, program: str | None) -> Path | None:
+def _home_of(path: Path, definition: "Definition") -> Path | None:
     """Return the folder from which a program is found: this one, or one around its definition."""
     from sweepd_agent.trial import missing_program
 
-    if not program:
-        return None
+    program, command = definition.program, _words(definition)
     beside = path.resolve().parent
-    around = (Path.cwd(), beside, beside.parent)
-    found = (folder for folder in around if missing_program(program, None, folder) is None)
-    return next(found, None)
+    for folder in (Path.cwd(), beside, beside.parent):
+        is_file = bool(program) and (folder / str(program)).exists()
+        is_known = missing_program(program, command, Path(os.devnull)) is not None
+        if is_file or (is_known and missing_program(program, command, folder) is None):
+            return folder
+    return None
+
+
+def _words(definition: "Definition") -> list[str] | None:
+    return [str(word) for word in definition.command or ()] or None
 
 
 def _is_sample(program: str | None) -> bool:
@@ -209,6 +213,9 @@ def _report(api: "Api", facts: Mapping[str, Any], definition: "Definition", goal
             _find_and_export(api, told, definition.program, goal)
     except SweepdError as error:  # said here, so that what was found is still printed
         click.echo(f"error: {error}", err=True)
+        if told["selection"] is not None:
+            kept = f"sweep export {facts['sweep']} --model MODULE:FUNCTION"
+            click.echo(f"the sweep and its runs are kept; to try again: {kept}", err=True)
         code = error.exit_code
     if goal.as_json:
         echo_json(told)

@@ -78,7 +78,6 @@ def test_a_program_that_is_not_there_is_missed_where_the_command_runs_it(tmp_pat
 @pytest.mark.parametrize(
     "command",
     [
-        ["${env}", "${interpreter}", "-m", "${program}", "${args}"],
         ["python", "-m", "sweepd_agent.call", "${program}"],
         ["torchrun", "--standalone", "-m", "${program}"],
         ["docker", "run", "image", "python", "${program}"],
@@ -117,3 +116,14 @@ def test_a_folder_with_a_main_module_is_a_program(tmp_path):
     (tmp_path / "train").mkdir()
 
     assert missing_program("train", ["python", "${program}"], tmp_path) is None
+
+
+def test_a_module_that_is_not_there_is_missed_where_the_command_runs_it(tmp_path):
+    command = ["${env}", "${interpreter}", "-m", "${program}", "${args}"]
+
+    assert missing_program("mine.train", command, tmp_path) == (
+        f"there is no module mine in {tmp_path}, nor is one installed"
+    )
+    (tmp_path / "mine").mkdir()
+    assert missing_program("mine.train", command, tmp_path) is None
+    assert missing_program("json.tool", command, tmp_path) is None

@@ -82,19 +82,25 @@ def test_runs_that_would_not_reach_the_server_are_refused(
     assert f"WANDB_MODE={mode}" in sweep(*command.split(), "--data", data, code=2).err
 
 
+def definition(program):
+    return read_definition(TOY.replace("toy.py", program)).definition
+
+
 def test_a_program_is_found_here_beside_the_definition_or_above_it(folder, data):
     deep = folder / "sweeps" / "d.yaml"
     deep.parent.mkdir()
-    assert _workdir(deep, "toy.py", data) == Path.cwd()  # nowhere
+    assert _workdir(deep, definition("toy.py"), data) == Path.cwd()  # nowhere
 
     (folder.parent / "above").mkdir()
     (folder.parent / "above" / "toy.py").touch()
     (folder.parent / "above" / "sweeps").mkdir()
-    for program in ("toy.py", "toy:main"):
-        assert _workdir(folder.parent / "above/sweeps/d.yaml", program, data).name == "above"
+    for program in ("toy.py", "toy:main", "toy\ncommand: [python, -m, '${program}']"):
+        asked = definition(program)
+        assert _workdir(folder.parent / "above/sweeps/d.yaml", asked, data).name == "above"
 
     (folder / "toy.py").touch()
-    assert _workdir(deep, "toy.py", data) == Path.cwd()
+    for program in ("toy.py", "json:loads", "x.py\ncommand: [sh, '${program}']"):
+        assert _workdir(deep, definition(program), data) == Path.cwd()
 
 
 def test_the_samples_program_is_laid_out_without_a_clone(folder, data, monkeypatch):
@@ -103,7 +109,8 @@ def test_the_samples_program_is_laid_out_without_a_clone(folder, data, monkeypat
     (folder / "site" / "sweepd_trainer" / "train.py").write_text("the program")
     monkeypatch.setattr(run_module, "__file__", str(installed))
 
-    found = _workdir(folder / "site/sweepd/definitions/d.yaml", "trainer/train.py", data)
+    asked = definition("trainer/train.py")
+    found = _workdir(folder / "site/sweepd/definitions/d.yaml", asked, data)
 
     assert (found / "trainer" / "train.py").read_text() == "the program"
     assert found == data / "samples"
