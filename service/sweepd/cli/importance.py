@@ -51,7 +51,7 @@ def show_importance(found: Mapping[str, Any]) -> None:
     if not found["runs"] and found["metrics"] and found["metric"] not in found["metrics"]:
         hint = nearest(found["metric"], found["metrics"])
         say(f"  no finished run has logged {found['metric']} as a number{hint}")
-        say(f"  they have logged: {', '.join(found['metrics'][:_MOST_NAMES])}", is_dim=True)
+        say(f"  there is: {', '.join(found['metrics'][:_MOST_NAMES])}", is_dim=True)
         return
     if found["runs"] < found["runsNeeded"]:
         say(

@@ -1,6 +1,7 @@
 """`sweep best` and `sweep export`: the winner by a stated rule, and its verified model."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def print_best(selection: "Selection", *, limit: int) -> None:
     ]
     print_table(["#", "run", "id", selection.metric, *names], rows)
     say(selection.rule_in_words, is_dim=True)
-    _print_how_named(selection.best.path)
+    _print_next(run.path for run in selection.ranking[:2])
     if selection.confirmed_in_words:
         say(selection.confirmed_in_words)
     for name, value in selection.best.test_metrics.items():
@@ -130,13 +131,16 @@ def print_front(front: "Front") -> None:
     ]
     print_table(["run", "id", *front.goals, *names], rows)
     say(front.rule_in_words, is_dim=True)
-    for one in front.runs[:1]:
-        _print_how_named(one.run.path)
+    _print_next(one.run.path for one in front.runs[:2])
 
 
-def _print_how_named(path: str) -> None:
-    home = path.rpartition("/")[0]
-    say(f"`sweep compare` and `sweep export` take a run as {home}/ID", is_dim=True)
+def _print_next(paths: Iterable[str]) -> None:
+    """Print commands that take runs, by their whole paths."""
+    found = list(paths)
+    if len(found) > 1:
+        say(f"compare them with: sweep compare {' '.join(found)}", is_dim=True)
+    if found:
+        say(f"export one with: sweep export {found[0]}", is_dim=True)
 
 
 def print_export(report: "ExportReport") -> None:

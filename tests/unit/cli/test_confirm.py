@@ -40,12 +40,13 @@ def test_only_the_leaders_of_a_sweep_are_confirmed(local):
     assert "there is no sweep nope on" in local("confirm", "nope", code=1).err
 
 
-def test_the_best_are_printed_with_the_ids_that_other_commands_take(selection, capsys):
+def test_the_best_are_printed_with_commands_that_take_them(selection, capsys):
     print_best(selection, limit=2)
 
     printed = capsys.readouterr().out
     assert printed.splitlines()[1].split()[:4] == ["1", "solid", "solid-1", "0.9"]
-    assert "`sweep compare` and `sweep export` take a run as e/p/ID" in printed
+    assert "compare them with: sweep compare e/p/solid-1 e/p/lucky-1\n" in printed
+    assert "export one with: sweep export e/p/solid-1\n" in printed
 
 
 def test_leaders_are_printed_with_interval_and_fall(selection, capsys):

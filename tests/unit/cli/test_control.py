@@ -132,7 +132,7 @@ def test_status_says_that_no_run_has_logged_a_metric_with_the_nearest_name(local
     out = local("status", "s1", "--metric", "acuracy", code=0).out
 
     assert "no finished run has logged acuracy as a number; did you mean accuracy?" in out
-    assert "they have logged: loss, accuracy" in out
+    assert "there is: loss, accuracy" in out
 
 
 @pytest.mark.parametrize("name", ["nope", "alice/toys/nope", "bob/toys/s1", "alice/other/s1"])
