@@ -87,8 +87,8 @@ class Asking(dict[str, Any]):
         if not told:
             return None
         return (
-            f"nothing has asked for {', '.join(told)} so far: unless the program reads it "
-            "elsewhere, what it is set to has no effect"
+            f"warning: nothing has asked for {', '.join(told)} so far: unless the program reads "
+            "it elsewhere, what it is set to has no effect"
         )
 
 

@@ -5,6 +5,7 @@ import inspect
 import os
 import subprocess
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,8 +37,9 @@ def import_hook(text: str) -> Hook:
         InvalidInput: it cannot be imported, starts a run as it is, or takes other arguments.
     """
     module, _, name = text.partition(":")
-    if not module or not name:
-        raise InvalidInput(f"the model must be given as module:function, not {text!r}")
+    if not module or not name or module.endswith(".py"):
+        meant = f"; did you mean {module[:-3]}:{name}?" if module.endswith(".py") else ""
+        raise InvalidInput(f"the model must be given as module:function, not {text!r}{meant}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -142,6 +144,8 @@ def rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
             output_name="output",
             metadata={},
         )
+    if isinstance(rebuilt, torch.nn.Module):
+        raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned the model alone")
     wanted = ("model", "inputs", "labels", "input_name", "output_name", "metadata")
     missing = [name for name in wanted if not hasattr(rebuilt, name)]
     if missing:
@@ -199,5 +203,6 @@ def _in_words(error: BaseException) -> str:
 
 
 def _is_installed(file: str) -> bool:
-    is_ours = Path(file).is_relative_to(Path(__file__).parents[1])
-    return is_ours or file.startswith("<frozen ") or "site-packages" in Path(file).parts
+    homes = (Path(__file__).parents[1], sysconfig.get_path("stdlib"))
+    is_in_one = any(Path(file).is_relative_to(home) for home in homes)
+    return is_in_one or file.startswith("<frozen ") or "site-packages" in Path(file).parts

@@ -193,13 +193,17 @@ def test_a_hook_that_is_not_there_names_the_folder_it_was_looked_for_in(out, tmp
     [
         ("import wandb\ntry:\n    wandb.init()\nexcept Exception:\n    pass", "starts a run when"),
         ("import sys\nsys.exit('no data')", "SystemExit: no data (*own.py, line 2)"),
+        (
+            "import argparse\nargparse.ArgumentParser().error('no')",
+            "SystemExit: 2 (*own.py, line 2)",
+        ),
         ("1 / 0", "ZeroDivisionError: division by zero (*own.py, line 1)"),
         (
             "def f(config): ...",
             "is f(config); what rebuilds a model is function(",
         ),
     ],
-    ids=["a run", "an exit", "an error", "other arguments"],
+    ids=["a run", "an exit", "its arguments", "an error", "other arguments"],
 )
 def test_a_module_that_does_not_rebuild_is_refused_in_words(
     out, tmp_path, monkeypatch, own_module, text, said
@@ -217,6 +221,7 @@ def test_a_module_that_does_not_rebuild_is_refused_in_words(
     [
         ("return config['way']", "own:f failed: KeyError: 'way' (*own.py, line 2)"),
         ("return 1", "(model, held-out inputs); what it returned lacks model, inputs, "),
+        ("import torch; return torch.nn.Linear(1, 1)", "; it returned the model alone"),
         ("return 1, 2", "(model, held-out inputs); it returned (int, int)"),
     ],
 )
