@@ -139,13 +139,17 @@ def missing_program(program: str | None, command: Sequence[str] | None, folder: 
         return "the definition names no program; give it one, or run the sweep with wandb.agent"
     if runs_it["module"] or (command is None and is_function(program, folder)):
         package = program.partition(":")[0].partition(".")[0]
-        in_folder = PathFinder.find_spec(package, [str(folder)]) is not None
-        if in_folder or package in sys.modules or find_spec(package) is not None:
+        if package.isidentifier() and _is_module(package, folder):
             return None
         return f"there is no module {package} in {folder}, nor is one installed"
     if (folder / program).exists():
         return None
     return f"the program {program} does not exist in {folder}"
+
+
+def _is_module(package: str, folder: Path) -> bool:
+    in_folder = PathFinder.find_spec(package, [str(folder)]) is not None
+    return in_folder or package in sys.modules or find_spec(package) is not None
 
 
 def _expand(

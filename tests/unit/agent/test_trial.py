@@ -127,3 +127,5 @@ def test_a_module_that_is_not_there_is_missed_where_the_command_runs_it(tmp_path
     (tmp_path / "mine").mkdir()
     assert missing_program("mine.train", command, tmp_path) is None
     assert missing_program("json.tool", command, tmp_path) is None
+    for wrong in (".train", "mine/train.py", "a b"):
+        assert "there is no module " in str(missing_program(wrong, command, tmp_path))
