@@ -104,13 +104,15 @@ def test_program_that_never_calls_init_is_told_so(sweep, start, trials_of):
     assert (trial.state, trial.reason) == ("ended", "never_init")
 
 
-def test_program_that_is_missing_is_told_so(sweep, start, trials_of):
+def test_program_that_is_missing_is_told_so_and_costs_no_trial(sweep, start, trials_of):
     name = sweep("", run_cap=1, program="nowhere.py")
+    process = start(name, "--slots=1")
 
-    events_of(start(name, "--slots=1"))
+    said, _ = process.communicate(timeout=100)
 
-    (trial,) = trials_of(name)
-    assert "the program nowhere.py does not exist" in trial.message
+    assert process.returncode == 2
+    assert "the program nowhere.py does not exist" in said
+    assert trials_of(name) == []
 
 
 def test_trial_of_an_agent_that_was_ended_is_run_again(sweep, start, trials_of, tmp_path):
