@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from live import PATIENCE
+from live import PATIENCE, Service
 
 if sys.dont_write_bytecode:
     # Hundreds of processes would each compile the client, or torch, anew. Whoever wants no files
@@ -61,3 +61,14 @@ def _statements_are_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "create_engine", create_engine)
         yield
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service of the test's own, as a process."""
+    service = Service(tmp_path / "data")
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()

@@ -95,7 +95,7 @@ class Worker:
     @property
     def is_running(self) -> bool:
         """Return whether the next call finds a process, so that it need not start one."""
-        return self._process is not None and not _has_ended(self._process)
+        return self._process is not None and _look(self._process) is False
 
     def _start(self) -> None:
         self.stop()
@@ -121,33 +121,31 @@ def _ask(
     """
     pipe.send((function, argument))
     while not pipe.poll(_LOOK_S):
-        if _has_ended(process) and not pipe.poll():
+        if _look(process) is not False and not pipe.poll():
             raise EOFError
     answer: tuple[bool, Any] = pipe.recv()
     return answer
 
 
-def _has_ended(process: BaseProcess) -> bool:
-    """Return whether a process has; it is not reaped, so that its number stays its own."""
+def _look(process: BaseProcess) -> bool | None:
+    """Return whether a process has ended; it is not reaped, so that its number stays its own.
+
+    None: it was reaped, as another one was started, and its number may be another's by now.
+    """
     assert process.pid is not None
     if not hasattr(os, "waitid"):  # macOS, before Python 3.13
-        return not process.is_alive()
+        return False if process.is_alive() else None
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
-        return True  # it was reaped as another one was started
+        return None
 
 
 def _kill(process: BaseProcess) -> None:
     """Kill a process and all of its group, also where it has ended and left others behind."""
+    if _look(process) is None:
+        return
     assert process.pid is not None
-    try:
-        if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        elif not process.is_alive():
-            return
-    except ChildProcessError:
-        return  # its number may be another one's by now
     with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,6 @@ from live import ROOT, Service
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PRECISIONS = ("fp32", "fp16", "int8")
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
 
 
 def test_the_quickstart_is_swept_confirmed_exported_compared_and_reported(

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from live import Service, wait_for
 TOY = Path(__file__).parent / "toy"
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
 
 
 def test_containers_finish_a_sweep_though_one_is_killed(

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,17 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agents import DEFINITION, TRIALS, UPSERT, Trial
-from live import Service, plain_client
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
+from live import plain_client
 
 
 @pytest.fixture(scope="session")

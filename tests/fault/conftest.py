@@ -26,13 +26,3 @@ def quick_starts() -> Iterator[None]:
         Service.begin = staticmethod(begin)
         yield
         Service.begin = staticmethod(execute)
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()

@@ -12,6 +12,7 @@ from sweepd.cli.options import (
     as_json,
     check_mode,
     data_folder,
+    gpus_per_trial,
     server_choice,
     trials_per_gpu,
 )
@@ -26,13 +27,7 @@ __all__ = ["agent"]
 @click.argument("sweep", required=False)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or their numbers: 0,1.")
 @trials_per_gpu
-@click.option(
-    "--gpus-per-trial",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="GPUs of each trial, as for torchrun; no other trial uses them.",
-)
+@gpus_per_trial
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all.")
 @click.option(
     "--memory-fraction",

@@ -14,6 +14,7 @@ from sweepd.cli.options import (
     as_json,
     check_mode,
     data_folder,
+    gpus_per_trial,
     server_choice,
     trials_per_gpu,
 )
@@ -40,13 +41,7 @@ __all__ = ["launch"]
 @click.option("--agents", type=click.IntRange(1, 10_000), default=1, show_default=True)
 @click.option("--gpus", default="all", show_default=True, help="Of each: all, none, or 0,1.")
 @trials_per_gpu
-@click.option(
-    "--gpus-per-trial",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="GPUs of each trial, as for torchrun; no other trial uses them.",
-)
+@gpus_per_trial
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all, of each agent.")
 @click.option("--count", type=click.IntRange(1), help="Each agent leaves after so many trials.")
 @click.option("--trial-timeout", type=Seconds(0.1), help="End a trial that runs for longer.")

@@ -19,6 +19,7 @@ __all__ = [
     "check_mode",
     "check_place",
     "data_folder",
+    "gpus_per_trial",
     "server_choice",
     "trials_per_gpu",
 ]
@@ -99,6 +100,14 @@ trials_per_gpu: Callable[[_F], _F] = click.option(
     metavar="auto|K",
     callback=_read_per_gpu,
     help="Trials at once on one GPU, or on the CPU; auto finds out how many pay.",
+)
+
+gpus_per_trial: Callable[[_F], _F] = click.option(
+    "--gpus-per-trial",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPUs of each trial, as for torchrun; no other trial uses them.",
 )
 
 server_choice: Callable[[_F], _F] = click.option(

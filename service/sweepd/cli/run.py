@@ -156,10 +156,11 @@ def _home_of(path: Path, definition: "Definition") -> Path | None:
 
     program, command = definition.program, _words(definition)
     beside = path.resolve().parent
-    for folder in (Path.cwd(), beside, beside.parent):
+    around = (Path.cwd(), beside, beside.parent)
+    is_missed = missing_program(program, command, around[0]) is not None
+    for folder in around:
         is_file = bool(program) and (folder / str(program)).exists()
-        is_known = missing_program(program, command, Path(os.devnull)) is not None
-        if is_file or (is_known and missing_program(program, command, folder) is None):
+        if is_file or (is_missed and missing_program(program, command, folder) is None):
             return folder
     return None
 
