@@ -151,7 +151,8 @@ for run in ("run1", "run3"):
     (tmp_path / "go").touch()
 
     assert agent.wait() == 0
-    assert ends(server) == {"run1": "finished", "run2": "killed", "run3": "finished"}
+    wanted = {"run1": "finished", "run2": "killed", "run3": "finished"}
+    assert ends(server) == wanted, server.outcomes
 
 
 def test_trial_that_fails_in_a_pack_is_an_error_with_its_words(server, make_agent, write_program):
