@@ -4,13 +4,13 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import secrets
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,7 @@ __all__ = [
     "kill_group",
     "kill_run",
     "mark",
+    "new_identity",
     "signal_child",
     "spawn",
     "unnamed_file",
@@ -33,7 +34,7 @@ __all__ = [
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _MFD_CLOEXEC = 1
-_IDENTITY = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")
+_START = "SWEEPD_START"
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
 
@@ -148,31 +149,27 @@ def signal_child(pid: int, number: int) -> None:
         _kill(pid, number)
 
 
-def identity(env: Mapping[str, str]) -> frozenset[bytes]:
-    """Return the entries of a trial's environment that tell its processes from any other."""
-    entries = (f"{name}={env.get(name, '')}" for name in _IDENTITY)
-    return frozenset(entry.encode(errors="surrogatepass") for entry in entries)
+def new_identity() -> dict[str, str]:
+    """Return what a trial's environment needs, for its processes to be told from any other.
+
+    The ids of its sweep and its run would not do: another agent of this machine may have the same
+    run, after its lease has lapsed or of another server.
+    """
+    return {_START: secrets.token_hex(16)}
 
 
-def mark(own: AbstractSet[bytes]) -> str:
+def identity(env: Mapping[str, str]) -> bytes:
+    """Return the entry of a trial's environment that tells its processes from any other."""
+    return f"{_START}={env.get(_START, '')}".encode(errors="surrogatepass")
+
+
+def mark(own: bytes) -> str:
     """Return the name of the file that a forked trial keeps mapped, by what `identity` returns.
 
     What is forked and executes nothing has the mapping; the environment that others see of it is
     still the warm parent's.
     """
-    return f"sweepd-{hashlib.sha256(b'|'.join(sorted(own))).hexdigest()[:32]}"
-
-
-@dataclass(frozen=True)
-class _Traces:
-    """What tells a trial's processes: entries of what is executed, the mark of what is forked."""
-
-    entries: AbstractSet[bytes]
-    mark: str
-
-    def are_in(self, environment: AbstractSet[bytes], maps: bytes) -> bool:
-        """Return whether a process has them, by its environment and what it has mapped."""
-        return self.entries <= environment or f"/memfd:{self.mark}".encode() in maps
+    return f"sweepd-{hashlib.sha256(own).hexdigest()[:32]}"
 
 
 class Strays:
@@ -180,7 +177,7 @@ class Strays:
 
     def __init__(self) -> None:
         self._own: frozenset[int] = frozenset()
-        self._ended: set[_Traces] = set()
+        self._ended: set[bytes] = set()
 
     def note_own(self) -> None:
         """Spare for ever what runs now: what is imported may have started it."""
@@ -188,23 +185,22 @@ class Strays:
 
     def note_end(self, leader: int, env: Mapping[str, str]) -> None:
         """Note the end of a trial, just as its process is reaped; kill what is in its session."""
-        self._ended.add(_traces(env))
+        self._ended.add(identity(env))
         for pid in _children(os.getpid()) - self._own:
             if _session(pid) == leader:
                 _kill_tree(pid)
 
-    def kill(self, living: Mapping[int, Mapping[str, str]], *, others: AbstractSet[int]) -> None:
+    def kill(self, living: AbstractSet[int], *, others: AbstractSet[int]) -> None:
         """Kill what is certain to be of no trial that lives.
 
         That is what shows whose it was, and what is older than every trial. What is left is looked
         at again when this is called the next time: at the next end of a child, adopted or not.
 
         Args:
-            living: environments of the trials that have not ended, by their processes.
+            living: processes of the trials that have not ended.
             others: further children that are to be spared.
         """
-        strays = _children(os.getpid()) - living.keys() - others - self._own
-        self._ended -= {_traces(env) for env in living.values()}
+        strays = _children(os.getpid()) - living - others - self._own
         if not strays:
             self._ended.clear()
         oldest = min((_began(pid) or 0 for pid in living), default=sys.maxsize)
@@ -215,10 +211,10 @@ class Strays:
 
     def _is_of_ended(self, pid: int) -> bool:
         environment, maps = _environment(pid), _maps(pid)
-        return any(traces.are_in(environment, maps) for traces in self._ended)
+        return any(_is_of(own, environment, maps) for own in self._ended)
 
 
-def kill_run(leader: int, own: AbstractSet[bytes]) -> None:
+def kill_run(leader: int, own: bytes) -> None:
     """Kill what is left of a trial that nobody watches any more.
 
     Args:
@@ -255,19 +251,17 @@ def _kill_tree(pid: int) -> None:
         _kill(each, signal.SIGKILL)
 
 
-def _processes_of(leader: int, own: AbstractSet[bytes]) -> set[int]:
-    traces = _Traces(own, mark(own))
+def _processes_of(leader: int, own: bytes) -> set[int]:
     return {
         pid
         for pid in _numbers(Path("/proc"))
-        if _session(pid) == leader or traces.are_in(_environment(pid), _maps(pid))
+        if _session(pid) == leader or _is_of(own, _environment(pid), _maps(pid))
     }
 
 
-def _traces(env: Mapping[str, str]) -> _Traces:
-    """Return what tells a trial's processes here, where all are of one sweep."""
-    run = {entry for entry in identity(env) if entry.startswith(b"WANDB_RUN_ID=")}
-    return _Traces(frozenset(run), mark(identity(env)))
+def _is_of(own: bytes, environment: AbstractSet[bytes], maps: bytes) -> bool:
+    """Return whether a process is a trial's: by what it has executed with, or forked, mapped."""
+    return own in environment or f"/memfd:{mark(own)}".encode() in maps
 
 
 def _children(pid: int) -> set[int]:

@@ -24,6 +24,7 @@ class Running:
 
     command: Command
     log: TrialLog
+    identity: bytes  # what tells its processes from any other
     pack: Pack | None = None
     waited: bool = False  # it was made ready before its turn
     number: int = 0
@@ -57,11 +58,10 @@ class Running:
         """Return the trials of the process that have not ended."""
         return [self.command] if self.pack is None else self.pack.left
 
-    def kill_rest(self, sweep: str) -> None:
-        """Kill what is left of a trial of a sweep, by its id, whose warm parent has died."""
+    def kill_rest(self) -> None:
+        """Kill what is left of a trial whose warm parent has died."""
         if self.pid is not None:
-            own = {f"WANDB_SWEEP_ID={sweep}".encode(), f"WANDB_RUN_ID={self.command.run}".encode()}
-            kill_run(self.pid, own)
+            kill_run(self.pid, self.identity)
 
 
 @dataclass

@@ -245,7 +245,7 @@ class SlotWorker(threading.Thread):
                 self._note_ready(about, event)
             elif isinstance(event, Ended):
                 if event.status is None:
-                    running.kill_rest(self._crew.place.sweep.name)
+                    running.kill_rest()
                 running.log.finish()
                 running.note_end()
                 if self._health is not None and running.pid is not None:

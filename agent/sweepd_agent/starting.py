@@ -14,6 +14,7 @@ from sweepd_agent.meter import MEASURED, Meter
 from sweepd_agent.nursery import Ended, Started
 from sweepd_agent.outcome import judge
 from sweepd_agent.pack import Pack
+from sweepd_agent.processes import identity
 from sweepd_agent.running import Running
 from sweepd_agent.trial import prepare
 
@@ -66,7 +67,7 @@ def spawn(
         ProcessDied: the warm parent dies again and again.
     """
     log = TrialLog(crew.place.log_path(command.run))
-    made = Running(command, log, pack, waited=job["waits"])
+    made = Running(command, log, identity(job["env"]), pack, waited=job["waits"])
     number = None
     for _ in range(_STARTS):
         number = crew.nursery.start(job, log.write_fd, lambda event: tell((made, event)))

@@ -17,6 +17,7 @@ from sweepd.errors import LaunchError
 from sweepd_agent.api import Command, Sweep
 from sweepd_agent.devices import Slot
 from sweepd_agent.mps import mps_variables
+from sweepd_agent.processes import new_identity
 from sweepd_agent.server import Server
 
 __all__ = [
@@ -193,6 +194,7 @@ def environment_of(place: Workplace, command: Command, slot: Slot) -> dict[str, 
         WANDB_SWEEP_ID=place.sweep.name,
         WANDB_RUN_ID=command.run,
         WANDB_SWEEP_PARAM_PATH=str(_config_path(place, command).resolve()),
+        **new_identity(),
     )
     _add_config(environment, command)
     if command.offline is None:

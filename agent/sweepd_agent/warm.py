@@ -313,7 +313,7 @@ class WarmParent:
         return None
 
     def _kill_strays(self) -> None:
-        living = {pid: child.job["env"] for pid, child in self._children.items() if child.job}
+        living = {pid for pid, child in self._children.items() if child.job}
         self._strays.kill(living, others=self._children.keys() | self._successors)
 
     def _on_time(self) -> Assignment | None:

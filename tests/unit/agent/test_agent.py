@@ -20,6 +20,7 @@ facts.update(argv=sys.argv, cwd=os.getcwd(), stdin=sys.stdin.read(), main=__name
 with open("notes.jsonl", "a") as file:
     file.write(json.dumps(facts) + "\\n")
 """
+KEYS = ("a" * 40, "b" * 40)
 
 
 def read_notes(folder):
@@ -432,6 +433,31 @@ while os.environ["WANDB_RUN_ID"] == "run1":
 
     assert agent.wait() == 0
     assert [outcome["reason"] for outcome in server.outcomes] == ["crashed", "finished"]
+
+
+def test_death_of_a_warm_parent_costs_no_trial_of_another_agent_though_their_ids_are_the_same(
+    make_server, make_agent, write_program, tmp_path, wait_for
+):
+    write_program("""
+import os, time
+with open(f"{os.environ['WANDB_API_KEY']}.tmp", "w") as file:
+    file.write(str(os.getppid()))
+os.replace(file.name, file.name.replace("tmp", "txt"))
+while not os.path.exists("go"):
+    time.sleep(0.01)
+""")
+    servers = [make_server(config={"program": "train.py"}) for _ in range(2)]
+    agents = [make_agent(server, api_key=key) for server, key in zip(servers, KEYS, strict=True)]
+    parents = [tmp_path / f"{key}.txt" for key in KEYS]
+    wait_for(lambda: all(path.exists() for path in parents))
+
+    os.kill(int(parents[0].read_text()), signal.SIGKILL)
+    agents[0].wait()
+    (tmp_path / "go").touch()
+    agents[1].wait()
+
+    assert [outcome["reason"] for outcome in servers[0].outcomes] == ["crashed"]
+    assert [outcome["reason"] for outcome in servers[1].outcomes] == ["finished"]
 
 
 def test_output_of_a_trial_is_kept_within_bounds(make_server, make_agent, write_program, tmp_path):

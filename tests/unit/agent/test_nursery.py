@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sweepd_agent import processes
 from sweepd_agent.nursery import Ended, Nursery, Started
 
 
@@ -343,6 +344,10 @@ FORKED = DAEMON.format(leave="setsid", stay="")
 BARE = DAEMON.format(leave="setsid", stay="sleep({})")
 
 
+def new_environment():
+    return {**os.environ, **processes.new_identity()}
+
+
 def is_alive(pid):
     return os.path.exists(f"/proc/{pid}")
 
@@ -370,16 +375,15 @@ def test_daemons_end_with_their_trial_and_no_other(
 ):
     os.mkfifo(tmp_path / "fifo")
     nursery = make_nursery()
-    env = {**os.environ, "WANDB_SWEEP_ID": "s"}
     text = f"{FORKED}\nopen('fifo').read()"
-    other = start(nursery, text, name="other", env={**env, "WANDB_RUN_ID": "other"})
+    other = start(nursery, text, name="other", env=new_environment())
 
     with (tmp_path / "fifo").open("w"):  # as long as it is open, the other trial runs
-        _, output = run(nursery, program, mode=mode, env={**env, "WANDB_RUN_ID": "mine"})
+        _, output = run(nursery, program, mode=mode, env=new_environment())
 
         assert output.split()
         wait_for(lambda: not any(map(is_alive, output.split())))
-        run(nursery, "", env={**env, "WANDB_RUN_ID": "mine again"})
+        run(nursery, "", env=new_environment())
         kept = (tmp_path / "other.txt").read_text().strip()
         assert is_alive(kept)
     other()

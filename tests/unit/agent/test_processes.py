@@ -21,7 +21,7 @@ def test_signal_to_processes_of_another_user_is_let_be(monkeypatch):
 MARKED = """
 import mmap, signal, sys
 from sweepd_agent import processes
-with processes.unnamed_file(processes.mark({entry.encode() for entry in sys.argv[1:]})) as file:
+with processes.unnamed_file(processes.mark(sys.argv[1].encode())) as file:
     file.write(b"job")
     file.flush()
     mapped = mmap.mmap(file.fileno(), 0)
@@ -31,15 +31,15 @@ signal.pause()
 
 
 def test_run_that_nobody_watches_is_killed_by_what_its_processes_have_mapped():
-    own = ["WANDB_SWEEP_ID=s", f"WANDB_RUN_ID={os.getpid()}"]
+    own, other = (processes.identity(processes.new_identity()) for _ in range(2))
     command = [sys.executable, "-c", MARKED]
     with (
-        subprocess.Popen([*command, *own], stdout=subprocess.PIPE) as its,
-        subprocess.Popen([*command, "WANDB_RUN_ID=other"], stdout=subprocess.PIPE) as others,
+        subprocess.Popen([*command, own], stdout=subprocess.PIPE) as its,
+        subprocess.Popen([*command, other], stdout=subprocess.PIPE) as others,
     ):
         assert its.stdout.readline() == others.stdout.readline() == b"mapped\n"
 
-        processes.kill_run(its.pid, {entry.encode() for entry in own})
+        processes.kill_run(its.pid, own)
 
         assert its.wait(10) == -signal.SIGKILL
         assert others.poll() is None
