@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweepd.cli.console import echo_json, note, say
-from sweepd.cli.options import as_json, data_folder, server_choice
+from sweepd.cli.options import again, as_json, data_folder, server_choice
 from sweepd.cli.winner import print_confirmed, sign_in
 from sweepd.errors import InvalidInput
 
@@ -120,8 +120,8 @@ def _tell(plan: "Plan", made: Sequence[str], selection: "Selection") -> None:
         f"{leaders}, each with {plan.seed_key} {seeds}"
     )
     for path in made:
-        say(f"  agents  sweep agent {path}")
-    say(f"`sweep confirm {selection.sweep}` tells what they come to", is_dim=True)
+        say(f"  agents  {again(f'sweep agent {path}')}")
+    say(f"`{again(f'sweep confirm {selection.sweep}')}` tells what they come to", is_dim=True)
 
 
 def _wait(path: str, found: "Selection") -> "Selection":
@@ -131,7 +131,7 @@ def _wait(path: str, found: "Selection") -> "Selection":
     while found.confirmation.n_waiting:
         if told != found.confirmation.n_waiting:
             told = found.confirmation.n_waiting
-            agents = ", ".join(f"sweep agent {name}" for name in found.confirmation.sweeps)
+            agents = ", ".join(again(f"sweep agent {name}") for name in found.confirmation.sweeps)
             note(f"waiting for {told} runs ({agents}) …")
         time.sleep(_POLL_S)
         found = select(path)
@@ -145,6 +145,6 @@ def _report(found: "Selection") -> None:
     if confirmation.n_waiting:
         say(f"{confirmation.n_waiting} runs have not ended; agents of these run them:")
         for path in confirmation.sweeps:
-            say(f"  sweep agent {path}")
+            say(f"  {again(f'sweep agent {path}')}")
     elif not confirmation.leaders:
         say("no run of the confirmation has ended, and none will: --again registers others")

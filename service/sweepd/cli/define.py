@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sweepd.cli.console import echo_json, print_table, say
-from sweepd.cli.options import allow_unknown, as_json, data_folder, server_choice
+from sweepd.cli.options import again, allow_unknown, as_json, data_folder, server_choice
 from sweepd.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -203,4 +203,4 @@ def create(
         return
     say(f"created {click.style(path, bold=True)}")
     say(f"  page    {address}")
-    say(f"  agents  sweep agent {path}")
+    say(f"  agents  {again(f'sweep agent {path}')}")

@@ -2,11 +2,13 @@
 
 import math
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from sweepd.errors import InvalidInput
 
@@ -14,6 +16,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 __all__ = [
     "Seconds",
+    "again",
     "allow_unknown",
     "as_json",
     "check_mode",
@@ -41,6 +44,19 @@ class Seconds(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is not a number of seconds", param, ctx)
         return number
+
+
+def again(command: str) -> str:
+    """Return a command to print, with the --server and the --data that this one was given."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return command
+    given = [
+        f"--{name} {shlex.quote(str(context.params[name]))}"
+        for name in ("server", "data")
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    ]
+    return " ".join([command, *given])
 
 
 def check_mode() -> None:

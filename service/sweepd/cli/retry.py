@@ -6,7 +6,7 @@ import click
 
 from sweepd.cli.connect import open_target
 from sweepd.cli.console import echo_json, say
-from sweepd.cli.options import as_json, data_folder, server_choice
+from sweepd.cli.options import again, as_json, data_folder, server_choice
 from sweepd.errors import InvalidInput
 
 __all__ = ["retry"]
@@ -48,4 +48,4 @@ def retry(*, target: str, server: str | None, data: Path, as_json: bool) -> None
         return
     for run in runs:
         say(f"{run}: waits for an agent")
-    say(f"`sweep agent {sweep}` runs what waits, unless agents are at work")
+    say(f"`{again(f'sweep agent {sweep}')}` runs what waits, unless agents are at work")

@@ -11,6 +11,7 @@ import click
 
 from sweepd.cli.console import echo_json, format_duration, say
 from sweepd.cli.options import (
+    again,
     allow_unknown,
     as_json,
     check_mode,
@@ -101,7 +102,7 @@ def run(
         finally:
             api.close()
     if service.is_started and not as_json:
-        say("the results stay: `sweep serve` shows them again", is_dim=True)
+        say(f"the results stay: `{again('sweep serve')}` shows them again", is_dim=True)
     return code or report
 
 
@@ -182,7 +183,7 @@ def _announce(api: "Api", sweep: str) -> None:
     address = f"{api.server.page_url}/{entity}/{project}/sweeps/{name}"
     click.echo(f"sweep {sweep}\n  page     {address}", err=True)
     if api.is_ours:
-        click.echo(f"  sign in  {api.create_login_link()}", err=True)
+        click.echo(f"  sign in  {api.create_login_link()} (works once)", err=True)
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def _report(api: "Api", facts: Mapping[str, Any], definition: "Definition", goal
     except SweepdError as error:  # said here, so that what was found is still printed
         click.echo(f"error: {error}", err=True)
         if told["selection"] is not None:
-            kept = f"sweep export {facts['sweep']} --model MODULE:FUNCTION"
+            kept = again(f"sweep export {facts['sweep']} --model MODULE:FUNCTION")
             click.echo(f"the sweep and its runs are kept; to try again: {kept}", err=True)
         code = error.exit_code
     if goal.as_json:
@@ -238,7 +239,7 @@ def _find_front(told: dict[str, Any], goal: _Goal) -> None:
     told["selection"] = front.as_json()
     if not goal.as_json:
         print_front(front)
-    click.echo("export one of them with: sweep export RUN", err=True)
+    click.echo(f"export one of them with: {again('sweep export RUN')}", err=True)
 
 
 def _find_and_export(api: "Api", told: dict[str, Any], program: str | None, goal: _Goal) -> None:
@@ -256,7 +257,7 @@ def _find_and_export(api: "Api", told: dict[str, Any], program: str | None, goal
     if is_own and not api.has_file(parse_target(selection.best.path), "checkpoint.pt"):
         click.echo(
             "the best run saved no checkpoint.pt, so there is no model to export; a program that "
-            f"saves one goes on with: sweep export {sweep} --model MODULE:FUNCTION",
+            f"saves one goes on with: {again(f'sweep export {sweep} --model MODULE:FUNCTION')}",
             err=True,
         )
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweepd.cli.console import echo_json, format_number, print_table, say
-from sweepd.cli.options import as_json, check_place, data_folder, server_choice
+from sweepd.cli.options import again, as_json, check_place, data_folder, server_choice
 from sweepd.errors import ExportError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -138,9 +138,10 @@ def _print_next(paths: Iterable[str]) -> None:
     """Print commands that take runs, by their whole paths."""
     found = list(paths)
     if len(found) > 1:
-        say(f"compare them with: sweep compare {' '.join(found)}", is_dim=True)
+        both = " ".join(found)
+        say(f"compare them with: {again(f'sweep compare {both}')}", is_dim=True)
     if found:
-        say(f"export one with: sweep export {found[0]}", is_dim=True)
+        say(f"export one with: {again(f'sweep export {found[0]}')}", is_dim=True)
 
 
 def print_export(report: "ExportReport") -> None:

@@ -165,7 +165,7 @@ def test_create_prints_the_address_and_how_to_start_agents(
     done = sweep("create", toy, "--data", data, "--project", "toys", code=0)
     as_json = sweep("create", toy, "--data", data, "--json", code=0).json
 
-    assert "sweep agent alice/toys/s1" in done.out
+    assert f"  agents  sweep agent alice/toys/s1 --data {data}\n" in done.out
     assert asked[0] == (3, ours.url, "toys", None)
     assert as_json == {"sweep": "alice/toys/s1", "url": f"{ours.url}/alice/toys/sweeps/s1"}
     assert "WANDB_BASE_URL" not in os.environ

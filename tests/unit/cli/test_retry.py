@@ -24,12 +24,12 @@ def local(ours, data, sweep):
     return run
 
 
-def test_retry_of_a_sweep_names_the_runs_that_wait(local):
+def test_retry_of_a_sweep_names_the_runs_that_wait(local, data):
     done = local("retry", "s1", code=0)
 
     assert local.asked == [{"sweepId": "U3dlZXA6MQ=="}]
     assert "alice/toys/r1: waits for an agent" in done.out
-    assert "`sweep agent alice/toys/s1` runs what waits" in done.out
+    assert f"`sweep agent alice/toys/s1 --data {data}` runs what waits" in done.out
 
 
 def test_retry_as_json_has_full_paths(local):
