@@ -11,6 +11,7 @@ import click
 from sweepd.cli.console import echo_json, say
 from sweepd.cli.options import (
     Seconds,
+    again,
     as_json,
     check_mode,
     data_folder,
@@ -18,7 +19,7 @@ from sweepd.cli.options import (
     server_choice,
     trials_per_gpu,
 )
-from sweepd.errors import InvalidInput, NotFound, ServerUnreachable
+from sweepd.errors import Conflict, InvalidInput, NotFound, ServerUnreachable
 from sweepd.names import LAUNCHERS
 
 if TYPE_CHECKING:
@@ -124,12 +125,23 @@ def _whole_path(target: "SweepPath", server: "Server") -> tuple[str, bool]:
 
     Raises:
         NotFound: if the server has no such sweep.
+        Conflict: if it has ended.
     """
     from sweepd.cli.api import Api, path_of
+    from sweepd.cli.control import ENDED, summarise
 
     api = Api(server)
     try:
-        return path_of(api.find_sweep(target)), True
+        found = api.find_sweep(target)
+        facts = summarise(found)
+        if facts["state"] in ENDED:
+            why = f": {facts['stop_reason']}" if facts["stop_reason"] else ""
+            hint = f"; {again('sweep retry ' + facts['sweep'])} takes failed trials up"
+            raise Conflict(
+                f"{facts['sweep']} has ended ({facts['state'].lower()}{why}), so that agents would "
+                f"have nothing to do{hint if api.is_ours and facts['failed'] else ''}"
+            )
+        return path_of(found), True
     except ServerUnreachable as error:
         click.echo(f"whether there is such a sweep is not known here: {error}", err=True)
         return path_of(target), False

@@ -72,6 +72,19 @@ def test_nothing_is_launched_for_a_sweep_that_there_is_not(
     assert not (tmp_path / "state").exists()
 
 
+def test_nothing_is_launched_for_a_sweep_that_has_ended(ours, sweep, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    ours.sweep["state"] = "FAILED"
+    ours.sweep["sweepdStatus"] |= {"failed": 5, "stopReason": "the first 5 trials failed"}
+
+    err = sweep("launch", "s1", "--on=k8s", "--server", ours.url, code=1).err
+
+    assert "alice/toys/s1 has ended (failed: the first 5 trials failed), so that agents" in err
+    assert f"; sweep retry alice/toys/s1 --server {ours.url} takes failed trials up" in err
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_launch_is_told_as_json(launch):
     done = launch(SWEEP, "--on=k8s", "--json", code=0)
 
