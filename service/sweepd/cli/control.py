@@ -134,6 +134,11 @@ def ls(
 @click.argument("sweep")
 @click.option("--importance", is_flag=True, help="Also say which parameters matter.")
 @click.option("--metric", help="For this metric that runs logged; else the sweep's.")
+@click.option(
+    "--goal",
+    type=click.Choice(["minimize", "maximize"]),
+    help="What of it is better; else the sweep's own goal.",
+)
 @server_choice
 @data_folder
 @as_json
@@ -142,6 +147,7 @@ def status(
     sweep: str,
     importance: bool,
     metric: str | None,
+    goal: str | None,
     server: str | None,
     data: Path,
     as_json: bool,
@@ -156,8 +162,8 @@ def status(
     with open_target(sweep, server, data) as (api, reference):
         found = api.find_sweep(reference)
         facts = summarise(found)
-        if importance or metric:
-            facts["importance"] = read_importance(api, found, metric)
+        if importance or metric or goal:
+            facts["importance"] = read_importance(api, found, metric, goal)
     if as_json:
         echo_json(facts)
         return

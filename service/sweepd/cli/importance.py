@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sweepd.cli.console import note, print_table, say
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, NotFound
 from sweepd.spec.words import nearest
 
 if TYPE_CHECKING:
@@ -20,27 +20,49 @@ _FIELDS = (
 )
 
 
-def read_importance(api: "Api", sweep: Mapping[str, Any], metric: str | None) -> dict[str, Any]:
-    """Return a sweep's importances for a metric, its own if that is None; wait for them in words.
+def read_importance(
+    api: "Api", sweep: Mapping[str, Any], metric: str | None, goal: str | None = None
+) -> dict[str, Any]:
+    """Return a sweep's importances; wait for them in words.
+
+    Args:
+        api: of the server.
+        sweep: as the server tells of it.
+        metric: that runs logged; None for the sweep's own.
+        goal: minimize or maximize; None for the sweep's own.
 
     Raises:
         InvalidInput: if the server is not ours.
+        NotFound: if a metric was named that no finished run has logged.
     """
     if not api.is_ours:
         raise InvalidInput(f"{api.server.url} tells the importance of parameters on its pages only")
     document = (
-        "query($s: String!, $m: String) { sweepdSweep(name: $s) { sweepdImportance(metric: $m)"
-        f" {{ {_FIELDS} }} }} }}"
+        "query($s: String!, $m: String, $g: String) { sweepdSweep(name: $s) "
+        f"{{ sweepdImportance(metric: $m, goal: $g) {{ {_FIELDS} }} }} }}"
     )
     has_said = False
     while True:  # each answer but the last comes after seconds; the service gives up by itself
-        answer = api.execute(document, s=sweep["name"], m=metric)
+        answer = api.execute(document, s=sweep["name"], m=metric, g=goal)
         found: dict[str, Any] = answer["sweepdSweep"]["sweepdImportance"]
         if not found.pop("isComputing"):
-            return found
+            break
         if not has_said:
             note(f"computing the importance of the parameters from {found['runs']} runs …")
         has_said = True
+    missed = _missed(found)
+    if metric is not None and missed is not None:
+        raise NotFound(missed)
+    return found
+
+
+def _missed(found: Mapping[str, Any]) -> str | None:
+    """Return in words that nobody has logged the metric, None where runs have."""
+    metric, logged = found["metric"], found["metrics"]
+    if found["runs"] or metric is None or not logged or metric in logged:
+        return None
+    hint, names = nearest(metric, logged), ", ".join(logged[:_MOST_NAMES])
+    return f"no finished run has logged {metric} as a number, only {names}{hint}"
 
 
 def show_importance(found: Mapping[str, Any]) -> None:
@@ -48,10 +70,8 @@ def show_importance(found: Mapping[str, Any]) -> None:
     if found["metric"] is None:
         say("  the sweep names no metric: name one of those that its runs logged")
         return
-    if not found["runs"] and found["metrics"] and found["metric"] not in found["metrics"]:
-        hint = nearest(found["metric"], found["metrics"])
-        say(f"  no finished run has logged {found['metric']} as a number{hint}")
-        say(f"  there is: {', '.join(found['metrics'][:_MOST_NAMES])}", is_dim=True)
+    if (missed := _missed(found)) is not None:
+        say(f"  {missed}")
         return
     if found["runs"] < found["runsNeeded"]:
         say(

@@ -89,14 +89,16 @@ def test_status_says_what_is_spent_of_each_budget(local, ours):
 
 def test_status_tells_which_parameters_matter(local, ours, importance):
     asked = []
-    ours.sweep["sweepdImportance"] = lambda info, metric=None: (
-        asked.append(metric) or {**importance, "metric": metric or "loss"}
+    ours.sweep["sweepdImportance"] = lambda info, metric=None, goal=None: (
+        asked.append((metric, goal)) or {**importance, "metric": metric or "loss"}
     )
 
     out = local("status", "s1", "--importance", code=0).out
-    found = local("status", "s1", "--metric", "speed", "--json", code=0).json["importance"]
+    found = local("status", "s1", "--metric=speed", "--goal=maximize", "--json", code=0).json[
+        "importance"
+    ]
 
-    assert asked == [None, "speed"]
+    assert asked == [(None, None), ("speed", "maximize")]
     assert "importance for loss (lower is better), 30 runs" in out
     lines = [line.split() for line in out.splitlines()]
     wanted = ["lr", "62%", "(50%", "to", "75%)", "-0.50", "(-0.90", "to", "-0.25)", "30"]
@@ -108,7 +110,7 @@ def test_status_tells_which_parameters_matter(local, ours, importance):
 
 def test_status_waits_for_an_importance_that_takes_long_and_says_so(local, ours, importance):
     answers = [{**importance, "isComputing": True, "parameters": []}] * 3 + [importance]
-    ours.sweep["sweepdImportance"] = lambda info, metric=None: answers.pop(0)
+    ours.sweep["sweepdImportance"] = lambda info, metric=None, goal=None: answers.pop(0)
 
     done = local("status", "s1", "--importance", code=0)
 
@@ -127,12 +129,15 @@ def test_status_says_that_there_are_too_few_runs_for_importance(local, ours, imp
 
 def test_status_says_that_no_run_has_logged_a_metric_with_the_nearest_name(local, ours, importance):
     told = {**importance, "runs": 0, "metric": "acuracy", "metrics": ["loss", "accuracy"]}
-    ours.sweep["sweepdImportance"] = lambda info, metric=None: told
+    ours.sweep["sweepdImportance"] = lambda info, metric=None, goal=None: told
+    words = "no finished run has logged acuracy as a number, only loss, accuracy; did you mean"
 
-    out = local("status", "s1", "--metric", "acuracy", code=0).out
+    named = local("status", "s1", "--metric", "acuracy", code=1)
+    own = local("status", "s1", "--importance", code=0)
 
-    assert "no finished run has logged acuracy as a number; did you mean accuracy?" in out
-    assert "there is: loss, accuracy" in out
+    assert named.err == f"error: {words} accuracy?\n"
+    assert named.out == ""
+    assert f"  {words} accuracy?\n" in own.out
 
 
 @pytest.mark.parametrize("name", ["nope", "alice/toys/nope", "bob/toys/s1", "alice/other/s1"])
