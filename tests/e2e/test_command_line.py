@@ -275,7 +275,7 @@ def test_serve_prints_what_plain_wandb_needs_at_once(
 
 
 @pytest.mark.timeout(240)
-def test_run_exports_the_model_of_a_program_of_ones_own(
+def test_run_exports_the_model_of_a_program_that_lies_beside_its_definition(
     folder: Path, home: dict[str, str], tmp_path: Path
 ) -> None:
     import onnxruntime
@@ -285,12 +285,14 @@ def test_run_exports_the_model_of_a_program_of_ones_own(
         "program: linear.py\nmethod: grid\nmetric: {name: loss, goal: minimize}\n"
         "parameters: {lr: {values: [0.1, 0.3]}}\n"
     )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
 
     done = ask(
-        *("run", "linear.yaml", "--agents", "1", "--model", "linear:build", "--json"),
+        *("run", folder / "linear.yaml", "--agents", "1", "--model", "linear:build", "--json"),
         *("--data", tmp_path / "data"),
         env=home,
-        cwd=folder,
+        cwd=elsewhere,
     )
 
     assert done.returncode == 0, done.stderr

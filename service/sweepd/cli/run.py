@@ -95,9 +95,10 @@ def run(
             api.check()
             sweep = register(parsed, service.server, project=project, entity=entity)
             _announce(api, sweep)
-            plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition, data))
+            folder = _workdir(path, parsed.definition, data)
+            plan = Plan(sweep, agents, gpus, folder)
             facts, code = drive(api, service, plan)
-            goal = _Goal(out, model, as_json)
+            goal = _Goal(out, model, folder, as_json)
             report = _report(api, facts, parsed.definition, goal)
         finally:
             api.close()
@@ -132,7 +133,7 @@ def _check(
     if model is not None:
         from sweepd.results import check_hook
 
-        check_hook(model)
+        check_hook(model, folder)
     make_slots(gpus or "all", per_gpu=None, slots=agents, environ=os.environ)
 
 
@@ -192,6 +193,7 @@ class _Goal:
 
     out: Path
     model: str | None
+    folder: Path  # of the program, where the model's function is found
     as_json: bool
 
 
@@ -262,7 +264,7 @@ def _find_and_export(api: "Api", told: dict[str, Any], program: str | None, goal
         )
         return
     out = goal.out / sweep.rsplit("/", 1)[-1] / "model.onnx"
-    report = export(selection, out=out, model=goal.model)
+    report = export(selection, out=out, model=goal.model, folder=goal.folder)
     told["export"] = report.as_json()
     if not goal.as_json:
         print_export(report)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sweepd.errors import ExportError, InvalidInput
 from sweepd.results.card import Curve, card, card_path
 from sweepd.results.exported import ExportedFile, ExportReport
-from sweepd.results.hooks import hook_of, import_hook, rebuild
+from sweepd.results.hooks import Hook, hook_of, import_hook, rebuild
 from sweepd.results.registering import register
 from sweepd.results.select import Selection
 from sweepd.results.server import download, in_words, open_api
@@ -54,6 +54,7 @@ def export(
     *,
     out: Path,
     model: str | None = None,
+    folder: Path | None = None,
     upload: bool = True,
     precisions: Sequence[str] = ("fp32",),
     min_agreement: float = MIN_AGREEMENT,
@@ -72,6 +73,7 @@ def export(
         model: `module:function` that rebuilds the model, called with the run's config and the
             path of its checkpoint; None leaves it to who wrote the checkpoint. Only a person's
             command line or code says this: nothing the server holds is ever imported.
+        folder: in which `model` is found beside what is installed; None for the current one.
         upload: whether to add the files to the run, and to register them as a model artifact.
         precisions: of `PRECISIONS`; fp32 is always written, as the others are measured by it.
         min_agreement: the share of answers in which a smaller file must agree with fp32.
@@ -86,19 +88,15 @@ def export(
     """
     _check(precisions, min_agreement, opset)
     path = source.best.path if isinstance(source, Selection) else source
-    hook = import_hook(model) if model else None
+    hook = import_hook(model, folder) if model else None
     api = api or open_api()
     with in_words(f"the run {path}"):
         run = api.run(path)
         config = dict(run.config)
     label = "/".join(run.path)
-    with tempfile.TemporaryDirectory() as folder:
-        with in_words(f"the files of the run {label}"):
-            checkpoint = download(run, CHECKPOINT, Path(folder))
-        _require_onnx()
-        from sweepd.results import onnx_file, smaller
+    rebuilt = _rebuild(run, label, config, hook)
+    from sweepd.results import onnx_file, smaller
 
-        rebuilt = rebuild(hook or hook_of(checkpoint), config, checkpoint)
     metadata = {
         **rebuilt.metadata,
         **_lineage(run, label, config, source),
@@ -129,6 +127,15 @@ def export(
         metadata=metadata,
         **said,
     )
+
+
+def _rebuild(run: Any, label: str, config: Mapping[str, Any], hook: Hook | None) -> Any:
+    """Return a run's model with what is to prove it, from its config and its checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        with in_words(f"the files of the run {label}"):
+            checkpoint = download(run, CHECKPOINT, Path(folder))
+        _require_onnx()
+        return rebuild(hook or hook_of(checkpoint), config, checkpoint)
 
 
 def _smaller_files(

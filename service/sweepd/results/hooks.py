@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import subprocess
 import sys
 import sysconfig
@@ -30,8 +29,12 @@ class _StartsRun(BaseException):
     """A module begins a run while it is imported; no `except Exception` of its own stops this."""
 
 
-def import_hook(text: str) -> Hook:
-    """Return the function that `module:function` names, also in the folder of the command.
+def import_hook(text: str, folder: Path | None = None) -> Hook:
+    """Return the function that `module:function` names.
+
+    Args:
+        text: the name.
+        folder: in which a module is found beside those that are installed; None for the command's.
 
     Raises:
         InvalidInput: it cannot be imported, starts a run as it is, or takes other arguments.
@@ -40,8 +43,9 @@ def import_hook(text: str) -> Hook:
     if not module or not name or module.endswith(".py"):
         meant = f"; did you mean {module[:-3]}:{name}?" if module.endswith(".py") else ""
         raise InvalidInput(f"the model must be given as module:function, not {text!r}{meant}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    home = str(folder or Path.cwd())
+    if home not in sys.path:
+        sys.path.insert(0, home)
     try:
         with _no_runs():
             hook = getattr(importlib.import_module(module), name)
@@ -51,9 +55,9 @@ def import_hook(text: str) -> Hook:
             'if __name__ == "__main__":'
         ) from None
     except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"{text} cannot be imported in {os.getcwd()}: {error}") from error
+        raise InvalidInput(f"{text} cannot be imported in {home}: {error}") from error
     except (Exception, SystemExit) as error:
-        words = f"{text} cannot be imported in {os.getcwd()}: {_in_words(error)}"
+        words = f"{text} cannot be imported in {home}: {_in_words(error)}"
         raise InvalidInput(words) from error
     if not callable(hook):
         raise InvalidInput(f"{text} is not a function")
@@ -61,8 +65,12 @@ def import_hook(text: str) -> Hook:
     return _told(hook, text)
 
 
-def check_hook(text: str) -> None:
+def check_hook(text: str, folder: Path) -> None:
     """Look in another process whether `import_hook` would do: a module may change what it likes.
+
+    Args:
+        text: the name.
+        folder: in which a module is found, and the process runs.
 
     Raises:
         InvalidInput: as `import_hook`.
@@ -70,6 +78,7 @@ def check_hook(text: str) -> None:
     code = f"import sys; from {__name__} import _tell; _tell(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, text],
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

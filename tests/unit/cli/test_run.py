@@ -123,7 +123,7 @@ def report(ours, capsys, tmp_path):
 
     def report(definition: str = TOY, *, as_json: bool = False, **facts):
         parsed = read_definition(definition).definition
-        goal = _Goal(tmp_path / "out", None, as_json)
+        goal = _Goal(tmp_path / "out", None, tmp_path, as_json)
         code = _report(api, {**FACTS, **facts}, parsed, goal)
         return code, capsys.readouterr()
 
