@@ -181,8 +181,9 @@ def is_drained(tx: Tx, sweep: Any) -> bool:
 
 
 def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
-    """End a sweep as failed if its latest trials all failed in the same way and none finished.
+    """End a sweep as failed if its latest trials all failed in the same way and none ever finished.
 
+    Since it was resumed: that may have mended what was wrong.
     While a trial has been running for longer than any of these did, it takes four times as many:
     they may all come from one bad slot.
     """
@@ -209,8 +210,8 @@ def fail_if_alike(tx: Tx, sweep_id: int, *, limits: Limits) -> None:
         )
         .order_by(t.trial.c.ended_at.desc(), t.trial.c.id.desc())
     )
-    good = ended.where(t.trial.c.reason.in_(_GOOD)).order_by(None).limit(1)
-    if tx.conn.execute(good).first() is not None:
+    good = select(t.trial.c.id).where(t.trial.c.sweep_id == sweep_id, t.trial.c.reason.in_(_GOOD))
+    if tx.conn.execute(good.limit(1)).first() is not None:  # also before it was resumed last
         return
     many = 4 * limits.n_alike
     latest = tx.conn.execute(ended.limit(many)).all()

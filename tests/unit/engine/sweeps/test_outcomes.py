@@ -1,6 +1,6 @@
 import pytest
 
-from sweepd.engine import agents, rewinds, runs
+from sweepd.engine import agents, retry, rewinds, runs
 from sweepd.errors import InvalidInput, LeaseLost, NotFound
 from sweepd.states import RunState, SweepState
 
@@ -389,6 +389,37 @@ def test_one_success_keeps_a_sweep_going_through_failures(lab):
         lab.run(agent, exit_code=1)
 
     assert lab.sweep(sweep).state == SweepState.RUNNING
+
+
+def test_one_success_before_a_pause_keeps_a_sweep_going_through_failures(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    lab.set_state(sweep, "PAUSED")
+    lab.set_state(sweep, "RUNNING")
+
+    for _ in range(6):
+        lab.run(agent, exit_code=1)
+
+    assert lab.sweep(sweep).state == SweepState.RUNNING
+
+
+def test_failed_trials_of_a_sweep_in_which_others_finished_are_all_retried(lab, texts):
+    sweep = lab.create(texts["random"] + "run_cap: 7\n")
+    agent = lab.register(sweep)
+    lab.run(agent, 1.0)
+    for _ in range(6):
+        lab.run(agent, exit_code=1)
+    assert lab.sweep(sweep).state == SweepState.FINISHED
+
+    lab.clock.advance(60.0)
+    lab.write(retry.retry_sweep, actor=lab.actor, sweep_id=sweep.id)
+    again = lab.register(sweep)
+    for _ in range(6):
+        lab.run(again, exit_code=1)
+
+    assert [trial.attempt for trial in lab.trials(sweep)] == [1] + 6 * [2]
+    assert lab.sweep(sweep).state == SweepState.FINISHED
 
 
 def test_short_sweep_in_which_everything_failed_alike_has_failed(lab, texts):
