@@ -63,11 +63,13 @@ _FIND = Prepared(
         t.agent.c.sweep_id,
         t.agent.c.state,
         t.agent.c.slot_id,
+        (s.slot.c.device != t.agent.c.id).label("is_ours"),
         t.project.c.entity_id,
         t.project.c.access,
     )
     .join(t.sweep, t.sweep.c.id == t.agent.c.sweep_id)
     .join(t.project, t.project.c.id == t.sweep.c.project_id)
+    .outerjoin(s.slot, s.slot.c.id == t.agent.c.slot_id)
     .where(t.agent.c.id == bindparam("agent"))
 )
 _RENEW = Prepared(
@@ -172,7 +174,7 @@ def heartbeat(
     sweep = sweep_row(tx, agent.sweep_id)
     held, fenced_out = _renew(tx, sweep, agent_id, running)
     still_held, taken_back = _take_back(tx, sweep, held, ahead, agent_id, limits)
-    still_held = _drop_missing(tx, sweep, still_held, running, agent_id, limits)
+    still_held = _drop_missing(tx, sweep, still_held, running, agent_id, limits, agent.is_ours)
     if len(still_held) < len(held):  # which may have ended the sweep
         held, sweep = still_held, sweep_row(tx, agent.sweep_id)
     turn = next_turn(
@@ -190,7 +192,8 @@ def heartbeat(
             return [Command("exit")]
         case TurnKind.AGAIN:
             lease = next(lease for lease in held if lease.run in turn.runs)
-            trials.resend(tx, lease)
+            if tx.now - lease.issued_at >= lease.n_sent * limits.send_gap_s:
+                trials.resend(tx, lease)
             return [command_of(tx, sweep, lease)]
         case TurnKind.NEXT:
             found = next_lease(tx, sweep, agent_id=agent_id, slot_id=agent.slot_id)
@@ -344,15 +347,19 @@ def _drop_missing(
     running: Collection[str],
     agent_id: str,
     limits: Limits,
+    is_ours: bool | None,
 ) -> list[Lease]:
-    """End the attempts that the agent no longer has; return the others."""
+    """End the attempts that the agent no longer has; return the others.
+
+    Ours tells of each program that ends before `wandb.init`; of others' agents it must be guessed.
+    """
     by_run = {lease.run: lease for lease in held}
     for one, reason in missing(
         [_held(tx, lease) for lease in held],
         running,
         sweep=SweepState(sweep.state),
         resend_s=limits.resend_s,
-        max_sends=limits.max_sends,
+        max_sends=None if is_ours else limits.max_sends,
     ):
         lease = by_run.pop(one.run)
         if reason == Reason.KILLED and lease.stop is not None:

@@ -24,6 +24,7 @@ class Limits:
     agent_silence_s: float = 60.0  # silence after which an agent is shown as lost
     resend_s: float = 30.0  # how long a trial that was not seen running is handed out again
     max_sends: int = 3  # answers that carry one attempt, the first included
+    send_gap_s: float = 4.5  # between two that count: W&B's agents ask each 5 s, or repeat at once
     retries: int = 2  # further attempts after an infrastructure failure
     n_alike: int = 5  # failures alike, with none finished between, that end a sweep
     tick_s: float = 1.0  # between two looks of the watchdog

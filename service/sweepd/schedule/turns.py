@@ -37,7 +37,7 @@ class Held:
         has_started: its process called `wandb.init`.
         was_seen: a heartbeat has named the run before.
         age_s: seconds since it was handed out.
-        n_sent: how many answers have carried it.
+        n_sent: how many answers have carried it, of those to requests that repeat no other.
         is_to_stop: somebody or something asked it to stop.
     """
 
@@ -55,7 +55,7 @@ def missing(
     *,
     sweep: SweepState,
     resend_s: float,
-    max_sends: int,
+    max_sends: int | None,
 ) -> list[tuple[Held, Reason]]:
     """Return the attempts that have ended because their agent no longer has them, and why.
 
@@ -67,7 +67,8 @@ def missing(
         running: the runs that its heartbeat names.
         sweep: the sweep's state.
         resend_s: how long an attempt that was not seen is given again.
-        max_sends: answers that may carry one attempt.
+        max_sends: answers that may carry one attempt before its program is taken for one that ends
+            at once; None if the agent says so itself.
     """
     gone: list[tuple[Held, Reason]] = []
     for one in held:
@@ -79,10 +80,12 @@ def missing(
             continue
         elif is_terminal(sweep):
             gone.append((one, Reason.KILLED))
-        elif one.was_seen or one.n_sent >= max_sends:
+        elif one.was_seen:
             gone.append((one, Reason.NEVER_INIT))
         elif one.age_s > resend_s:
             gone.append((one, Reason.NEVER_STARTED))
+        elif max_sends is not None and one.n_sent >= max_sends:
+            gone.append((one, Reason.NEVER_INIT))
     return gone
 
 

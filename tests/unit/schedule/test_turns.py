@@ -23,6 +23,9 @@ def held(run="r", *, started=False, seen=False, age=5.0, sent=1, stop=False):
         pytest.param(held(), set(), S.RUNNING, None, id="the answer may be lost"),
         pytest.param(held(age=31.0), set(), S.RUNNING, Reason.NEVER_STARTED, id="it is lost"),
         pytest.param(held(seen=True), set(), S.RUNNING, Reason.NEVER_INIT, id="it was there"),
+        pytest.param(
+            held(age=31.0, sent=3), set(), S.RUNNING, Reason.NEVER_STARTED, id="it is lost for long"
+        ),
         pytest.param(held(sent=3), set(), S.RUNNING, Reason.NEVER_INIT, id="it dies each time"),
         pytest.param(held(), set(), S.PAUSED, None, id="a pause takes nothing back"),
         pytest.param(held(), set(), S.FINISHED, Reason.KILLED, id="the sweep has ended"),
@@ -33,10 +36,20 @@ def held(run="r", *, started=False, seen=False, age=5.0, sent=1, stop=False):
         pytest.param(held(seen=True), {"r"}, S.CANCELED, None, id="it is told to stop first"),
     ],
 )
-def test_missing(one, running, sweep, reason):
+def test_missing_of_an_agent_that_is_not_ours(one, running, sweep, reason):
     found = missing([one], running, sweep=sweep, resend_s=30.0, max_sends=3)
 
     assert found == ([(one, reason)] if reason else [])
+
+
+def test_our_agent_is_asked_again_for_as_long_as_an_answer_may_be_lost():
+    def found(one):
+        return missing([one], set(), sweep=S.RUNNING, resend_s=30.0, max_sends=None)
+
+    late = held(age=31.0, sent=9)
+
+    assert found(held(age=29.0, sent=9)) == []
+    assert found(late) == [(late, Reason.NEVER_STARTED)]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,15 @@ class Lab:
         )
         return sweep
 
-    def register(self, sweep, host="box"):
+    def register(self, sweep, host="box", device=None):
+        """Register an agent: ours if it tells its device, else another client's."""
         agent = self.write(
-            agents.register, actor=self.actor, project="toy", sweep=sweep.name, host=host
+            agents.register,
+            actor=self.actor,
+            project="toy",
+            sweep=sweep.name,
+            host=host,
+            device=device,
         )
         return agent.id
 

@@ -218,12 +218,33 @@ def test_run_that_dies_before_init_each_time_it_is_sent_failed(lab):
     agent = lab.register(sweep)
     first = lab.ask(agent)
     for _ in range(lab.limits.max_sends - 1):
-        lab.clock.advance(2.0)
+        lab.clock.advance(5.0)
         assert lab.ask(agent).run == first.run
-    lab.clock.advance(2.0)
+    lab.clock.advance(5.0)
 
     assert lab.ask(agent).run != first.run
     assert lab.trial(sweep, first).reason == "never_init"
+
+
+@pytest.mark.parametrize(
+    ("device", "gaps_s"),
+    [
+        pytest.param(None, [2.0, 4.5, 9.0], id="W&B's client repeats its request"),
+        pytest.param("gpus 0", [1.0, 2.0, 4.0, 1.0, 1.0, 5.0, 5.0, 5.0], id="ours asks again"),
+    ],
+)
+def test_answers_that_are_lost_in_a_row_are_no_fault_of_the_program(lab, device, gaps_s):
+    sweep = lab.create()
+    agent = lab.register(sweep, device=device)
+    first = lab.ask(agent)
+
+    for gap_s in gaps_s:
+        lab.clock.advance(gap_s)
+        assert lab.ask(agent) == first
+    lab.clock.advance(lab.limits.resend_s)
+
+    again = lab.ask(agent)
+    assert (again.run, again.attempt) == (first.run, 2)
 
 
 def test_process_of_a_deleted_run_is_told_to_stop(lab):
