@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import func, select, update
 
@@ -19,18 +18,18 @@ from sweepd.engine import (
     projects,
     slots,
     stopping,
+    targets,
     trials,
 )
 from sweepd.engine.access import Need
 from sweepd.engine.curves import Logged
-from sweepd.engine.endings import drain, fail_if_alike, finish_if_done, goes_on, sweep_row
+from sweepd.engine.endings import fail_if_alike, finish_if_done, goes_on, sweep_row
 from sweepd.engine.services import Limits
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.trials import Ending, Lease
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, LeaseLost, NotFound, Reason
 from sweepd.schedule import FAILURES, RETRIED, Evidence, TrialState, ended_as, goes_again
-from sweepd.spec import Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -112,7 +111,7 @@ def row_logged(
     if lease.n_values == 0 and curve.n_values:
         notices.withdraw(tx, lease.sweep_id, topic=metric_watch.TOPIC)
     if not definition.own.outcome_constraints:
-        _check_target(tx, lease, sweep, definition, curve.best)
+        targets.stop_if_reached(tx, sweep, definition, run=lease.run, best=curve.best)
     is_live = lease.state == TrialState.LEASED and not lease.is_bundled
     if lease.stop_requested is None and is_live:
         return stopping.stop_if_told(tx, lease, curve, definition=definition)
@@ -272,13 +271,13 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     trials.end(tx, lease, ending, actor=actor)
     slots.note_end(tx, sweep, lease, ending, limits=limits)
     if ending.reason == Reason.FINISHED:
-        _check_targets(tx, lease, sweep)
+        targets.stop_if_all_reached(tx, sweep, run=lease.run, trial_id=lease.trial_id)
     if ending.reason == Reason.NO_METRIC:
         words = f"run {lease.run}: {ending.message}"
         notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
     if definition.own.outcome_constraints or ending.reason == Reason.FINISHED:
         best = constraints.best_of(tx, lease.trial_id)  # of which no row need have told
-        _check_target(tx, lease, sweep, definition, best)
+        targets.stop_if_reached(tx, sweep, definition, run=lease.run, best=best)
     if ending.reason in FAILURES:
         fail_if_alike(tx, sweep.id, limits=limits)
     budgets.stop_if_spent(tx, sweep.id)
@@ -369,32 +368,6 @@ def _reason(text: str) -> Reason:
         known = ", ".join(Reason)
         raise InvalidInput(f"reason: must be one of {known}, not {text[:100]!r}") from None
     return Reason.FINISHED if told == Reason.NO_METRIC else told
-
-
-def _check_target(
-    tx: Tx, lease: Lease, sweep: Any, definition: Definition, best: float | None
-) -> None:
-    """Stop handing out trials once a run has reached the metric's target."""
-    target = definition.metric.target if definition.metric is not None else None
-    if target is None or best is None or not goes_on(sweep):
-        return
-    if signed(best, definition.goal) <= signed(target, definition.goal):
-        name = definition.metric_name
-        words = f"target reached: run {lease.run} logged {name} = {best:g} (target {target:g})"
-        drain(tx, sweep, reason=words)
-
-
-def _check_targets(tx: Tx, lease: Lease, sweep: Any) -> None:
-    """Stop handing out trials once one has ended with every target of `metrics` reached."""
-    definition = definition_of(sweep.definition)
-    if not definition.metrics or not goes_on(sweep):
-        return
-    text = tx.conn.scalar(select(t.trial.c.objectives).where(t.trial.c.id == lease.trial_id))
-    if text is None:
-        return  # out of its outcome constraints
-    words = objectives.target_reached(definition, objectives.objectives_of(text))
-    if words is not None:
-        drain(tx, sweep, reason=f"targets reached: run {lease.run} logged {words}")
 
 
 def _last_words(tx: Tx, lease: Lease) -> str | None:

@@ -18,6 +18,7 @@ from sweepd.engine import (
     prior_runs,
     projects,
     slots,
+    targets,
     warm_start,
 )
 from sweepd.engine.access import Need
@@ -165,6 +166,8 @@ def update_sweep(
         _set(tx, sweep_id, values)
         now = {key: values[key] for key in ("version", "seed") if key in values}
         _record(tx, sweep, actor, "sweep.edited", changed=sorted(values), **now)
+    if "definition" in values:
+        targets.look_again(tx, sweep_id)
     _start_warm(tx, sweep, actor)
     if names:
         home = projects.project_by_id(tx, actor=actor, project_id=sweep.project_id, need=Need.WRITE)

@@ -71,7 +71,7 @@ def test_grid_that_grew_tries_only_what_is_new(lab, texts, edit):
     assert lab.beat(agent).type == "exit"
 
 
-def test_cap_target_and_name_change_at_any_time(lab, texts, edit):
+def test_cap_and_name_change_at_any_time(lab, texts, edit):
     sweep = lab.create(texts["random"])
     agent = lab.register(sweep)
     lab.run(agent, 1.0)
@@ -80,6 +80,40 @@ def test_cap_target_and_name_change_at_any_time(lab, texts, edit):
 
     assert (view.run_cap, view.display_name, view.expected) == (1, "late", 1)
     assert view.state == SweepState.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("aim", "bound", "reason"),
+    [
+        ("goal: minimize, target: 0.1", "", "target reached: run {} logged loss = 0.05"),
+        ("goal: maximize, target: 1", "", "target reached: run {} logged loss = 1 (target 1)"),
+        ("goal: minimize, target: 0.01", "", None),
+        (
+            "goal: minimize, target: 0.1",
+            "sweepd: {outcome_constraints: {size: {max: 1}}}\n",
+            None,
+        ),
+    ],
+    ids=["minimize", "maximize", "not yet", "out of its constraints"],
+)
+def test_target_that_a_run_has_reached_already_ends_the_sweep(lab, texts, edit, aim, bound, reason):
+    old = "goal: " + aim.split()[1].strip(",")
+    text = texts["random"].replace("goal: minimize", old) + bound
+    sweep = lab.create(text)
+    agent = lab.register(sweep)
+    command = lab.run(agent, 1.0, 0.05)
+    other = lab.ask(agent)
+
+    view = edit(sweep, text.replace(old, aim))
+
+    assert view.state == SweepState.RUNNING
+    if reason is None:
+        assert view.stop_reason is None
+        return
+    assert view.stop_reason.startswith(reason.format(command.run))
+    lab.start(other)
+    lab.end(other)
+    assert lab.sweep(sweep).state == SweepState.FINISHED
 
 
 def test_requeued_trial_keeps_the_shape_that_it_had(lab, edit):

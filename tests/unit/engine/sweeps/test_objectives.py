@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweepd.engine import byhand, computing, files, fronts
+from sweepd.engine import byhand, computing, files, fronts, sweeps
 from sweepd.engine.observed import observe
 from sweepd.engine.sweeps import definition_of
 from sweepd.errors import InvalidInput, Reason
@@ -152,6 +152,19 @@ def test_sweep_ends_once_one_run_has_reached_every_target(lab):
     assert lab.sweep(sweep).stop_reason == (
         f"targets reached: run {command.run} logged loss = 0.3 (target 0.3), acc = 0.6 (target 0.5)"
     )
+
+
+def test_targets_that_a_run_has_reached_already_end_the_sweep_when_an_edit_sets_them(lab):
+    sweep = lab.create(TWO)
+    agent = lab.register(sweep)
+    run(lab, agent, (0.1, 0.1))
+    command = run(lab, agent, (0.3, 0.6))
+    text = TWO.replace("acc, goal: maximize", "acc, goal: maximize, target: 0.5")
+
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, definition=text)
+
+    words = f"targets reached: run {command.run} logged acc = 0.6 (target 0.5)"
+    assert lab.sweep(sweep).stop_reason == words
 
 
 @pytest.mark.parametrize("method", ["nsga2", "tpe", "bayes", "qmc", "random"])
