@@ -75,21 +75,16 @@ def next_lease(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None = None)
         return None
     queued = leases.found(tx, _QUEUED, sweep=sweep.id)
     first, last = slots.choose(tx, sweep, slot_id, queued, gate=gate)
-    if first is None and gate is slots.Gate.OPEN:
-        promoted = promotions.next_lease(
-            tx,
-            sweep,
-            agent_id=agent_id,
-            slot_id=slot_id,
-            is_last=lambda: is_drained(tx, sweep),
-        )
-        if promoted is not None:
-            return promoted
     if first is None:
-        new = _new(tx, sweep, agent_id=agent_id, slot_id=slot_id)
-        if new is not None or last is None:
-            return new
+        ways = [_promoted, _new]
+        if gate is slots.Gate.CANARY:  # what is well on its way is risked if nothing else is left
+            ways = [_new] if slots.has_others(tx, sweep.id, slot_id) else [_new, _promoted]
+        for way in ways:
+            if (lease := way(tx, sweep, agent_id=agent_id, slot_id=slot_id)) is not None:
+                return lease
         first = last
+    if first is None:
+        return None
     return trials.issue_again(tx, first, agent_id=agent_id, slot_id=slot_id)
 
 
@@ -124,6 +119,13 @@ def command_of(tx: Tx, sweep: Any, lease: Lease) -> Command:
         config=definition.space.nest(config),
         attempt=lease.attempt,
         token=lease.token,
+    )
+
+
+def _promoted(tx: Tx, sweep: Any, *, agent_id: str, slot_id: int | None) -> Lease | None:
+    """Hand out a trial again that a rule has paused; None if there is none that may go on."""
+    return promotions.next_lease(
+        tx, sweep, agent_id=agent_id, slot_id=slot_id, is_last=lambda: is_drained(tx, sweep)
     )
 
 

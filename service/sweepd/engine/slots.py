@@ -40,6 +40,7 @@ __all__ = [
     "choose",
     "condemn",
     "gate_of",
+    "has_others",
     "note_end",
     "place",
     "quarantined",
@@ -125,10 +126,15 @@ def choose(
         return next(iter(free), None), None
     last = [lease for lease in queued if lease.trial_id in kept]
     free = [lease for lease in queued if lease.trial_id not in kept]
-    if burnt and _has_others(tx, sweep.id, slot_id):
+    if burnt and has_others(tx, sweep.id, slot_id):
         last = [lease for lease in free if lease.trial_id in burnt] + last
         free = [lease for lease in free if lease.trial_id not in burnt]
     return next(iter(free), None), next(iter(last), None)
+
+
+def has_others(tx: Tx, sweep_id: int, slot_id: int | None) -> bool:
+    """Return whether another slot, not in quarantine, has an agent that lives."""
+    return any(slot.reason is None and slot.id != slot_id for slot in _alive(tx, sweep_id))
 
 
 def note_end(tx: Tx, sweep: Any, lease: Lease, ending: Ending, *, limits: Limits) -> None:
@@ -324,11 +330,6 @@ def _burnt(tx: Tx, slot_id: int | None, trial_ids: Sequence[int]) -> set[int]:
         t.attempt.c.reason.in_(_FAILS),
     )
     return set(tx.conn.scalars(failed))
-
-
-def _has_others(tx: Tx, sweep_id: int, slot_id: int | None) -> bool:
-    """Return whether another slot, not in quarantine, has an agent that lives."""
-    return any(slot.reason is None and slot.id != slot_id for slot in _alive(tx, sweep_id))
 
 
 def _alive(tx: Tx, sweep_id: int) -> Sequence[Any]:

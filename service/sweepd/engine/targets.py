@@ -56,14 +56,14 @@ def look_again(tx: Tx, sweep_id: int) -> None:
     if definition.metrics:
         _look_at_all(tx, sweep)
         return
-    counts = t.trial.c.best.is_not(None)
+    counts = [t.trial.c.best.is_not(None)]
     if definition.own.outcome_constraints:
-        counts &= t.trial.c.objective.is_not(None)
+        counts.append(t.trial.c.objective.is_not(None))
     order = t.trial.c.best if definition.goal == "minimize" else t.trial.c.best.desc()
     first = tx.conn.execute(
         select(t.run.c.name, t.trial.c.best)
         .join(t.run, t.run.c.id == t.trial.c.run_id)
-        .where(t.trial.c.sweep_id == sweep_id, counts)
+        .where(t.trial.c.sweep_id == sweep_id, *counts)
         .order_by(order, t.trial.c.id)
         .limit(1)
     ).first()

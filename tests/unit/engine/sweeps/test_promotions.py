@@ -5,8 +5,9 @@ import json
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import runs, suggest, sweeps
+from sweepd.engine import agents, runs, suggest, sweeps
 from sweepd.engine.stop_marks import RungMark, stop_marks
+from sweepd.states import SweepState
 from sweepd.store import tables as t
 
 ASHA = "sweepd: {{stop: {{rule: asha, eta: 2, min_iter: 1, max_iter: 4, promote: {}}}}}\n"
@@ -71,6 +72,35 @@ def test_promotions_use_up_no_retries(lab, sweep, texts):
     lab.start(again)
     lab.report(again, "crashed")
     assert lab.trial(made, again).reason == "crashed"
+
+
+def test_only_slot_in_quarantine_is_tried_with_a_promotion_if_nothing_else_is_left(lab, sweep):
+    made = sweep(cap=2)
+    agent = lab.register(made)
+    first, _ = _train(lab, agent, 1.0)
+    _train(lab, agent, 2.0)
+    lab.write(agents.quarantine_slot, actor=lab.actor, agent_id=agent, reason="it fell off")
+    assert lab.beat(agent) is None
+
+    lab.clock.advance(lab.limits.canary_s)
+    canary, _ = _train(lab, agent, 1.0)
+
+    assert canary.run == first.run
+    while lab.sweep(made).state == SweepState.RUNNING:
+        _train(lab, agent, 1.0)
+    assert lab.sweep(made).stop_reason == "run_cap reached: all 2 trials have ended"
+
+
+def test_slot_in_quarantine_gets_no_promotion_that_another_one_can_have(lab, sweep):
+    made = sweep(cap=2)
+    bad, good = lab.register(made), lab.register(made)
+    first, _ = _train(lab, bad, 1.0)
+    _train(lab, bad, 2.0)
+    lab.write(agents.quarantine_slot, actor=lab.actor, agent_id=bad, reason="it fell off")
+    lab.clock.advance(lab.limits.canary_s)
+
+    assert lab.beat(bad) is None
+    assert lab.ask(good).run == first.run
 
 
 def test_promoted_trial_runs_to_the_next_rung(lab, sweep):
