@@ -483,6 +483,9 @@ class World(RuleBasedStateMachine):
             assert trial.state == old or _reaches(TRIAL_MOVES, old, trial.state)
             model.seen[trial.id] = trial.state
         assert sweep.state == model.state or _reaches(SWEEP_MOVES, model.state, sweep.state)
+        has_just_failed = sweep.state == SweepState.FAILED != model.state
+        if has_just_failed and "the same way" in sweep.stop_reason:
+            assert not {trial.reason for trial in trials} & {"finished", "stopped_early"}
         model.state = sweep.state
         if sweep.state in TERMINAL:  # I9
             attempts = sum(trial.attempt for trial in trials)
