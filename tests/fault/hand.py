@@ -21,6 +21,8 @@ _RUN = """mutation($name: String) { upsertBucket(input: {name: $name, modelName:
 _STATUS = "query($s: String!) { sweepdSweep(name: $s) { sweepdStatus { notice } } }"
 _ORIGINS = """SELECT trial.origin FROM trial JOIN sweep ON sweep.id = trial.sweep_id
   WHERE sweep.name = ? ORDER BY trial.number"""
+_ANY = """SELECT count(*) FROM suggestion JOIN sweep ON sweep.id = suggestion.sweep_id
+  WHERE sweep.name = ? AND suggestion.origin = 'search'"""
 _PREPARED = """SELECT count(*) FROM suggestion JOIN sweep ON sweep.id = suggestion.sweep_id
   WHERE sweep.name = ? AND suggestion.basis_event = (SELECT max(event.id) FROM event
   WHERE event.sweep_id = sweep.id AND event.kind IN ('sweep.created', 'trial.ended'))"""
@@ -46,10 +48,16 @@ class Hand:
 
     def ask(self, agent: str) -> str:
         """Ask for a trial, which there must be; return its run."""
-        (command,) = json.loads(self._graphql(_BEAT, id=agent)["agentHeartbeat"]["commands"])
+        (command,) = self._commands(agent)
         assert command["type"] == "run"
         self.configs.append(command["args"])
         return str(command["run_id"])
+
+    def is_done(self, agent: str) -> bool:
+        """Return whether an idle agent is told to exit; a trial for it there must not be."""
+        found = [str(command["type"]) for command in self._commands(agent)]
+        assert found in ([], ["exit"])
+        return bool(found)
 
     def tell(self, run: str, loss: float) -> None:
         """Let a run log its loss and end."""
@@ -74,9 +82,19 @@ class Hand:
         """Return where each trial came from, in their order."""
         return [str(row[0]) for row in self._rows(_ORIGINS)]
 
+    @property
+    def has_suggestion(self) -> bool:
+        """Return whether a suggestion of the search is there."""
+        return bool(self._rows(_ANY)[0][0])
+
     def wait_for_search(self, *, seconds: float = 120) -> None:
         """Wait until a suggestion is there that knows of every result."""
         wait_for("a suggestion", lambda: self._rows(_PREPARED)[0][0], seconds=seconds)
+
+    def _commands(self, agent: str) -> list[dict[str, Any]]:
+        found = json.loads(self._graphql(_BEAT, id=agent)["agentHeartbeat"]["commands"])
+        assert isinstance(found, list)
+        return found
 
     def _rows(self, statement: str) -> list[Any]:
         with closing(sqlite3.connect(self._service.data / "sweepd.db", timeout=30)) as database:

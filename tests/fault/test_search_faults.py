@@ -3,13 +3,12 @@
 Show 8 beside it: the same asks and results give the same configurations after a restart.
 """
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 from hand import Hand
 from live import Service, wait_for
+from plugins import install_method, kill_workers
 
 METHOD = """
 import os, time
@@ -47,29 +46,11 @@ WORDS = {
 }
 
 
-def _install(folder: Path) -> None:
-    """Lay out a package that adds the method `faulty` by its entry point."""
-    folder.mkdir()
-    (folder / "faulty_search.py").write_text(METHOD)
-    facts = folder / "faulty_search-1.0.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-search\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[sweepd.method]\nfaulty = faulty_search:Faulty\n")
-
-
-def _kill_workers(service: Service) -> None:
-    """Send SIGKILL to the processes that the service computes in."""
-    for children in Path(f"/proc/{service.pid}/task").glob("*/children"):
-        for pid in children.read_text().split():
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(int(pid), signal.SIGKILL)
-
-
 @pytest.mark.parametrize("how", WORDS)
 def test_a_search_that_fails_costs_its_own_sweep_alone_and_comes_back(
     how: str, tmp_path: Path
 ) -> None:
-    _install(tmp_path / "site")
+    install_method(tmp_path / "site", "faulty", METHOD)
     settings = {"SWEEPD_SUGGEST_MIB": "256"}
     if how in ("hangs", "is killed"):
         settings["SWEEPD_SUGGEST_S"] = "20"
@@ -84,7 +65,7 @@ def test_a_search_that_fails_costs_its_own_sweep_alone_and_comes_back(
 
         def is_said() -> bool:
             if how == "is killed":
-                _kill_workers(service)
+                kill_workers(service)
             return WORDS[how] in bad.notice
 
         wait_for("the notice", is_said, seconds=120)
