@@ -21,6 +21,7 @@ SWEEP = """query($sweep: String!) { project(name: "toy") { sweep(sweepName: $swe
   summaryMetrics sampledHistory(specs: ["{\\"keys\\": [\\"loss\\", \\"_step\\"]}"]) } } } } } }"""
 BUCKET = """mutation($name: String!, $config: JSONString, $host: String) { upsertBucket(input: {
   name: $name, modelName: "toy", config: $config, host: $host}) { bucket { id name } } }"""
+DELETE = """mutation($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }"""
 SCHEDULED = """
 method: custom
 metric: {name: loss}
@@ -84,6 +85,17 @@ def test_prior_runs_are_attached_and_the_expected_count_stays(client, upsert, re
     found = read(sweep)
     assert [edge["node"] for edge in found["priorRuns"]["edges"]] == [run]
     assert found["runCountExpected"] == 3
+
+
+def test_a_prior_run_that_is_deleted_is_listed_no_more(client, upsert, read):
+    config = json.dumps({"a": {"value": 1}})
+    run = client.data(BUCKET, name="r1", config=config, host="box")["upsertBucket"]["bucket"]
+    filters = json.dumps({"$or": [{"name": "r1"}]})
+    sweep = upsert(config=GRID, priorRunsFilters=filters)["sweep"]
+
+    client.data(DELETE, id=run["id"])
+
+    assert read(sweep)["priorRuns"]["edges"] == []
 
 
 def test_a_prior_run_that_is_not_there_is_refused_in_words(client):

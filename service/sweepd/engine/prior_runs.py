@@ -158,6 +158,8 @@ def keep(tx: Tx, rows: Sequence[Mapping[str, Any]], *, event: int) -> None:
 class PriorRow:
     """A run from before the sweep, as it was when it was attached; config and objectives JSON.
 
+    It holds all that the search is taught of the run, which may have been deleted since.
+
     `until` is the event that attached it again, None for what is known now.
     """
 
@@ -236,7 +238,8 @@ def keys_of(tx: Tx, sweep_id: int, definition: Definition) -> frozenset[str]:
 def prior_runs_of(tx: Tx, sweep_id: int) -> list[RunView]:
     """Return a sweep's prior runs of its own project, in the order of their ids.
 
-    Those of others, which a warm start knows, are not for everybody who may read the sweep.
+    Those of others, which a warm start knows, are not for everybody who may read the sweep; those
+    that were deleted since still teach its search, but cannot be shown.
     """
     ids = select(s.prior_run.c.run_id).where(s.prior_run.c.sweep_id == sweep_id)
     home = select(t.sweep.c.project_id).where(t.sweep.c.id == sweep_id).scalar_subquery()

@@ -48,7 +48,8 @@ def delete_project(tx: Tx, *, actor: Account, project_id: int) -> list[str]:
     """Delete a project with its runs, sweeps, artifacts and files; return the blobs' keys, sorted.
 
     Agents of its sweeps are told on their next heartbeat that these are gone. Links to its
-    artifacts from other projects go, too. Deleting what is gone is fine, and what the actor may not
+    artifacts from other projects go, too; what searches of other projects have learnt from its runs
+    stays with them. Deleting what is gone is fine, and what the actor may not
     see is gone to them.
 
     Raises:

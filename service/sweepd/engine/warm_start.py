@@ -1,8 +1,8 @@
 """Trials of earlier sweeps that a search knows from the start: `sweepd.warm_start`.
 
-They are kept beside the prior runs, as they were when the sweep was made, and do not count towards
-`run_cap`. Who made the sweep could read them; who reads it sees their configs and values in the
-log that a replay fetches, and nothing else of them.
+They are kept beside the prior runs, as they were when the sweep was made, whatever is deleted
+later, and do not count towards `run_cap`. Who made the sweep could read them; who reads it sees
+their configs and values in the log that a replay fetches, and nothing else of them.
 """
 
 import json

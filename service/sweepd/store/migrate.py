@@ -11,7 +11,7 @@ from sweepd.store.words import in_words
 
 __all__ = ["HEAD", "migrate"]
 
-HEAD = "0016"  # the newest revision in migrations/versions
+HEAD = "0017"  # the newest revision in migrations/versions
 
 
 def migrate(engine: Engine, *, place: Path) -> None:

@@ -15,17 +15,14 @@ old_definition = Table(  # what a sweep's definition was before an edit; trials 
     Column("replaced_at", Float, nullable=False),
 )
 
-prior_run = Table(  # runs from before the sweep that its search learns from
+#: Runs from before the sweep that its search learns from. A row outlives its run, and that run's
+#: sweep and project: what a search knows changes by an event of its own sweep or not at all. So
+#: `run_id` has no foreign key; the id is never given again.
+prior_run = Table(
     "prior_run",
     metadata,
     Column("sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "run_id",
-        Integer,
-        ForeignKey("run.id", ondelete="CASCADE"),
-        primary_key=True,
-        index=True,
-    ),
+    Column("run_id", Integer, primary_key=True),
     Column("config", Text, nullable=False),  # JSON, nested, values only, when it was attached
     Column("value", Float),  # of the metric, by the definition's rule, as logged; null if none
     Column(
@@ -40,13 +37,7 @@ old_prior_run = Table(  # what was known of a prior run before it was attached o
     "old_prior_run",
     metadata,
     Column("sweep_id", Integer, ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "run_id",
-        Integer,
-        ForeignKey("run.id", ondelete="CASCADE"),
-        primary_key=True,
-        index=True,
-    ),
+    Column("run_id", Integer, primary_key=True),  # as in prior_run
     Column("event", Integer, primary_key=True),  # that attached it
     Column("until", Integer, nullable=False),  # the event that attached it again
     Column("config", Text, nullable=False),  # the others are those of prior_run

@@ -5,9 +5,10 @@ from importlib.resources import files
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 
 from sweepd.store import Store
+from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 from sweepd.store.database import writing_engine
 
@@ -53,3 +54,44 @@ def test_files_of_the_first_schema_keep_their_bytes(folder_of):
         {"key": "k1", "project_id": 2, "size": 5, "md5": "x", "sha256": None, "created_at": 7.0}
     ]
     assert names == ["a.txt"]
+
+
+def test_prior_runs_come_through_whole_and_outlive_their_run(folder_of):
+    folder = folder_of(
+        "0016",
+        "INSERT INTO entity (id, name) VALUES (1, 'alice')",
+        "INSERT INTO project (id, entity_id, name, created_at) VALUES (2, 1, 'toy', 0)",
+        "INSERT INTO run (id, project_id, name, state, display_name, created_at)"
+        " VALUES (3, 2, 'r1', 'finished', 'r1', 0)",
+        "INSERT INTO sweep (id, project_id, name, state, definition, method, seed, created_at,"
+        " updated_at) VALUES (4, 2, 's1', 'RUNNING', '', 'bayes', 5, 0, 0)",
+        "INSERT INTO old_prior_run (sweep_id, run_id, event, until, config, value, has_finished)"
+        " VALUES (4, 3, 6, 7, '{\"a\": 1}', 0.5, 0)",
+        "INSERT INTO prior_run (sweep_id, run_id, config, value, objectives, outcome,"
+        " has_finished, event) VALUES (4, 3, '{\"a\": 2}', 0.25, '[1, 2]', 'broken', 1, 7)",
+    )
+
+    store = Store.open(folder)
+
+    def rows(tx):
+        return {
+            table.name: [dict(row) for row in tx.conn.execute(select(table)).mappings()]
+            for table in (s.prior_run, s.old_prior_run)
+        }
+
+    of_run = {"sweep_id": 4, "run_id": 3}
+    now = {"config": '{"a": 2}', "value": 0.25, "objectives": "[1, 2]", "outcome": "broken"}
+    before = {"config": '{"a": 1}', "value": 0.5, "objectives": None, "outcome": None}
+    kept = {
+        "prior_run": [{**of_run, **now, "has_finished": 1, "event": 7}],
+        "old_prior_run": [{**of_run, **before, "has_finished": 0, "event": 6, "until": 7}],
+    }
+    found = store.read_sync(rows)
+    store.write_sync(lambda tx: tx.conn.execute(delete(t.run)))
+    without_run = store.read_sync(rows)
+    store.write_sync(lambda tx: tx.conn.execute(delete(t.sweep)))
+    without_sweep = store.read_sync(rows)
+    store.close()
+    assert found == kept
+    assert without_run == kept
+    assert without_sweep == {"prior_run": [], "old_prior_run": []}

@@ -117,16 +117,44 @@ def test_run_that_tells_the_search_nothing_is_kept_with_a_warning(prior, learn, 
     assert "r3 (it never logged acc)" in warnings[0]
 
 
-def test_what_is_learnt_stays_when_the_run_changes_and_goes_with_it(lab, prior, learn, seen):
+def test_what_is_learnt_stays_when_the_run_changes_or_is_deleted(lab, prior, learn, seen):
     run = prior("r1", {"lr": 0.5, "net": {"width": 8}}, 0.1)
     sweep, _ = learn("r1")
     change = runs.RunChange(id=run.id, config="{}")
 
     lab.write(runs.upsert_run, actor=lab.actor, change=change)
-    before = seen(sweep)
+    changed = seen(sweep)
     lab.write(runs.delete_run, actor=lab.actor, run_id=run.id)
 
-    assert (len(before), seen(sweep)) == (1, [])
+    assert changed == seen(sweep) == [({"lr": 0.5, "net.width": 8}, -0.1)]
+
+
+def test_run_that_was_deleted_is_listed_no_more(lab, prior, learn):
+    runs_of = [prior(name, {"lr": 0.5, "net": {"width": 8}}, 0.1) for name in ("r1", "r2")]
+    sweep, _ = learn("r1", "r2")
+
+    lab.write(runs.delete_run, actor=lab.actor, run_id=runs_of[0].id)
+
+    listed = lab.store.read_sync(
+        sweeps.prior_runs_of, actor=lab.actor, sweep_id=sweep.id, need=Need.READ
+    )
+    assert [run.name for run in listed] == ["r2"]
+
+
+def test_run_made_anew_under_a_deleted_ones_name_is_another_prior_run(lab, prior, learn, seen):
+    run = prior("r1", {"lr": 0.5, "net": {"width": 8}}, 0.1)
+    sweep, _ = learn("r1")
+    lab.write(runs.delete_run, actor=lab.actor, run_id=run.id)
+    prior("r1", {"lr": 0.25, "net": {"width": 8}}, 0.2)
+
+    lab.write(
+        sweeps.update_sweep,
+        actor=lab.actor,
+        sweep_id=sweep.id,
+        prior_runs_filters='{"$or": [{"name": "r1"}]}',
+    )
+
+    assert [objective for _, objective in seen(sweep)] == [-0.1, -0.2]
 
 
 def test_run_of_another_project_is_not_found_and_nothing_is_made(lab, prior, learn):

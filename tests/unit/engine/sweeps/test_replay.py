@@ -208,3 +208,38 @@ def test_prior_runs_that_are_attached_again_do_not_change_what_was_known(
     found = check(sweep)
     assert found.keys() == {("suggestion", "same"), ("state", "same")}
     assert len(found["suggestion", "same"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [("grid", {"a": 2, "b": "y"}), ("bayes", {"lr": 0.75, "layers": 3})],
+    ids=["grid", "bayes"],
+)
+def test_what_was_learnt_from_runs_and_sweeps_that_are_deleted_since_is_part_of_it(
+    lab, texts, check, upsert, stream, method, config
+):
+    earlier = lab.create(texts[method])
+    agent = lab.register(earlier)
+    for value in (3.0, 1.0):
+        lab.run(agent, value)
+    wrapped = {name: {"value": value} for name, value in config.items()}
+    prior = upsert("r1", config=json.dumps(wrapped))
+    stream(prior, history=[{"_step": 0, "loss": 4.0}], complete=True, exitcode=0)
+    own = f"sweepd: {{seed: 5, warm_start: [{earlier.name}]}}\n"
+    filters = '{"$or": [{"name": "r1"}]}'
+    sweep = lab.create(texts[method] + own, prior_runs_filters=filters)
+    agent = lab.register(sweep)
+    lab.think()
+    lab.run(agent, 3.0)
+    stream(upsert("r1"), history=[{"_step": 1, "loss": -9.0}], offset=1)
+    lab.write(sweeps.update_sweep, actor=lab.actor, sweep_id=sweep.id, prior_runs_filters=filters)
+
+    lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=earlier.id)
+    lab.write(runs.delete_run, actor=lab.actor, run_id=prior.id)
+    for value in (1.0, 0.5):
+        lab.think()
+        lab.run(agent, value)
+
+    found = check(sweep)
+    assert found.keys() == {("suggestion", "same"), ("state", "same")}
+    assert len(found["suggestion", "same"]) == 3

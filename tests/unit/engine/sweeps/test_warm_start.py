@@ -2,9 +2,10 @@
 
 import pytest
 
-from sweepd.engine import prior_runs, sweeps
+from sweepd.engine import agents, prior_runs, runs, sweeps
 from sweepd.engine.access import Need
 from sweepd.engine.prior_runs import observed_of
+from sweepd.engine.project_deletion import delete_project
 from sweepd.errors import DefinitionError, InvalidInput, NotFound
 
 OLD = """
@@ -150,6 +151,42 @@ def test_sweep_that_is_not_there_or_not_theirs_makes_nothing(lab, old, bob, root
         )
     with pytest.raises(DefinitionError, match="entity/project/id, not a/b"):
         lab.create(new_text("a/b"))
+
+
+@pytest.mark.parametrize("what", ["sweep", "runs", "project"])
+def test_what_is_known_stays_when_its_source_is_deleted(lab, old, known, what):
+    view, _ = lab.write(
+        sweeps.create_sweep, actor=lab.actor, project="other", definition=new_text(old.name)
+    )
+    before = known(view)
+
+    if what == "sweep":
+        lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=old.id)
+    elif what == "runs":
+        for trial in lab.trials(old):
+            lab.write(runs.delete_run, actor=lab.actor, run_id=trial.run_id)
+    else:
+        lab.write(delete_project, actor=lab.actor, project_id=old.project_id)
+
+    assert before == known(view) == [({"lr": 0.125}, 1.0), ({"lr": 0.25}, 2.0)]
+    agent = lab.write(
+        agents.register, actor=lab.actor, project="other", sweep=view.name, host="box"
+    )
+    assert lab.ask(agent.id).config["lr"] not in (0.125, 0.25)
+
+
+def test_edit_that_still_names_a_deleted_sweep_goes_through(lab, old, known):
+    sweep = lab.create(new_text(old.name))
+    lab.write(sweeps.delete_sweep, actor=lab.actor, sweep_id=old.id)
+
+    view, _ = lab.write(
+        sweeps.update_sweep,
+        actor=lab.actor,
+        sweep_id=sweep.id,
+        definition=new_text(old.name, **{"run_cap: 2": "run_cap: 3"}),
+    )
+
+    assert (view.run_cap, len(known(view))) == (3, 2)
 
 
 def test_runs_of_other_projects_are_not_listed(lab, old):
