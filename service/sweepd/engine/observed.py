@@ -77,7 +77,7 @@ _TRIALS = Prepared(
 _INFEASIBLE = FAILURES - {Reason.NO_METRIC}
 #: How sure it is that the config is why a trial failed, where the program may be as well.
 _BLAME = {Reason.ERROR: 0.3, Reason.NEVER_INIT: 0.3, Reason.TIMED_OUT: 0.3}
-_IMPUTED = FAILURES | {Reason.CRASHED, Reason.KILLED}
+_IMPUTED = FAILURES | {Reason.CRASHED}  # what a person has killed tells nothing
 
 #: Of each running trial, by its number: `best`, `last` (as logged) and `n`, how many values.
 Running = Mapping[str, Mapping[str, Any]]
@@ -162,8 +162,9 @@ def learn(
 ) -> Observed:
     """Return what a search learns at an event, by the table of outcomes. Pure.
 
-    `impute` in the definition wins for trials without a value and for failed ones;
-    `impute_while_running` turns running trials into observations.
+    `impute` in the definition wins for trials that finished without the metric, failed or crashed,
+    not for those that a person killed. `impute_while_running` turns running trials into
+    observations.
 
     Args:
         definition: the one in force.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweepd.engine import agents, computing, suggest, sweepviews
+from sweepd.engine import agents, computing, runs, suggest, sweepviews
 from sweepd.engine.computing import Answer, Kept
 from sweepd.engine.preview import preview
 from sweepd.errors import DefinitionError, SearchError, UnknownName
@@ -349,6 +349,23 @@ def test_failed_trials_teach_what_the_definition_says(lab, texts, impute, object
     assert [trial.objective for trial in job.trials] == objectives
     assert [trial.is_feasible for trial in job.trials] == [True, bool(impute), True]
     assert job.trials[1].blame == (1.0 if impute else 0.3)  # the program may be wrong as well
+
+
+@pytest.mark.parametrize("how", ["worst", "latest", "best"])
+@pytest.mark.parametrize("values", [(9.0,), ()], ids=["with values", "without"])
+def test_trial_that_a_person_killed_teaches_nothing_whatever_impute_says(lab, texts, how, values):
+    goal = f"goal: minimize, impute: {how}"
+    sweep = lab.create(texts["bayes"].replace("goal: minimize", goal))
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.log(command, *values)
+
+    lab.write(runs.request_stop, actor=lab.actor, run_id=lab.run_of(command).id)
+    lab.end(command, 1)
+
+    (trial,) = job_of(lab).trials
+    assert lab.trial(sweep, command).reason == "killed"
+    assert (trial.objective, trial.is_feasible) == (None, True)
 
 
 @pytest.mark.parametrize(
