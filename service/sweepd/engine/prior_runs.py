@@ -105,6 +105,7 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
         row = rows[name]
         summary = json.loads(row.summary or "{}")
         values, several = _values(row.config), None
+        has_finished = row.state == RunState.FINISHED
         value = of_trials.get(row.id)
         if value is None:
             left -= row.history_lines
@@ -118,11 +119,11 @@ def attach(tx: Tx, *, sweep: Any, names: Sequence[str], where: str, actor: str) 
                 "value": value,
                 "objectives": json.dumps(several) if several else None,
                 "outcome": min((how for how, _, _ in judge(summary, bounds)), default=None),
-                "has_finished": int(row.state == RunState.FINISHED),
+                "has_finished": int(has_finished),
             }
         )
         is_known = value is not None or several is not None
-        why = why_useless(definition, values, is_known=is_known)
+        why = why_useless(definition, values, is_known=is_known, has_finished=has_finished)
         if why is not None:
             useless.append(f"{name} ({why})")
     keep(tx, found, event=event)
@@ -197,10 +198,14 @@ def taught_by(rows: Sequence[PriorRow], definition: Definition) -> list[Trial]:
     """Return what a search learns from prior runs.
 
     One whose config is not of the space tells nothing, nor one without a value, unless there is no
-    metric: then one that finished counts as tried.
+    metric: then one that finished counts as tried. A grid takes those alone that finished, for it
+    is to try every point that did not.
     """
     found = []
+    is_grid = definition.method == "grid"
     for row in rows:
+        if is_grid and not row.has_finished:
+            continue
         config = definition.space.existing(definition.space.flatten(json.loads(row.config)))
         if not definition.space.contains(config):
             continue
@@ -318,7 +323,9 @@ def _objectives(
     return found.values
 
 
-def why_useless(definition: Definition, values: Mapping[str, Any], *, is_known: bool) -> str | None:
+def why_useless(
+    definition: Definition, values: Mapping[str, Any], *, is_known: bool, has_finished: bool = True
+) -> str | None:
     """Return why a run with these values (nested) tells the search nothing, None if it does."""
     space = definition.space
     config = space.existing(space.flatten(values))
@@ -332,6 +339,8 @@ def why_useless(definition: Definition, values: Mapping[str, Any], *, is_known: 
     for constraint in space.constraints:
         if not constraint.is_satisfied(config):
             return f"it does not satisfy {constraint.text}"
+    if not has_finished and (definition.method == "grid" or not definition.objectives):
+        return "it did not finish"
     if definition.objectives and not is_known:
         names = " and ".join(metric.name for metric in definition.objectives)
         return f"it never logged {names}"

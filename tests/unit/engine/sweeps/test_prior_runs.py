@@ -17,16 +17,19 @@ parameters:
   net: {parameters: {width: {values: [8, 16]}}}
 """
 
+GRID = "method: grid\nparameters: {a: {values: [1, 2, 3]}}\n"
+
 
 @pytest.fixture
 def prior(upsert, stream):
-    """Makes a finished run of alice's project `toy` with a config and values of one metric."""
+    """Makes a run of alice's project `toy` with a config and values of one metric; it has ended."""
 
-    def prior(name, config, *values, metric="acc", **fields):
+    def prior(name, config, *values, metric="acc", exit_code=0, **fields):
         wrapped = {key: {"value": value} for key, value in config.items()}
         run = upsert(name, config=json.dumps({**wrapped, "_wandb": {"value": {}}}), **fields)
         history = [{"_step": step, metric: value} for step, value in enumerate(values)]
-        stream(run, history=history, complete=True, exitcode=0)
+        end = {"complete": True, "exitcode": exit_code} if exit_code is not None else {}
+        stream(run, history=history, **end)
         return run
 
     return prior
@@ -93,15 +96,70 @@ def test_prior_runs_are_listed_and_count_as_no_trials(lab, prior, learn):
 
 
 def test_grid_point_that_a_prior_run_has_tried_is_not_tried_again(lab, prior, learn):
-    grid = "method: grid\nparameters: {a: {values: [1, 2]}}\n"
     prior("r1", {"a": 1})
 
-    sweep, _ = learn("r1", definition=grid)
+    sweep, _ = learn("r1", definition=GRID)
     agent = lab.register(sweep)
 
-    assert sweep.expected == 2
-    assert lab.run(agent).config == {"a": 2}
+    assert sweep.expected == 3
+    assert [lab.run(agent).config for _ in range(2)] == [{"a": 2}, {"a": 3}]
     assert lab.beat(agent).type == "exit"
+
+
+@pytest.mark.parametrize("exit_code", [1, None], ids=["failed", "running"])
+def test_grid_tries_the_point_of_a_prior_run_that_did_not_finish(lab, prior, learn, exit_code):
+    grid = GRID + "metric: {name: loss}\n"
+    prior("r1", {"a": 1}, 0.5, metric="loss", exit_code=exit_code)
+    prior("r2", {"a": 2}, 0.5, metric="loss")
+
+    sweep, warnings = learn("r1", "r2", definition=grid)
+    agent = lab.register(sweep)
+
+    assert [lab.run(agent, 1.0).config for _ in range(2)] == [{"a": 1}, {"a": 3}]
+    assert warnings == ["prior runs that tell the search nothing: r1 (it did not finish)"]
+    assert lab.beat(agent).type == "exit"
+    assert lab.sweep(sweep).stop_reason == "every point of the grid has been tried: 2 trials"
+
+
+def test_grid_tries_the_point_of_a_prior_run_only_until_that_one_finishes(
+    lab, prior, learn, stream
+):
+    grid = GRID + "metric: {name: loss}\n"
+    run = prior("r1", {"a": 2}, 0.5, metric="loss", exit_code=None)
+    sweep, _ = learn("r1", definition=grid)
+    agent = lab.register(sweep)
+    assert lab.run(agent, 1.0).config == {"a": 1}
+
+    stream(run, complete=True, exitcode=0)
+    lab.write(
+        sweeps.update_sweep,
+        actor=lab.actor,
+        sweep_id=sweep.id,
+        prior_runs_filters='{"$or": [{"name": "r1"}]}',
+    )
+
+    assert lab.run(agent, 1.0).config == {"a": 3}
+
+
+def test_without_a_metric_a_prior_run_that_did_not_finish_is_told(prior, learn):
+    prior("r1", {"a": 1}, exit_code=1)
+
+    _, warnings = learn("r1", definition=GRID.replace("grid", "random"))
+
+    assert warnings == ["prior runs that tell the search nothing: r1 (it did not finish)"]
+
+
+@pytest.mark.parametrize("method", ["random", "qmc", "bayes"])
+def test_other_methods_know_a_failed_prior_run_by_its_value_and_do_not_repeat_it(
+    lab, prior, learn, seen, method
+):
+    prior("r1", {"a": 1}, 0.5, metric="loss", exit_code=1)
+
+    sweep, warnings = learn("r1", definition=GRID.replace("grid", method) + "metric: {name: loss}")
+    agent = lab.register(sweep)
+
+    assert (seen(sweep), warnings) == ([({"a": 1}, 0.5)], [])
+    assert sorted(lab.run(agent, 1.0).config["a"] for _ in range(2)) == [2, 3]
 
 
 def test_run_that_tells_the_search_nothing_is_kept_with_a_warning(prior, learn, seen):
