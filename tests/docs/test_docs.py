@@ -42,6 +42,17 @@ def test_every_registry_row_is_documented(table: dict[str, str], page: str) -> N
     assert [name for name in table if f"`{name}`" not in text] == []
 
 
+@pytest.mark.parametrize("page", ["failures.md", "methods.md"])
+def test_table_of_outcomes_names_every_end_of_a_trial(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    table = text[text.index("| outcome") :].split("\n\n", 1)[0]
+    outcomes = " ".join(row.split("|")[1] for row in table.splitlines())
+    other_words = {"oom": "out of memory", "never_init": "died before `wandb.init`"}
+
+    words = [other_words.get(reason, reason.replace("_", " ")) for reason in errors.Reason]
+    assert [one for one in words if one not in outcomes] == []
+
+
 def test_error_tree_is_drawn_as_it_is() -> None:
     drawing = errors.__doc__ or ""
     drawn = re.findall(r"(\w+) \.+ (\d{3}) / (\d+)", drawing)
