@@ -54,12 +54,14 @@ class CurveEnd:
         last: likewise.
         n_values: finite ones.
         n_bad: NaN and infinite ones since the last finite one.
+        n_new: finite ones at its end that the latest rows brought, or moved to another place.
     """
 
     best: float | None
     last: float | None
     n_values: int
     n_bad: int
+    n_new: int
 
 
 def extend(
@@ -78,7 +80,8 @@ def extend(
     if _is_out_of_order(tx, lease, rows, top):
         tx.conn.execute(delete(t.curve).where(t.curve.c.run_id == lease.run_id))
         n_bad = _append(tx, lease.run_id, _NO_TOP, _stored(tx, lease.run_id, metric), n_bad=0)
-        return _update(tx, lease, definition, n_bad=n_bad)
+        n_kept = _N_BEFORE.row(tx, run=lease.run_id, line=rows[0].line)
+        return _update(tx, lease, definition, n_bad=n_bad, n_kept=n_kept[0] if n_kept else 0)
     new = [(row, read_number(row.values.get(metric))) for row in rows if row.line > top.line]
     logged = [(row.line, row.step, value) for row, value in new if value is not None]
     if not logged:
@@ -88,7 +91,8 @@ def extend(
         again = (t.curve.c.run_id == lease.run_id) & (t.curve.c.step >= first)
         tx.conn.execute(delete(t.curve).where(again))
         n_bad, top = 0, _top(tx, lease.run_id)
-    return _update(tx, lease, definition, n_bad=_append(tx, lease.run_id, top, logged, n_bad=n_bad))
+    n_bad = _append(tx, lease.run_id, top, logged, n_bad=n_bad)
+    return _update(tx, lease, definition, n_bad=n_bad, n_kept=top.number + 1)
 
 
 class _Top(NamedTuple):
@@ -121,6 +125,7 @@ _TAIL = Prepared(
     .order_by(t.curve.c.number.desc())
     .limit(bindparam("n_last"))
 )
+_N_BEFORE = Prepared(select(func.count()).where(_OF_RUN, t.curve.c.line < bindparam("line")))
 _SET = Prepared(
     update(t.trial)
     .where(t.trial.c.id == bindparam("trial"))
@@ -238,8 +243,10 @@ def value_in(summary: Mapping[str, Any], metric: str, *, goal: str = "minimize")
     return read_number(found)
 
 
-def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> CurveEnd:
-    """Bring the trial's columns in line with its curve."""
+def _update(
+    tx: Tx, lease: Lease, definition: Definition, *, n_bad: int, n_kept: int = 0
+) -> CurveEnd:
+    """Bring the trial's columns in line with its curve, of which so many values are as before."""
     ((best, count),) = _REACHED[definition.goal].rows(tx, run=lease.run_id)
     rule = definition.own.objective
     n_last = int(rule.partition(":")[2]) if rule.startswith("mean:") else 1
@@ -258,7 +265,7 @@ def _update(tx: Tx, lease: Lease, definition: Definition, *, n_bad: int) -> Curv
     )
     if lease.state == TrialState.ENDED:  # rows that came late, or were taken back
         correct(tx, lease)
-    return CurveEnd(best, last, count, n_bad)
+    return CurveEnd(best, last, count, n_bad, count - n_kept)
 
 
 def read_number(value: Any) -> float | None:

@@ -39,6 +39,7 @@ def stop_if_told(tx: Tx, lease: Lease, curve: CurveEnd, *, definition: Definitio
         curve=_Curve(tx, lease.run_id, curve.n_values, factor),
         n_bad=curve.n_bad,
         rung=lease.rung,
+        n_new=curve.n_new,
     )
     peers = _Peers(tx, lease, factor)
     for kind, rule in rules_of(definition):

@@ -21,7 +21,8 @@ class Median:
     Args:
         min_iter: values that a run logs before it is judged.
         min_trials: other runs that must have logged as many.
-        interval: it is judged at every so many values after that.
+        interval: it is judged at every so many values after that; where values come together, at
+            the latest of these numbers that they pass, as if it had logged no more.
     """
 
     min_iter: int = 1
@@ -31,16 +32,17 @@ class Median:
     def should_stop(self, run: Progress, others: Peers) -> Decision | None:
         """Return why the run is to stop, or None if it may go on."""
         n_values = len(run.curve)
-        if n_values < self.min_iter or (n_values - self.min_iter) % self.interval:
+        n_judged = n_values - (n_values - self.min_iter) % self.interval
+        if n_judged < self.min_iter or n_judged <= n_values - run.n_new:
             return None
-        means = others.means(n_values - 1)
+        means = others.means(n_judged - 1)
         if len(means) < self.min_trials:
             return None
-        threshold, value = median(means), min(run.curve)
+        threshold, value = median(means), min(run.curve[:n_judged])
         if value <= threshold:
             return None
         why = (
             "the best of {band} values of {metric} is {value}, worse than {threshold}, the median "
             f"of the running averages of {len(means)} others"
         )
-        return Decision(band=n_values, value=value, threshold=threshold, why=why)
+        return Decision(band=n_judged, value=value, threshold=threshold, why=why)

@@ -120,11 +120,14 @@ class Progress:
         curve: finite values that it has logged, in order, lower is better.
         n_bad: NaN or infinite values that it has logged since the last of them.
         rung: the last rung that it was judged at, 0 before the first.
+        n_new: the latest of the values, which no rule has been asked about: those that came
+            together, or took the place of others. None of them if all that came is NaN or infinite.
     """
 
     curve: Sequence[float]
     n_bad: int = 0
     rung: int = 0
+    n_new: int = 1
 
 
 class Peers(Protocol):

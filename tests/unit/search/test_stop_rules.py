@@ -54,6 +54,23 @@ def test_median_is_what_its_definition_says(curve, others):
     assert (decision is not None) == expected
 
 
+@given(
+    curve=CURVE,
+    n_new=st.integers(0, 12),
+    keys=st.fixed_dictionaries({"min_iter": st.integers(1, 6), "interval": st.integers(1, 6)}),
+)
+def test_median_judges_values_that_came_together_at_the_latest_of_its_intervals(curve, n_new, keys):
+    rule, others = Median(min_trials=1, **keys), Curves([[0.0] * 12, [1.0] * 12])
+    n_known = max(0, len(curve) - n_new)
+    due = range(keys["min_iter"], len(curve) + 1, keys["interval"])
+    latest = next((n for n in reversed(due) if n > n_known), None)
+
+    decision = rule.should_stop(Progress(curve=curve, n_new=n_new), others)
+
+    alone = None if latest is None else Progress(curve=curve[:latest])
+    assert decision == (None if alone is None else rule.should_stop(alone, others))
+
+
 def test_threshold_asks_for_the_bound_after_some_values_only():
     rule = Threshold(after=3, bound=1.0)
 

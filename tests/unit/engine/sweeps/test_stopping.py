@@ -169,6 +169,48 @@ def test_median_rule_compares_with_running_averages(lab, texts):
     assert why.startswith("early termination: the best of 2 values of loss is 3.5, worse than 3,")
 
 
+EVERY_FIFTH = _own("{rule: median, min_trials: 1, min_iter: 4, interval: 5}")  # after 4, 9, 14
+
+
+def test_median_rule_judges_a_run_whose_rows_jump_over_its_interval(lab, texts):
+    sweep = lab.create(texts["random"] + EVERY_FIFTH)
+    _begin(lab, sweep, *[2.0] * 20)
+
+    command, stopped = _begin(lab, sweep, 9.0, 9.0, 9.0, 9.0, 1.0)
+
+    assert stopped
+    why = lab.run_of(command).stop_requested
+    assert why.startswith("early termination: the best of 4 values of loss is 9, worse than 2,")
+
+
+def test_median_rule_judges_a_run_once_at_each_interval(lab, texts):
+    sweep = lab.create(texts["random"] + EVERY_FIFTH)
+    command, stopped = _begin(lab, sweep, *[9.0] * 5)  # there is nobody to compare it with
+    assert not stopped
+    _begin(lab, sweep, *[2.0] * 20)
+
+    assert not lab.log(command, 9.0, 9.0, 9.0, offset=5).stopped
+    assert not lab.log(command, float("nan"), offset=8).stopped
+    assert lab.log(command, 9.0, 9.0, offset=9).stopped
+
+
+@pytest.mark.parametrize(
+    ("rows", "offset"),
+    [
+        pytest.param([{"_step": 3, "loss": 8.0}, {"_step": 4, "loss": 8.0}], 8, id="steps again"),
+        pytest.param([{"loss": 8.0}, {"loss": 8.0}], 2, id="lines again"),
+    ],
+)
+def test_values_that_take_the_place_of_others_are_judged_in_their_turn(lab, texts, rows, offset):
+    sweep = lab.create(texts["random"] + EVERY_FIFTH)
+    command, _ = _begin(lab, sweep, *[9.0] * 8)
+    _begin(lab, sweep, *[2.0] * 20)
+
+    assert lab.stream(command, rows=rows, offset=offset).stopped
+
+    assert "the best of 4 values of loss is 8" in lab.run_of(command).stop_requested
+
+
 def test_running_average_survives_a_rewind(lab, texts):
     sweep = lab.create(texts["random"] + _own("{rule: median, min_trials: 1}"))
     first, _ = _begin(lab, sweep, 9.0, 9.0, 9.0)
