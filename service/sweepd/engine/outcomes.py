@@ -98,7 +98,7 @@ def row_logged(
         return False
     if not lease.is_written_by(attempt, token) or (attempt is None and lease.is_awaited):
         return True  # a later attempt has the trial: this process works for nobody
-    _wake(tx, lease)
+    lease = _wake(tx, lease)
     if not rows:
         return lease.stop_requested is not None
     sweep = sweep_row(tx, lease.sweep_id)
@@ -295,10 +295,12 @@ def _was_excused(tx: Tx, lease: Lease) -> bool:
     return tx.conn.execute(earlier.limit(1)).first() is not None
 
 
-def _wake(tx: Tx, lease: Lease) -> None:
-    """Revive a trial that waits if its present attempt shows a sign of life."""
-    if lease.may_come_back:
-        trials.revive(tx, lease, actor=lease.agent_id)
+def _wake(tx: Tx, lease: Lease) -> Lease:
+    """Revive a trial that waits if its present attempt shows a sign of life; return it so."""
+    if not lease.may_come_back:
+        return lease
+    trials.revive(tx, lease, actor=lease.agent_id)
+    return replace(lease, state=TrialState.LEASED)
 
 
 def _ending(

@@ -211,6 +211,21 @@ def test_values_that_take_the_place_of_others_are_judged_in_their_turn(lab, text
     assert "the best of 4 values of loss is 8" in lab.run_of(command).stop_requested
 
 
+def test_run_that_was_out_of_reach_is_judged_by_what_it_brings(lab, texts):
+    sweep = lab.create(texts["random"] + EVERY_FIFTH)
+    agent = lab.register(sweep)
+    lab.run(agent, *[2.0] * 4)
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.tick(seconds=600)
+    assert lab.trial(sweep, command).state == "queued"
+
+    assert lab.log(command, *[9.0] * 4).stopped
+
+    assert lab.trial(sweep, command).state == "leased"
+    assert "the best of 4 values of loss is 9" in lab.run_of(command).stop_requested
+
+
 def test_running_average_survives_a_rewind(lab, texts):
     sweep = lab.create(texts["random"] + _own("{rule: median, min_trials: 1}"))
     first, _ = _begin(lab, sweep, 9.0, 9.0, 9.0)
