@@ -6,6 +6,7 @@ from sqlalchemy import case, func, select
 
 from sweepd.engine.access import Need
 from sweepd.engine.endings import drain, goes_on, sweep_row
+from sweepd.engine.fronts import n_since_joined
 from sweepd.engine.leases import BUNDLE
 from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.views import Account
@@ -40,12 +41,14 @@ def stop_if_spent(tx: Tx, sweep_id: int) -> None:
 
 
 def _spent(tx: Tx, sweep: Any) -> list[Spent]:
-    budget = definition_of(sweep.definition).own.budget
+    definition = definition_of(sweep.definition)
+    budget = definition.own.budget
+    since_better = n_since_joined if definition.metrics else _since_better
     used = {
         "runs": lambda: float(sweep.n_issued),
         "hours": lambda: ran(sweep.ran_s, sweep.running_since, tx.now) / _HOUR_S,
         "gpu_hours": lambda: _lease_s(tx, sweep.id) / _HOUR_S,
-        "plateau": lambda: float(_since_better(tx, sweep.id)),
+        "plateau": lambda: float(since_better(tx, sweep.id)),
     }
     limits = {name: getattr(budget, name) for name in used}
     return [

@@ -4,17 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
+import orjson
+from sqlalchemy import bindparam, select
 
 from sweepd.engine.objectives import objectives_of
 from sweepd.engine.sweepviews import definition_of
 from sweepd.errors import Reason
-from sweepd.search import front
+from sweepd.search import front, last_joined
 from sweepd.spec import Definition, signed
-from sweepd.store import Tx
+from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 
-__all__ = ["FrontTrial", "as_logged", "front_runs", "pareto_front"]
+__all__ = ["FrontTrial", "as_logged", "front_runs", "n_since_joined", "pareto_front"]
+
+_ENDED = Prepared(
+    select(t.trial.c.objectives)
+    .where(t.trial.c.sweep_id == bindparam("sweep"), t.trial.c.reason == Reason.FINISHED)
+    .order_by(t.trial.c.ended_at, t.trial.c.number)
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,21 @@ def pareto_front(tx: Tx, sweep_id: int) -> tuple[FrontTrial, ...]:
 def front_runs(tx: Tx, sweep_id: int) -> set[int]:
     """Return the rows of the runs of a sweep's front."""
     return {trial.run_id for trial in pareto_front(tx, sweep_id)}
+
+
+def n_since_joined(tx: Tx, sweep_id: int) -> int:
+    """Return how many trials have finished since one joined the front of those before it.
+
+    One that equals another does not join; 0 if none ever did. This runs at the end of each trial.
+    """
+    told = [text for (text,) in _ENDED.rows(tx, sweep=sweep_id)]
+    feasible = [i for i, text in enumerate(told) if text is not None]
+    if not feasible:
+        return 0
+    values = np.array(orjson.loads(f"[{','.join(told[i] for i in feasible)}]"), dtype=float)
+    last = last_joined(values)
+    assert last is not None, "there are values"
+    return len(told) - 1 - feasible[last]
 
 
 def as_logged(definition: Definition, text: str | None) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Search methods and stop rules: pure maths over a space and trials. Lower is better throughout."""
 
 from sweepd.search.curves import Curves
-from sweepd.search.pareto import front
+from sweepd.search.pareto import front, last_joined
 from sweepd.search.protocols import (
     Decision,
     Instant,
@@ -34,5 +34,6 @@ __all__ = [
     "Trial",
     "filler",
     "front",
+    "last_joined",
     "rungs",
 ]

@@ -10,7 +10,7 @@ k   objectives, lower is better
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["best_first", "crowding", "front", "fronts", "hypervolume"]
+__all__ = ["best_first", "crowding", "front", "fronts", "hypervolume", "last_joined"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -30,6 +30,23 @@ def front(values: Array) -> Indices:
         is_worse &= (values[first] < values[left]).any(axis=1)
         left = left[1:][~is_worse[1:]]
     return np.array(sorted(found), dtype=np.intp)
+
+
+def last_joined(values: Array) -> int | None:
+    """Return the last of the values, shape (n, k), that none before it equals or dominates.
+
+    It is the latest to join the front of those before it; None if there are no values. Whoever
+    dominates it would have joined later itself: it is on the front of all of them.
+    """
+    left, rows = np.arange(len(values)), np.ascontiguousarray(values.T)  # (n,), (k, n)
+    while len(left):
+        better = np.flatnonzero((rows <= rows[:, -1:]).all(axis=0))[:-1]
+        if not len(better):
+            return int(left[-1])
+        best = better[rows[:, better].sum(axis=0).argmin()]  # the first of equal ones
+        kept = np.flatnonzero((left == left[best]) | ~(rows[:, [best]] <= rows).all(axis=0))
+        left, rows = left[kept], rows[:, kept]
+    return None
 
 
 def fronts(values: Array, *, least: int | None = None) -> list[Indices]:

@@ -5,7 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sweepd.search.pareto import best_first, crowding, front, fronts, hypervolume
+from sweepd.search.pareto import (
+    best_first,
+    crowding,
+    front,
+    fronts,
+    hypervolume,
+    last_joined,
+)
 
 
 def _plain_front(values):
@@ -21,6 +28,19 @@ def test_front_is_what_comparing_every_pair_gives(k):
     values = np.random.default_rng(k).integers(0, 6, size=(60, k)).astype(float)  # many ties
 
     assert front(values).tolist() == _plain_front(values)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 8])
+@pytest.mark.parametrize("span", [2, 6, 10**6])
+def test_last_to_join_the_front_is_what_comparing_with_all_before_gives(k, span):
+    rng = np.random.default_rng([k, span])
+    values = rng.integers(0, span, size=(60, k)).astype(float)
+    values[30:] += span * rng.integers(0, 2)  # at times nothing gets better any more
+    joined = [i for i, own in enumerate(values) if not (values[:i] <= own).all(axis=1).any(axis=0)]
+
+    for n in range(1, len(values) + 1):
+        assert last_joined(values[:n]) == max(i for i in joined if i < n)
+    assert last_joined(values[:0]) is None
 
 
 def test_fronts_hold_each_trial_once_and_each_is_beaten_by_the_one_before():

@@ -146,6 +146,69 @@ def test_plateau_counts_finished_trials_since_the_best(lab, texts):
     assert after.stop_reason == "budget spent: 3 finished trials without a better one"
 
 
+TWO = """
+method: random
+metrics: [{name: loss, goal: minimize}, {name: acc, goal: maximize}]
+parameters: {lr: {min: 0.0, max: 1.0}}
+"""
+
+
+def run_of_two(lab, agent, loss, acc, exit_code=0, **more):
+    """Take one trial from hand-out to its end; a second after the one before."""
+    lab.clock.advance(1)
+    command = lab.ask(agent)
+    lab.start(command, lease=False)
+    row = {"loss": loss, "acc": acc, **more}
+    summary = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(row)]}}
+    lab.stream(command, rows=[row], lease=False)
+    lab.end(command, exit_code, lease=False, files=summary)
+    return command
+
+
+def test_plateau_of_several_metrics_counts_since_a_trial_joined_the_front(lab):
+    sweep = lab.create(TWO + budget(plateau=3))
+    agent = lab.register(sweep)
+    assert spent(lab, sweep) == {"plateau": (0, 3)}
+    counts = []
+    for loss, acc in (
+        (0.5, 0.5),
+        (0.6, 0.6),  # worse in one, better in the other
+        (0.6, 0.5),  # beaten by both
+        (0.5, 0.5),  # no better than the first
+        (0.4, 0.1),
+        (0.4, 0.1),
+    ):
+        run_of_two(lab, agent, loss, acc)
+        counts.append(spent(lab, sweep)["plateau"][0])
+    assert counts == [0, 0, 1, 2, 0, 1]
+
+    run_of_two(lab, agent, 0.1, 0.9, exit_code=1)  # what fails neither counts nor is better
+    assert spent(lab, sweep) == {"plateau": (1, 3)}
+    run_of_two(lab, agent, 0.7, 0.5)
+    assert lab.sweep(sweep).state == SweepState.RUNNING
+    run_of_two(lab, agent, 0.7, 0.5)
+
+    after = lab.sweep(sweep)
+    assert after.state == SweepState.FINISHED
+    assert after.stop_reason == "budget spent: 3 finished trials without a better one"
+
+
+def test_trial_out_of_its_outcome_constraints_is_no_better_one_for_the_plateau(lab):
+    limits = "sweepd: {budget: {plateau: 3}, outcome_constraints: {size: {max: 5}}}\n"
+    sweep = lab.create(TWO + limits)
+    agent = lab.register(sweep)
+    run_of_two(lab, agent, 0.1, 0.9, size=6)
+    assert spent(lab, sweep) == {"plateau": (0, 3)}  # nothing is there yet to be better than
+
+    run_of_two(lab, agent, 0.5, 0.5, size=5)
+    run_of_two(lab, agent, 0.4, 0.6, size=6)
+    run_of_two(lab, agent, 0.6, 0.4, size=5)
+    assert spent(lab, sweep) == {"plateau": (2, 3)}
+    run_of_two(lab, agent, 0.3, 0.7, size=6)
+
+    assert lab.sweep(sweep).state == SweepState.FINISHED
+
+
 def test_plateau_is_seen_though_the_clock_went_back(lab, texts):
     sweep = lab.create(texts["random"] + budget(plateau=3))
     agent = lab.register(sweep)
