@@ -345,8 +345,7 @@ class _Reader:
         own = self._block(OwnBlock, known, path, read_elsewhere=_TIES) or OwnBlock()
         self._warm_start(own.warm_start)
         if limits is not None:
-            budget = self._block(Budget, limits, (*path, "budget"), example="{hours: 12}")
-            own = own.model_copy(update={"budget": budget or Budget()})
+            own = own.model_copy(update={"budget": self._budget(limits, (*path, "budget"))})
         if patience is not None:
             example = "{minutes: 120, silent_minutes: 15}"
             timeout = self._block(Timeout, patience, (*path, "timeout"), example=example)
@@ -373,6 +372,14 @@ class _Reader:
             configs = check_initial(entries, self._problems, space=space, unread=unread)
             own = own.model_copy(update={"initial": tuple(configs)})
         return own
+
+    def _budget(self, data: Any, path: Path) -> Budget:
+        budget = self._block(Budget, data, path, example="{hours: 12}") or Budget()
+        if budget.plateau is not None and not self._given.keys() & {"metric", "metrics"}:
+            note = self._problems.warn if self._is_stored else self._problems.error
+            words = "needs a metric: write metric: {name: …, goal: minimize}"
+            note((*path, "plateau"), words)
+        return budget
 
     def _warm_start(self, references: tuple[str, ...]) -> None:
         """Note the sweeps that are named twice: by their id alone, and with their project."""

@@ -140,6 +140,19 @@ def test_budget_is_checked(text_of, refusal, budget, path, words):
     assert words in found[path].message
 
 
+def test_plateau_of_a_budget_needs_a_metric_or_several(text_of, refusal):
+    bare = {"sweepd": {"budget": {"hours": 1, "plateau": 9}}}
+    several = [{"name": "a"}, {"name": "b"}]
+
+    found = refusal(text_of(X, **bare))
+
+    assert list(found) == ["sweepd.budget.plateau"]
+    assert "needs a metric: write metric: {name: …" in found["sweepd.budget.plateau"].message
+    assert read_definition(text_of(X, **bare | {"metrics": several}))
+    (warning,) = read_definition(text_of(X, **bare), is_stored=True).warnings
+    assert warning.path == "sweepd.budget.plateau"  # such sweeps were made before
+
+
 @pytest.mark.parametrize(
     ("confirms", "path", "words"),
     [
