@@ -152,6 +152,7 @@ class Ending:
         signal: that ended its process.
         was_told: its process or its agent said so; it was not taken from silence.
         is_excused: it counts neither against the trial's retries nor against its slot.
+        missing: the metrics that were never logged, where that is why.
     """
 
     reason: Reason
@@ -160,6 +161,7 @@ class Ending:
     signal: int | None = None
     was_told: bool = False
     is_excused: bool = False
+    missing: tuple[str, ...] = ()
 
 
 _LEASES = (

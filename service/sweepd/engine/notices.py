@@ -10,9 +10,12 @@ from sweepd.store import Prepared, Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["Notice", "list_notices", "post", "withdraw"]
+__all__ = ["Notice", "list_notices", "post", "said", "withdraw"]
 
 _MAX_NOTICE = 1_000  # characters
+_SAID = Prepared(
+    select(s.notice.c.topic, s.notice.c.text).where(s.notice.c.sweep_id == bindparam("sweep"))
+)
 _WITHDRAW = Prepared(
     delete(s.notice).where(
         s.notice.c.sweep_id == bindparam("sweep"), s.notice.c.topic == bindparam("topic")
@@ -33,6 +36,11 @@ def list_notices(tx: Tx, sweep_id: int) -> list[Notice]:
     query = select(s.notice.c.topic, s.notice.c.text).where(s.notice.c.sweep_id == sweep_id)
     rows = tx.conn.execute(query.order_by(s.notice.c.at, s.notice.c.topic))
     return [Notice(row.topic, row.text) for row in rows]
+
+
+def said(tx: Tx, sweep_id: int) -> dict[str, str]:
+    """Return topic -> what is said of a sweep, on the path of each request."""
+    return dict(_SAID.rows(tx, sweep=sweep_id))
 
 
 def post(tx: Tx, sweep_id: int, *, topic: str, text: str) -> None:

@@ -30,12 +30,12 @@ class Outturn:
 
     Attributes:
         values: one for each metric, signed, lower is better; None if any of them is missing.
-        missing: the first metric without a finite value.
+        missing: the metrics without a finite value.
         bad: the first metric whose last value is NaN or infinite.
     """
 
     values: tuple[float, ...] | None
-    missing: str | None = None
+    missing: tuple[str, ...] = ()
     bad: str | None = None
 
 
@@ -81,18 +81,18 @@ def read_objectives(
 
 
 def _outturn(metrics: Sequence[Metric], logged: dict[str, list[float]], *, rule: str) -> Outturn:
-    values, missing, bad = list[float](), None, None
+    values, missing, bad = list[float](), list[str](), None
     for metric in metrics:
         of_metric = logged[metric.name]
         if of_metric and not math.isfinite(of_metric[-1]):
             bad = bad or metric.name
         value = reduce_curve(of_metric, rule=rule, goal=metric.goal)
         if value is None:
-            missing = missing or metric.name
+            missing.append(metric.name)
         else:
             values.append(signed(value, metric.goal))
-    is_whole = missing is None and bad is None
-    return Outturn(tuple(values) if is_whole else None, missing, bad)
+    is_whole = not missing and bad is None
+    return Outturn(tuple(values) if is_whole else None, tuple(missing), bad)
 
 
 def objectives_of(text: str | None) -> tuple[float, ...]:

@@ -105,7 +105,10 @@ def row_logged(
     definition = definition_of(sweep.definition)
     curve = curves.extend(tx, lease, rows, definition=definition)
     if curve is None:
-        if definition.metric_name is not None and not lease.n_bad:
+        if definition.metrics:
+            has_notices = sweep.notice is not None
+            metric_watch.miss_any(tx, lease, rows, definition=definition, has_notices=has_notices)
+        elif definition.metric_name is not None and not lease.n_bad:
             metric_watch.miss(tx, lease, rows, metric=definition.metric_name)
         return lease.stop_requested is not None
     if lease.n_values == 0 and curve.n_values:
@@ -273,8 +276,9 @@ def settle(tx: Tx, lease: Lease, ending: Ending, *, actor: str, limits: Limits) 
     if ending.reason == Reason.FINISHED:
         targets.stop_if_all_reached(tx, sweep, run=lease.run, trial_id=lease.trial_id)
     if ending.reason == Reason.NO_METRIC:
-        words = f"run {lease.run}: {ending.message}"
-        notices.post(tx, sweep.id, topic=metric_watch.TOPIC, text=words)
+        metric_watch.say_missing(tx, lease, ending, definition=definition)
+    elif ending.reason == Reason.FINISHED and sweep.notice is not None:
+        metric_watch.note_summary(tx, lease, definition=definition)
     if definition.own.outcome_constraints or ending.reason == Reason.FINISHED:
         best = constraints.best_of(tx, lease.trial_id)  # of which no row need have told
         targets.stop_if_reached(tx, sweep, definition, run=lease.run, best=best)
@@ -318,11 +322,12 @@ def _ending(
     n_values, ends_badly = lease.n_values, lease.n_bad > 0
     if definition.metric_name is not None and not n_values:
         n_values, ends_badly = curves.take_summary(tx, lease, definition=definition)
-    missing = bad = definition.metric_name
+    missing = tuple(metric.name for metric in definition.objectives)
+    bad = definition.metric_name
     if definition.metrics:
         came_to = objectives.take(tx, lease, definition=definition)
         missing, bad = came_to.missing, came_to.bad
-        n_values, ends_badly = int(missing is None), bad is not None
+        n_values, ends_badly = int(not missing), bad is not None
     words = message or (_last_words(tx, lease) if exit_code != 0 else None)
     if words and told in (None, Reason.ERROR) and exit_code != 0 and _OOM.search(words):
         told = Reason.OUT_OF_MEMORY
@@ -342,13 +347,19 @@ def _ending(
     if reason == Reason.TIMED_OUT and lease.stop == "time":
         words = lease.stop_requested
     elif reason == Reason.NO_METRIC and message is None:
-        words = metric_watch.what_was_logged(tx, lease, missing or "", {})
+        words = metric_watch.what_was_logged(tx, lease, missing[0], {})
     elif reason == Reason.DIVERGED and message is None and lease.stop != "rule":
         words = f"the last value of {bad} is NaN or infinite"
     elif words is None:
         words = _how(reason, exit_code, signal, lease.stop_requested)
-    cut = words[:_MAX_MESSAGE] if words else None
-    return Ending(reason=reason, message=cut, exit_code=exit_code, signal=signal, was_told=True)
+    return Ending(
+        reason=reason,
+        message=words[:_MAX_MESSAGE] if words else None,
+        exit_code=exit_code,
+        signal=signal,
+        was_told=True,
+        missing=missing if reason == Reason.NO_METRIC else (),
+    )
 
 
 def _how(
