@@ -8,14 +8,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from sweepd_agent.devices import count_cores
 from sweepd_agent.processes import fork
 
-__all__ = ["import_ahead", "reseed", "set_threads", "unsafe_to_fork"]
+__all__ = ["find_libraries", "import_ahead", "reseed", "set_threads", "unsafe_to_fork"]
 
 #: What CUDA's driver answers before `cuInit`: CUDA_ERROR_NOT_INITIALIZED.
 _NOT_INITIALIZED = 3
+#: By libraries that heed a variable of their own before OpenMP's: which that is.
+_OWN_VARIABLES = {
+    "openblas": "OPENBLAS_NUM_THREADS",
+    "mkl": "MKL_NUM_THREADS",
+    "blis": "BLIS_NUM_THREADS",
+}
+_THREADS = "OMP_NUM_THREADS"
 
 
 def import_ahead(names: Iterable[str]) -> list[str]:
@@ -37,7 +46,7 @@ def unsafe_to_fork(*, threads: int, timeout_s: float) -> str | None:
     """Return why a child of this process could misbehave, or None.
 
     Args:
-        threads: what a child's torch will use.
+        threads: what a child's torch may use.
         timeout_s: for a canary, a child that runs a parallel operation, to come back.
     """
     with contextlib.suppress(OSError):
@@ -68,12 +77,39 @@ def _has_begun_cuda() -> bool:
     return False
 
 
-def set_threads(threads: int) -> None:
-    """Let the numerical libraries that are loaded use so many threads."""
-    _pin_torch(threads)
-    if threads > 1 and "numpy" in sys.modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module("threadpoolctl").threadpool_limits(threads)
+def find_libraries() -> list[Any]:
+    """Return the numerical libraries that are loaded besides torch: numpy's BLAS and the like."""
+    if "numpy" not in sys.modules:
+        return []
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().lib_controllers)
+
+
+def set_threads(environ: Mapping[str, str], libraries: Sequence[Any]) -> None:
+    """Let libraries that are loaded use as many threads as an environment says.
+
+    They read theirs as they were loaded, in the warm parent, and look at no other.
+
+    Args:
+        environ: of a trial.
+        libraries: those that `find_libraries` found in this process; torch is set besides.
+    """
+    _pin_torch(_count_threads(environ))
+    for library in libraries:
+        own = _OWN_VARIABLES.get(library.internal_api, _THREADS)
+        threads = _count_threads(environ, own)
+        if library.num_threads != threads:
+            library.set_num_threads(threads)
+
+
+def _count_threads(environ: Mapping[str, str], own: str = _THREADS) -> int:
+    """Return how many threads an environment gives a library; each core one if it does not say."""
+    for name in (own, _THREADS):
+        first = environ.get(name, "").partition(",")[0].strip()  # the rest are of nested teams
+        if first.isdecimal() and int(first) > 0:
+            return int(first)
+    return count_cores()
 
 
 def reseed() -> None:

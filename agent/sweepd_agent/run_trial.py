@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from sweepd_agent import call, finish
 from sweepd_agent.framing import receive, send
 from sweepd_agent.preload import ImportNotes
-from sweepd_agent.readiness import reseed, set_threads
+from sweepd_agent.readiness import find_libraries, reseed, set_threads
 from sweepd_agent.scratch import Scratch
 
 __all__ = ["Assignment", "run_trial", "wait_for_assignment"]
@@ -34,7 +34,7 @@ class Assignment:
     mark: mmap.mmap  # what the program forks has it too
 
 
-def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) -> Assignment:
+def wait_for_assignment(link: socket.socket, *, scratch: Scratch) -> Assignment:
     """Return this process's trial when it comes; by then the process is ready to run it.
 
     It starts wandb-core meanwhile, so that `wandb.init` finds one running. That is this process's
@@ -42,12 +42,11 @@ def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) 
 
     Args:
         link: the socket to the warm parent.
-        threads: what numerical libraries may use.
         scratch: where wandb-core may leave things.
     """
     os.setsid()
-    set_threads(threads)
     reseed()
+    libraries = find_libraries()
     core = _start_core(scratch) if "wandb" in sys.modules else None
     received = receive(link)
     if received is None:
@@ -66,6 +65,7 @@ def wait_for_assignment(link: socket.socket, *, threads: int, scratch: Scratch) 
         environ["WANDB_SERVICE"] = core[1]
     os.environ.clear()
     os.environ.update(environ)
+    set_threads(environ, libraries)
     return Assignment(job, link, mark)
 
 

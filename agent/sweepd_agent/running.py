@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sweepd.errors import Reason
 from sweepd_agent.api import Command
+from sweepd_agent.devices import Slot
 from sweepd_agent.log import TrialLog
 from sweepd_agent.memory_groups import KillWatch
 from sweepd_agent.meter import Meter
@@ -27,6 +28,7 @@ class Running:
     identity: bytes  # what tells its processes from any other
     pack: Pack | None = None
     waited: bool = False  # it was made ready before its turn
+    part: Slot | None = None  # the part of the machine that it was made for; a pack has its slot's
     number: int = 0
     began: float = 0.0
     memory: KillWatch = field(default_factory=KillWatch)

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sweepd.errors import (
@@ -29,7 +29,7 @@ from sweepd_agent.nursery import Ended, Started
 from sweepd_agent.pack import Pack, PackSizes, kind_of
 from sweepd_agent.running import BACKOFF_S, Running
 from sweepd_agent.source import Source
-from sweepd_agent.starting import judge_end, make_job, make_meter, spawn
+from sweepd_agent.starting import drop, judge_end, make_meter, make_process, part_of, spawn
 from sweepd_agent.telling import in_words, is_failure, trial_ended, trial_started
 
 __all__ = ["SlotWorker"]
@@ -214,8 +214,8 @@ class SlotWorker(threading.Thread):
         Raises:
             SweepdError: if it cannot be started, in a sentence for the trial's page.
         """
-        running, self._ready = self._ready, None
-        if running is not None and running.command is commands[0]:
+        running = self._take_ready(commands[0])
+        if running is not None:
             self._crew.nursery.go(running.number)
         elif self._may_be_packed(commands[0]):
             running = self._make_pack(commands)
@@ -228,11 +228,7 @@ class SlotWorker(threading.Thread):
         return running
 
     def _make_process(self, command: Command, *, waits: bool = False) -> Running:
-        job = make_job(self._crew, command, self._slot)
-        return self._spawn({**job, "waits": waits}, command)
-
-    def _spawn(self, job: Mapping[str, Any], command: Command, pack: Pack | None = None) -> Running:
-        return spawn(self._crew, job, command, pack, tell=self._events.put)
+        return make_process(self._crew, command, self._slot, waits=waits, tell=self._events.put)
 
     def _watch(self, running: Running) -> Ended:
         """Heartbeat until the trial's process has ended."""
@@ -337,7 +333,8 @@ class SlotWorker(threading.Thread):
     def _make_pack(self, commands: Sequence[Command]) -> Running:
         place = self._crew.place
         pack = Pack(place.wandb_folder / f"pack-{commands[0].run}", commands)
-        return self._spawn(pack.make_job(place, self._slot), commands[0], pack)
+        job = pack.make_job(place, self._slot)
+        return spawn(self._crew, job, commands[0], pack, tell=self._events.put)
 
     def _follow_pack(self, running: Running, pack: Pack) -> None:
         """Tell how trials of a pack have ended, each as it does."""
@@ -421,9 +418,18 @@ class SlotWorker(threading.Thread):
             self._backlog.remove(command)
             self._crew.return_turn()
             if self._ready is not None and self._ready.command is command:
-                self._crew.nursery.signal(self._ready.number, signal.SIGKILL)
-                self._ready.log.finish()
+                drop(self._crew, self._ready)
                 self._ready = None
+
+    def _take_ready(self, command: Command) -> Running | None:
+        """Return the process that waits for a trial's turn; end one whose part has changed."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return None
+        if ready.command is command and ready.part == part_of(self._crew, self._slot):
+            return ready
+        drop(self._crew, ready)
+        return None
 
     def _give_back(self) -> None:
         """Let others have what was fetched ahead, at once."""

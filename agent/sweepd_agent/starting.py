@@ -1,5 +1,6 @@
 """The two ends of a trial's process: what it is started with, and how it has ended."""
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,24 +19,45 @@ from sweepd_agent.processes import identity
 from sweepd_agent.running import Running
 from sweepd_agent.trial import prepare
 
-__all__ = ["judge_end", "make_job", "make_meter", "spawn"]
+__all__ = ["drop", "judge_end", "make_meter", "make_process", "part_of", "spawn"]
 
 _STARTS = 3
 
 
-def make_job(crew: Crew, command: Command, slot: Slot) -> dict[str, Any]:
-    """Return what the warm parent needs to start a trial, with the part of the GPU that is its.
+def part_of(crew: Crew, slot: Slot) -> Slot:
+    """Return a slot with the part of GPU and cores that is a trial's which begins now."""
+    return slot if crew.sharing is None else crew.sharing.fitted(slot)
+
+
+def make_process(
+    crew: Crew,
+    command: Command,
+    slot: Slot,
+    *,
+    waits: bool,
+    tell: Callable[[tuple[Running, Started | Ended]], None],
+) -> Running:
+    """Start the process of a trial with its part of GPU and cores, or have it wait for its turn.
 
     Raises:
         LaunchError: if the program cannot be run.
+        ProcessDied: the warm parent dies again and again.
     """
-    if crew.sharing is None:
-        return prepare(crew.place, command, slot)
-    job = prepare(crew.place, command, crew.sharing.fitted(slot))
-    file = crew.place.measured_path(command.run)
-    file.unlink(missing_ok=True)  # an earlier attempt's
-    job["env"][MEASURED] = str(file.resolve())
-    return job
+    part = part_of(crew, slot)
+    job = prepare(crew.place, command, part)
+    if crew.sharing is not None:
+        file = crew.place.measured_path(command.run)
+        file.unlink(missing_ok=True)  # an earlier attempt's
+        job["env"][MEASURED] = str(file.resolve())
+    made = spawn(crew, {**job, "waits": waits}, command, None, tell=tell)
+    made.part = part
+    return made
+
+
+def drop(crew: Crew, made: Running) -> None:
+    """End a process that waits for its trial's turn."""
+    crew.nursery.signal(made.number, signal.SIGKILL)
+    made.log.finish()
 
 
 def make_meter(crew: Crew, command: Command, slot: Slot, memory: GpuMemory | None) -> Meter | None:

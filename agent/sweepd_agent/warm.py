@@ -71,7 +71,6 @@ class WarmParent:
         self._is_fit = False
         self._has_spare = False
         self._handshake_s = 20.0
-        self._threads = 1
         self._scratch = Scratch()
         self._strays = processes.Strays()
         self._poll = selectors.DefaultSelector()
@@ -133,7 +132,7 @@ class WarmParent:
     def _preload(self, message: Mapping[str, Any]) -> Assignment | None:
         """Import ahead, see whether forking is safe, and say so."""
         began = time.monotonic()
-        self._handshake_s, self._threads = message["handshake_s"], message["threads"]
+        self._handshake_s = message["handshake_s"]
         failed = import_ahead(message["modules"])
         self._strays.note_own()
         if not message["can_fork"]:
@@ -142,7 +141,7 @@ class WarmParent:
             note = f"not imported ahead: {failed}"
         else:
             try:
-                note = unsafe_to_fork(threads=self._threads, timeout_s=self._handshake_s)
+                note = unsafe_to_fork(threads=message["threads"], timeout_s=self._handshake_s)
             except OSError as error:
                 note = f"cannot fork: {_words_of(error)}"
         self._is_fit = note is None
@@ -346,7 +345,7 @@ class WarmParent:
             return error
         if pid == 0:
             self._close_everything()
-            return wait_for_assignment(link, threads=self._threads, scratch=self._scratch)
+            return wait_for_assignment(link, scratch=self._scratch)
         return self._add(_Child(pid, link))
 
     def _add(self, child: _Child) -> _Child:

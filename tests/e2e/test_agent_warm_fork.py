@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch):
             "argv": [],
             "config": {},
             "exec": [sys.executable, "train.py"],
-            "env": {**os.environ, "OMP_NUM_THREADS": "2"},
+            "env": {**os.environ, "OMP_NUM_THREADS": "3"},
             "cwd": str(tmp_path),
         }
         seen = []
@@ -77,7 +77,7 @@ def test_program_with_a_tensor_operation_at_import_is_forked_and_does_not_hang(r
     seen, output, notices = run(AT_IMPORT)
 
     assert [(first.mode, last) for first, last in seen] == [("fork", Ended(0))] * 2
-    assert output == f"2 {float(1 << 22)}\n"
+    assert output == f"3 {float(1 << 22)}\n"
     assert notices == []
 
 

@@ -19,11 +19,11 @@ def make_nursery(tmp_path, monkeypatch):
     nurseries = []
     notices = []
 
-    def make(*modules, handshake_s=20.0):
+    def make(*modules, handshake_s=20.0, threads=1):
         nursery = Nursery(
             folder=tmp_path,
             modules=modules,
-            threads=1,
+            threads=threads,
             handshake_s=handshake_s,
             log=tmp_path / "warm.log",
             notice=notices.append,
@@ -141,6 +141,47 @@ def test_modules_of_the_users_own_are_never_imported_ahead(make_nursery, run, tm
     own.write_text("value = 12345")
 
     assert run(nursery, program)[1] == "True 12345\n"
+
+
+TORCH = """
+from unittest.mock import MagicMock
+ones, used = MagicMock(), 1
+def set_num_threads(threads):
+    global used
+    used = threads
+"""
+COUNTED = """
+import threadpoolctl, torch
+print(torch.used, *(lib["num_threads"] for lib in threadpoolctl.threadpool_info()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "threads"),
+    [
+        pytest.param({"OMP_NUM_THREADS": "1"}, "1 1\n", id="fewer than slots have"),
+        pytest.param({"OMP_NUM_THREADS": "3"}, "3 3\n", id="more than slots have"),
+        pytest.param({"OMP_NUM_THREADS": "3,2"}, "3 3\n", id="nested teams"),
+        pytest.param(
+            {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}, "3 1\n", id="BLAS has its own"
+        ),
+        pytest.param({"OMP_NUM_THREADS": "many"}, "5 5\n", id="nothing that can be read"),
+    ],
+)
+def test_libraries_that_are_loaded_use_the_threads_that_the_trials_environment_says(
+    make_nursery, run, tmp_path, told, threads
+):
+    (tmp_path / "lib/torch.py").write_text(TORCH)
+    cores = "import sweepd_agent.readiness as r\nr.count_cores = lambda: 5\n"
+    (tmp_path / "lib/cores.py").write_text(cores)
+    nursery = make_nursery("torch", "numpy", "cores", threads=2)
+
+    others = {name: v for name, v in os.environ.items() if not name.endswith("_NUM_THREADS")}
+
+    seen, output = run(nursery, COUNTED, env={**others, **told})
+
+    assert seen[0].mode == "fork"
+    assert output == threads
 
 
 LAST_WORDS = """

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from fake_nvml import FakeNvml
@@ -117,6 +118,35 @@ def test_trials_that_are_fetched_ahead_run_once_each(start, write_program):
     run = [outcome["runName"] for outcome in server.outcomes]
     assert len(run) == len(set(run)) >= 16  # each of four slots gives one back at most, leaving
     assert words(agent)[-1].startswith("2 trials at once on each GPU: 4 train 1.05 times")
+
+
+HELD = "while not os.path.exists('go'): time.sleep(0.01)\n"
+
+
+def test_trial_that_is_fetched_ahead_has_the_part_of_the_machine_that_holds_as_it_begins(
+    start, write_program, notes, wait_for, monkeypatch, tmp_path
+):
+    threads = 1
+    monkeypatch.setattr(sharing.Sharing, "is_settled", lambda self, slot: True)
+    monkeypatch.setattr(
+        sharing.Sharing, "fitted", lambda self, slot: replace(slot, threads=threads)
+    )
+    write_program(PROGRAM + HELD)
+    agent, server = start(2, prefetch=True)
+    wait_for(lambda: waiting(server) == ["run2"])
+
+    threads = 3
+    (tmp_path / "go").touch()
+
+    assert agent.wait() == 0
+    assert reasons(server) == {"run1": "finished", "run2": "finished"}
+    assert [note["OMP_NUM_THREADS"] for note in notes()] == ["1", "3"]
+
+
+def waiting(server):
+    """Return what a slot has told last of the trials that it has fetched ahead."""
+    beats = [variables for name, variables in server.requests if name == "Heartbeat"]
+    return beats[-1].get("waiting") if beats else None
 
 
 def test_trial_that_runs_out_of_memory_beside_others_is_told_so(start, write_program):
