@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweepd.errors import InvalidInput, NoDevice
 
-__all__ = ["Slot", "count_cores", "even_part", "find_gpus", "make_slots"]
+__all__ = ["Slot", "count_cores", "deal_gpus", "even_part", "find_gpus", "make_slots"]
 
 _NONE = frozenset({"", "-1", "none", "NoDevFiles", "void"})
 _CPU_SLOTS = 4
@@ -88,7 +88,7 @@ def make_slots(
             f"--memory-fraction must be above 0 and at most 1, not {memory_fraction:g}"
         )
     found = find_gpus(environ) if gpus != "none" else []
-    chosen = found if gpus in {"all", "none"} else _choose(gpus, found)
+    chosen = found if gpus in {"all", "none"} else [found[n] for n in _choose(gpus, found)]
     cores = count_cores()
     if gpus_per_trial > 1:
         _check_unshared(gpus_per_trial, per_gpu=per_gpu, memory_fraction=memory_fraction)
@@ -194,7 +194,42 @@ def _parse_listing(listing: str) -> list[str]:
     return [name for number, slices in devices for name in (slices or [number])]
 
 
-def _choose(gpus: str, found: list[str]) -> list[str]:
+def deal_gpus(gpus: str, found: Sequence[str], n_agents: int, *, size: int = 1) -> list[str]:
+    """Return what each of several agents on one machine is told of GPUs, so that it has its own.
+
+    Agents know nothing of each other: two on a GPU would each give its trials all of its memory.
+
+    Args:
+        gpus: `all`, or numbers into `found`.
+        found: the GPUs that each of the agents sees; without any there is nothing to deal out.
+        n_agents: how many.
+        size: GPUs of each trial, which are dealt out together.
+
+    Raises:
+        InvalidInput: if `gpus` cannot be read.
+        NoDevice: if a number is not there, or an agent would get no trial's GPUs.
+    """
+    numbers = list(range(len(found))) if gpus == "all" else _choose(gpus, found)
+    if not numbers:
+        return [gpus] * n_agents
+    distinct = list(dict.fromkeys(numbers))
+    if len(distinct) < n_agents * size:
+        each = f" with --gpus-per-trial {size}" if size > 1 else ""
+        more = ", with --per-gpu several at once on each" if size == 1 else ""
+        raise NoDevice(
+            f"{n_agents} agents on one machine{each} take {n_agents * size} GPUs, and no two the "
+            f"same; there are: {len(distinct)}; one agent (leave --agents out) runs trials on all "
+            f"of them{more}"
+        )
+    owners = {number: place // size % n_agents for place, number in enumerate(distinct)}
+    return [
+        ",".join(str(number) for number in numbers if owners[number] == agent)
+        for agent in range(n_agents)
+    ]
+
+
+def _choose(gpus: str, found: Sequence[str]) -> list[int]:
+    """Return the numbers, into what was found, that `gpus` names."""
     try:
         numbers = [int(part) for part in gpus.split(",")]
     except ValueError:
@@ -203,7 +238,7 @@ def _choose(gpus: str, found: list[str]) -> list[str]:
     if missing:
         there = f"0 to {len(found) - 1}" if found else "none"
         raise NoDevice(f"there is no GPU {missing[0]} on this machine; there are: {there}")
-    return [found[number] for number in numbers]
+    return numbers
 
 
 def count_cores() -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import AGENT, is_loopback, own_name, run_tool
+from sweepd_agent.launchers.tools import AGENT, is_loopback, own_name, run_tool, share_out
 from sweepd_agent.options import to_arguments
 
 __all__ = ["Docker"]
@@ -16,6 +16,12 @@ _STATES = {"created": "waiting", "restarting": "waiting", "paused": "waiting", "
 #: Trials have 30 s to save themselves, then the agent has some to say so.
 _STOP_S = 60
 _PROGRAM = "/workspace/program"
+_IMAGE = "sweepd-agent:torch"
+#: Prints the GPUs that an agent in a container sees: on this machine they may be others, or none.
+_FIND = (
+    "import json, os; from sweepd_agent.devices import find_gpus; "
+    "print(json.dumps(find_gpus(os.environ)))"
+)
 
 
 class Docker:
@@ -23,10 +29,11 @@ class Docker:
 
     The working folder is the containers' program folder, read only. A server on this machine's own
     address is reached through the host's network. One that fails is started again, three times.
+    Several have each their own of the GPUs that a container sees.
     """
 
     settings: Mapping[str, str] = {
-        "image": "its image (sweepd-agent:torch)",
+        "image": f"its image ({_IMAGE})",
         "gpus": "docker's --gpus, such as all or device=0 (all, unless --gpus none)",
         "network": "docker's --network (host for a server at a loopback address)",
         "volume": "one more docker --volume, such as /data:/data:ro",
@@ -45,18 +52,19 @@ class Docker:
         )
         if network:
             command.append(f"--network={network}")
+        gpus, image = f"--gpus={given.get('gpus', 'all')}", given.get("image", _IMAGE)
         if plan.options.gpus != "none":
-            command.append(f"--gpus={given.get('gpus', 'all')}")
+            command.append(gpus)
         if given.get("volume"):
             command.append(f"--volume={given['volume']}")
         command += ["--entrypoint=python", f"--label=sweepd.sweep={plan.options.sweep}"]
+        each = share_out(plan, lambda: _find_gpus(gpus, image))
         started: dict[str, str] = {}
         launch = own_name(plan)
         try:
-            for number in range(1, plan.n_agents + 1):
+            for number, own in enumerate(each, 1):
                 name = f"{launch}-{number}"
-                options = replace(plan.options, name=plan.options.name or name, folder=None)
-                image = given.get("image", "sweepd-agent:torch")
+                options = replace(own, name=own.name or name, folder=None)
                 run = [*command, f"--name={name}", image, *AGENT]
                 out = run_tool([*run, *to_arguments(options)], environ=plan.environ)
                 started[name] = out.split()[-1]
@@ -85,6 +93,13 @@ class Docker:
         going = [_containers(kept)[a.name] for a in agents if a.state in ("running", "waiting")]
         if going:
             run_tool(["docker", "stop", f"--time={_STOP_S}", *going])
+
+
+def _find_gpus(gpus: str, image: str) -> list[str]:
+    """Return the GPUs that an agent in a container sees, by asking one."""
+    asked = ["docker", "run", "--rm", gpus, "--entrypoint=python", image, "-P", "-c", _FIND]
+    found: list[str] = json.loads(run_tool(asked).splitlines()[-1])
+    return found
 
 
 def _containers(kept: Mapping[str, object]) -> Mapping[str, str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweepd.errors import LaunchError
+from sweepd_agent.devices import find_gpus
 from sweepd_agent.launchers import AgentStatus, Plan
-from sweepd_agent.launchers.tools import AGENT
-from sweepd_agent.options import to_arguments
+from sweepd_agent.launchers.tools import AGENT, share_out
+from sweepd_agent.options import Options, to_arguments
 
 __all__ = ["Local"]
 
@@ -38,16 +39,22 @@ with open(noted, "w") as file:
 
 
 class Local:
-    """A `Launcher` for this machine: each agent in a session of its own, its words in a file."""
+    """A `Launcher` for this machine: each agent in a session of its own, its words in a file.
+
+    The machine's GPUs are dealt out to them.
+    """
 
     settings: Mapping[str, str] = {}
 
     def start(self, plan: Plan) -> dict[str, object]:
         """Start the agents; what is kept is each one's process and when that began."""
+        environ = {**os.environ, **plan.environ}
+        each = share_out(plan, lambda: find_gpus(environ))
         agents: list[dict[str, object]] = []
         try:
-            for number in range(1, plan.n_agents + 1):
-                agents.append(_start(plan, f"agent-{number}"))
+            for number, options in enumerate(each, 1):
+                log = plan.folder / f"agent-{number}.log"
+                agents.append(_start(options, log, environ=environ))
         except BaseException:
             self.stop(plan.folder, {"agents": agents})
             raise
@@ -75,23 +82,20 @@ class Local:
                 time.sleep(0.05)
 
 
-def _start(plan: Plan, name: str) -> dict[str, object]:
-    """Start one agent and return what is kept of it.
+def _start(options: Options, log: Path, *, environ: Mapping[str, str]) -> dict[str, object]:
+    """Start one agent, named as its log, and return what is kept of it.
 
     Raises:
         LaunchError: it cannot be, as where the disk is full or there are too many processes.
     """
-    command = [sys.executable, *AGENT, *to_arguments(plan.options)]
+    noted = log.with_suffix(".exit")
+    command = [str(noted), sys.executable, *AGENT, *to_arguments(options)]
     try:
-        with (plan.folder / f"{name}.log").open("ab") as output:
-            pid = _leave(
-                [str(plan.folder / f"{name}.exit"), *command],
-                output=output,
-                environ={**os.environ, **plan.environ},
-            )
+        with log.open("ab") as output:
+            pid = _leave(command, output=output, environ=environ)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise LaunchError(f"{name} cannot be started: {error}") from error
-    return {"name": name, "pid": pid, "began": _began(pid)}
+        raise LaunchError(f"{log.stem} cannot be started: {error}") from error
+    return {"name": log.stem, "pid": pid, "began": _began(pid)}
 
 
 def _leave(arguments: Sequence[str], *, output: IO[bytes], environ: Mapping[str, str]) -> int:

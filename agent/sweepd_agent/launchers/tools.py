@@ -5,14 +5,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from sweepd.errors import LaunchError
+from sweepd_agent.devices import deal_gpus
 from sweepd_agent.launchers import Plan
+from sweepd_agent.options import Options
 
-__all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "warn_of_loopback"]
+__all__ = ["AGENT", "is_loopback", "own_name", "run_tool", "share_out", "warn_of_loopback"]
 
 #: What runs an agent, after the interpreter. `-P` keeps the working folder off the agent's own
 #: module path, as no file of the user's may stand in for Python's own; trials have it on theirs.
@@ -51,6 +54,23 @@ def _why(said: str) -> str:
     lines = [line for line in said.splitlines() if line.strip() and not line[0].isspace()]
     told = [line.strip() for line in lines if not _BESIDE.search(line)]
     return (told or [line.strip() for line in lines] or ["no reason given"])[-1]
+
+
+def share_out(plan: Plan, find: Callable[[], Sequence[str]]) -> list[Options]:
+    """Return the options of each agent where all are on one machine: its GPUs are its own.
+
+    Args:
+        plan: what is to be started.
+        find: returns the GPUs that an agent sees there; called where there is need to know.
+
+    Raises:
+        NoDevice: if there are fewer GPUs than agents.
+    """
+    options = plan.options
+    if plan.n_agents == 1 or options.gpus == "none":
+        return [options] * plan.n_agents
+    dealt = deal_gpus(options.gpus, find(), plan.n_agents, size=options.gpus_per_trial)
+    return [replace(options, gpus=gpus) for gpus in dealt]
 
 
 def own_name(plan: Plan) -> str:

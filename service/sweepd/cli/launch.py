@@ -40,7 +40,12 @@ __all__ = ["launch"]
     help="The engine that runs the agents.",
 )
 @click.option("--agents", type=click.IntRange(1, 10_000), default=1, show_default=True)
-@click.option("--gpus", default="all", show_default=True, help="Of each: all, none, or 0,1.")
+@click.option(
+    "--gpus",
+    default="all",
+    show_default=True,
+    help="all, none, or 0,1; agents on one machine get each their own of them.",
+)
 @trials_per_gpu
 @gpus_per_trial
 @click.option("--slots", type=click.IntRange(1), help="Trials at once in all, of each agent.")

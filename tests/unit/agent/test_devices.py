@@ -4,7 +4,7 @@ import pytest
 
 from sweepd.errors import InvalidInput, NoDevice
 from sweepd_agent import devices
-from sweepd_agent.devices import make_slots
+from sweepd_agent.devices import deal_gpus, make_slots
 
 LISTING = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -197,3 +197,41 @@ def test_groups_that_cannot_be_are_refused(size, more, words):
 def test_mig_slices_are_no_group():
     with pytest.raises(InvalidInput, match=r"must be 1 with MIG slices, not 2: .* there is MIG-bb"):
         groups_of("0,MIG-bb,MIG-cc", 2)
+
+
+FOUR = ["0", "1", "GPU-aa", "3"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "n_agents", "size", "dealt"),
+    [
+        pytest.param("all", 4, 1, ["0", "1", "2", "3"], id="one each"),
+        pytest.param("all", 3, 1, ["0,3", "1", "2"], id="every third"),
+        pytest.param("3,1,0", 2, 1, ["3,0", "1"], id="those that are chosen"),
+        pytest.param("0,0,1,1", 2, 1, ["0,0", "1,1"], id="twice named"),
+        pytest.param("all", 2, 2, ["0,1", "2,3"], id="in groups"),
+        pytest.param("0,1,3", 1, 2, ["0,1,3"], id="no whole group for the last"),
+    ],
+)
+def test_gpus_of_a_machine_are_dealt_out_to_its_agents(gpus, n_agents, size, dealt):
+    assert deal_gpus(gpus, FOUR, n_agents, size=size) == dealt
+
+
+def test_agents_of_a_machine_without_gpus_are_told_what_one_is():
+    assert deal_gpus("all", [], 3) == ["all", "all", "all"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "n_agents", "size", "words"),
+    [
+        pytest.param("all", 5, 1, "5 agents on one machine take 5 GPUs, .*: 4; one agent", id="5"),
+        pytest.param("2,2", 2, 1, "take 2 GPUs, and no two the same; there are: 1;", id="same"),
+        pytest.param("all", 3, 2, "take 6 GPUs, .* there are: 4;", id="groups"),
+        pytest.param("4", 2, 1, "there is no GPU 4 on this machine", id="not there"),
+    ],
+)
+def test_agents_that_would_share_a_gpu_unknown_to_each_other_are_refused(
+    gpus, n_agents, size, words
+):
+    with pytest.raises(NoDevice, match=words):
+        deal_gpus(gpus, FOUR, n_agents, size=size)

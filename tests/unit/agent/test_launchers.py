@@ -6,10 +6,12 @@ import re
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
-from sweepd.errors import InvalidInput, LaunchError, UnknownName
+from sweepd.errors import InvalidInput, LaunchError, NoDevice, UnknownName
 from sweepd_agent import Options
 from sweepd_agent.launchers import Plan
 from sweepd_agent.launchers.local import Local
@@ -31,12 +33,11 @@ def start(tmp_path, options, make_server):
     environ = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "k" * 40}
     made = []
 
-    def start_agents(n_agents):
+    def start_agents(n_agents, **more):
+        each = replace(options, **more)
         folder = tmp_path / "launches"
         made.append(
-            launch(
-                options, on="local", n_agents=n_agents, environ=environ, settings={}, folder=folder
-            )
+            launch(each, on="local", n_agents=n_agents, environ=environ, settings={}, folder=folder)
         )
         return server, made[-1]
 
@@ -61,6 +62,36 @@ def test_local_agents_run_the_sweep_and_leave_their_words(start, write_program, 
     assert "the agent leaves" in again.logs("agent-1")
     with pytest.raises(InvalidInput, match="no agent 'agent-3', but agent-1, agent-2"):
         again.logs("agent-3")
+
+
+@pytest.mark.parametrize(
+    ("visible", "slots"),
+    [
+        pytest.param("4,5,6", ["2 slots on gpu 4, gpu 6", "1 slot on gpu 5"], id="dealt out"),
+        pytest.param("", ["1 slot on cpu", "1 slot on cpu"], id="none"),
+    ],
+)
+def test_local_agents_have_each_gpus_of_their_own(
+    start, write_program, wait_for, monkeypatch, visible, slots
+):
+    write_program("")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    server, made = start(2, gpus="all", slots=None if visible else 1)
+
+    wait_for(lambda: [agent.exit_code for agent in made.status()] == [0, 0])
+    assert len(server.outcomes) == 4
+    words = [made.logs(agent.name) for agent in made.status()]
+    assert [one in said for one, said in zip(slots, words, strict=True)] == [True, True], words
+
+
+def test_local_agents_that_would_share_a_gpu_are_not_started(start, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    with pytest.raises(NoDevice, match=r"2 agents on one machine take 2 GPUs, .* there are: 1;"):
+        start(2, gpus="all")
+
+    assert list((tmp_path / "launches").iterdir()) == []
 
 
 def test_files_named_like_pythons_own_modules_are_the_programs_alone(
@@ -188,7 +219,9 @@ with open(os.path.join(place, "calls.jsonl"), "a") as file:
 command = sys.argv[1]
 containers = os.path.join(place, "containers.json")
 known = json.load(open(containers)) if os.path.exists(containers) else {{}}
-if command == "run":
+if command == "run" and "--rm" in sys.argv:
+    print("of the image\\n" + os.environ["GPUS"])
+elif command == "run":
     if len(known) == int(os.environ.get("FAILS_AT", "99")):
         sys.exit("docker: Error response from daemon: no such image\\n")
     known["c%d" % (len(known) + 1)] = {{"Status": "running", "ExitCode": 0}}
@@ -229,11 +262,11 @@ def docker(tmp_path, monkeypatch):
 ENVIRON = {"WANDB_BASE_URL": "http://127.0.0.1:8080", "WANDB_API_KEY": "s" * 40}
 
 
-def on_docker(options, tmp_path, **settings):
+def on_docker(options, tmp_path, n_agents=2, **settings):
     return launch(
         options,
         on="docker",
-        n_agents=2,
+        n_agents=n_agents,
         environ=ENVIRON,
         settings=settings,
         folder=tmp_path / "launches",
@@ -268,11 +301,47 @@ def test_containers_of_two_people_have_names_of_their_own(options, tmp_path, doc
 
 
 def test_containers_get_gpus_and_the_network_that_is_named(options, tmp_path, docker):
-    on_docker(replace(options, gpus="all"), tmp_path, network="lab", gpus="device=1")
+    on_docker(replace(options, gpus="all"), tmp_path, 1, network="lab", gpus="device=1")
 
-    (command, _), _ = docker("run")
+    ((command, _),) = docker("run")
     assert "--network=lab" in command
     assert "--gpus=device=1" in command
+    assert "--gpus=all" in command
+
+
+def test_containers_have_each_their_own_of_the_gpus_that_one_sees(
+    options, tmp_path, docker, monkeypatch
+):
+    monkeypatch.setenv("GPUS", '["0", "1", "MIG-aa", "3"]')
+
+    on_docker(replace(options, gpus="0,1,3"), tmp_path, image="mine:1", gpus="4")
+
+    asked, *started = [command for command, _ in docker("run")]
+    assert asked[:5] == ["run", "--rm", "--gpus=4", "--entrypoint=python", "mine:1"]
+    assert all("--gpus=4" in command[: command.index("mine:1")] for command in started)
+    agents = [command[command.index("mine:1") :] for command in started]
+    assert [[word for word in agent if "gpus" in word] for agent in agents] == [
+        ["--gpus=0,3"],
+        ["--gpus=1"],
+    ]
+
+
+def test_containers_that_would_share_a_gpu_are_not_started(options, tmp_path, docker, monkeypatch):
+    monkeypatch.setenv("GPUS", '["0"]')
+
+    with pytest.raises(NoDevice, match="2 agents on one machine take 2 GPUs"):
+        on_docker(replace(options, gpus="all"), tmp_path, gpus="device=0")
+
+    assert [command[1] for command, _ in docker("run")] == ["--rm"]
+    assert found(tmp_path) == []
+
+
+def test_compose_makes_one_container_for_all_gpus():
+    overlay = Path(__file__).parents[3] / "docker-compose.gpu.yml"
+    agent = yaml.safe_load(overlay.read_text())["services"]["agent"]
+
+    assert agent["deploy"]["resources"]["reservations"]["devices"][0]["count"] == "all"
+    assert "container_name" in agent  # by which compose refuses a second one
 
 
 def test_a_container_that_was_removed_is_lost(options, tmp_path, docker):
