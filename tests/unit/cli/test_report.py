@@ -32,7 +32,7 @@ def test_our_service_is_asked_which_parameters_matter(ours, data, several, asked
     ours.register(data)
     heard = []
 
-    def importance(info, metric=None):
+    def importance(info, metric=None, goal=None):
         heard.append(metric)
         told = {"metric": metric, "goal": "minimize", "runs": 3, "runsNeeded": 20, "metrics": []}
         return {**told, "isComputing": False, "parameters": []}
