@@ -141,10 +141,11 @@ def _whole_path(target: "SweepPath", server: "Server") -> tuple[str, bool]:
         facts = summarise(found)
         if facts["state"] in ENDED:
             why = f": {facts['stop_reason']}" if facts["stop_reason"] else ""
+            is_failed = api.is_ours and facts["state"] == "FAILED"
             hint = f"; {again('sweep retry ' + facts['sweep'])} takes failed trials up"
             raise Conflict(
                 f"{facts['sweep']} has ended ({facts['state'].lower()}{why}), so that agents would "
-                f"have nothing to do{hint if api.is_ours and facts['failed'] else ''}"
+                f"have nothing to do{hint if is_failed else ''}"
             )
         return path_of(found), True
     except ServerUnreachable as error:

@@ -95,10 +95,9 @@ def run(
             api.check()
             sweep = register(parsed, service.server, project=project, entity=entity)
             _announce(api, sweep)
-            folder = _workdir(path, parsed.definition, data)
-            plan = Plan(sweep, agents, gpus, folder)
+            plan = Plan(sweep, agents, gpus, _workdir(path, parsed.definition, data))
             facts, code = drive(api, service, plan)
-            goal = _Goal(out, model, folder, as_json)
+            goal = _Goal(out, model, _own_folder(path, parsed.definition), as_json)
             report = _report(api, facts, parsed.definition, goal)
         finally:
             api.close()
@@ -124,7 +123,7 @@ def _check(
         raise InvalidInput(
             "the definition names no program, so there is nothing to run; add program: FILE.py"
         )
-    folder = _home_of(path, definition) or Path.cwd()
+    folder = _own_folder(path, definition)
     missing = missing_program(definition.program, _words(definition), folder)
     if missing is not None and not _is_sample(definition.program):
         raise InvalidInput(f"no trial can be started: {missing}")
@@ -150,6 +149,11 @@ def _workdir(path: Path, definition: "Definition", data: Path) -> Path:
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(_packaged().read_bytes())
     return folder
+
+
+def _own_folder(path: Path, definition: "Definition") -> Path:
+    """Return the folder of the user's own code: the program's, or this one for one that ships."""
+    return _home_of(path, definition) or Path.cwd()
 
 
 def _home_of(path: Path, definition: "Definition") -> Path | None:
@@ -193,7 +197,7 @@ class _Goal:
 
     out: Path
     model: str | None
-    folder: Path  # of the program, where the model's function is found
+    folder: Path  # where the model's function is found
     as_json: bool
 
 

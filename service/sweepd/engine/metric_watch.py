@@ -58,12 +58,15 @@ _RUN = Prepared(
         t.run.c.id == bindparam("run")
     )
 )
+_MOST_OTHERS = 50  # runs that are looked at for a metric that this one lacks
 _KEYS_OF_OTHERS = Prepared(
-    select(t.run.c.history_keys).where(
+    select(t.run.c.history_keys)
+    .where(
         t.run.c.sweep_id == bindparam("sweep"),
         t.run.c.id != bindparam("run"),
         func.instr(t.run.c.history_keys, bindparam("name")) > 0,
     )
+    .limit(_MOST_OTHERS)
 )
 
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from sweepd.engine import objectives
 from sweepd.engine.endings import drain, goes_on, sweep_row
 from sweepd.engine.sweepviews import definition_of
 from sweepd.errors import Reason
+from sweepd.schedule import TrialState
 from sweepd.spec import Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -42,11 +43,15 @@ def stop_if_all_reached(tx: Tx, sweep: Any, *, run: str, trial_id: int) -> None:
     if not definition.metrics or not goes_on(sweep):
         return
     text = tx.conn.scalar(select(t.trial.c.objectives).where(t.trial.c.id == trial_id))
-    if text is None:
-        return  # out of its outcome constraints
+    if text is not None:  # else it is out of its outcome constraints
+        _stop_if_all(tx, sweep, definition, run=run, text=text)
+
+
+def _stop_if_all(tx: Tx, sweep: Any, definition: Definition, *, run: str, text: str) -> bool:
     words = objectives.target_reached(definition, objectives.objectives_of(text))
-    if words is not None:
+    if words is not None and goes_on(sweep):
         drain(tx, sweep, reason=f"targets reached: run {run} logged {words}")
+    return words is not None
 
 
 def look_again(tx: Tx, sweep_id: int) -> None:
@@ -54,11 +59,11 @@ def look_again(tx: Tx, sweep_id: int) -> None:
     sweep = sweep_row(tx, sweep_id)
     definition = definition_of(sweep.definition)
     if definition.metrics:
-        _look_at_all(tx, sweep)
+        _look_at_all(tx, sweep, definition)
         return
-    counts = [t.trial.c.best.is_not(None)]
-    if definition.own.outcome_constraints:
-        counts.append(t.trial.c.objective.is_not(None))
+    counts: list[ColumnElement[bool]] = [t.trial.c.best.is_not(None)]
+    if definition.own.outcome_constraints:  # which are held against a trial at its end
+        counts += [t.trial.c.objective.is_not(None), t.trial.c.state == TrialState.ENDED]
     order = t.trial.c.best if definition.goal == "minimize" else t.trial.c.best.desc()
     first = tx.conn.execute(
         select(t.run.c.name, t.trial.c.best)
@@ -71,9 +76,11 @@ def look_again(tx: Tx, sweep_id: int) -> None:
         stop_if_reached(tx, sweep, definition, run=first.name, best=first.best)
 
 
-def _look_at_all(tx: Tx, sweep: Any) -> None:
+def _look_at_all(tx: Tx, sweep: Any, definition: Definition) -> None:
+    if all(metric.target is None for metric in definition.metrics):
+        return
     ended = tx.conn.execute(
-        select(t.run.c.name, t.trial.c.id)
+        select(t.run.c.name, t.trial.c.objectives)
         .join(t.run, t.run.c.id == t.trial.c.run_id)
         .where(
             t.trial.c.sweep_id == sweep.id,
@@ -81,6 +88,7 @@ def _look_at_all(tx: Tx, sweep: Any) -> None:
             t.trial.c.objectives.is_not(None),
         )
         .order_by(t.trial.c.id)
-    ).all()
-    for run, trial_id in ended:
-        stop_if_all_reached(tx, sweep_row(tx, sweep.id), run=run, trial_id=trial_id)
+    )
+    for run, text in ended:
+        if _stop_if_all(tx, sweep, definition, run=run, text=text):
+            return

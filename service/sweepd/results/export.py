@@ -73,7 +73,7 @@ def export(
         model: `module:function` that rebuilds the model, called with the run's config and the
             path of its checkpoint; None leaves it to who wrote the checkpoint. Only a person's
             command line or code says this: nothing the server holds is ever imported.
-        folder: in which `model` is found beside what is installed; None for the current one.
+        folder: in which `model` is found before the current one and what is installed.
         upload: whether to add the files to the run, and to register them as a model artifact.
         precisions: of `PRECISIONS`; fp32 is always written, as the others are measured by it.
         min_agreement: the share of answers in which a smaller file must agree with fp32.

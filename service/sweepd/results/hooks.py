@@ -34,7 +34,7 @@ def import_hook(text: str, folder: Path | None = None) -> Hook:
 
     Args:
         text: the name.
-        folder: in which a module is found beside those that are installed; None for the command's.
+        folder: in which a module is found before the command's, and those that are installed.
 
     Raises:
         InvalidInput: it cannot be imported, starts a run as it is, or takes other arguments.
@@ -43,9 +43,9 @@ def import_hook(text: str, folder: Path | None = None) -> Hook:
     if not module or not name or module.endswith(".py"):
         meant = f"; did you mean {module[:-3]}:{name}?" if module.endswith(".py") else ""
         raise InvalidInput(f"the model must be given as module:function, not {text!r}{meant}")
-    home = str(folder or Path.cwd())
-    if home not in sys.path:
-        sys.path.insert(0, home)
+    homes = list(dict.fromkeys([str(folder or Path.cwd()), str(Path.cwd())]))
+    sys.path[:0] = [home for home in homes if home not in sys.path]
+    where = " or ".join(homes)
     try:
         with _no_runs():
             hook = getattr(importlib.import_module(module), name)
@@ -55,9 +55,9 @@ def import_hook(text: str, folder: Path | None = None) -> Hook:
             'if __name__ == "__main__":'
         ) from None
     except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"{text} cannot be imported in {home}: {error}") from error
+        raise InvalidInput(f"{text} cannot be imported in {where}: {error}") from error
     except (Exception, SystemExit) as error:
-        words = f"{text} cannot be imported in {home}: {_in_words(error)}"
+        words = f"{text} cannot be imported in {where}: {_in_words(error)}"
         raise InvalidInput(words) from error
     if not callable(hook):
         raise InvalidInput(f"{text} is not a function")
@@ -70,15 +70,14 @@ def check_hook(text: str, folder: Path) -> None:
 
     Args:
         text: the name.
-        folder: in which a module is found, and the process runs.
+        folder: as for that.
 
     Raises:
         InvalidInput: as `import_hook`.
     """
-    code = f"import sys; from {__name__} import _tell; _tell(sys.argv[1])"
+    code = f"import sys; from {__name__} import _tell; _tell(*sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", code, text],
-        cwd=folder,
+        [sys.executable, "-c", code, text, str(folder)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -92,10 +91,10 @@ def check_hook(text: str, folder: Path) -> None:
     raise InvalidInput(why if said[1] else f"{text}: {why}")
 
 
-def _tell(text: str) -> None:
+def _tell(text: str, folder: str) -> None:
     """Leave with 1 and say why where `import_hook` refuses."""
     try:
-        import_hook(text)
+        import_hook(text, Path(folder))
     except InvalidInput as error:
         raise SystemExit(f"{_TOLD}{error}") from error
 

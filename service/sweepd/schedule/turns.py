@@ -80,12 +80,10 @@ def missing(
             continue
         elif is_terminal(sweep):
             gone.append((one, Reason.KILLED))
-        elif one.was_seen:
+        elif one.was_seen or (max_sends is not None and one.n_sent >= max_sends):
             gone.append((one, Reason.NEVER_INIT))
         elif one.age_s > resend_s:
             gone.append((one, Reason.NEVER_STARTED))
-        elif max_sends is not None and one.n_sent >= max_sends:
-            gone.append((one, Reason.NEVER_INIT))
     return gone
 
 

@@ -24,7 +24,7 @@ def held(run="r", *, started=False, seen=False, age=5.0, sent=1, stop=False):
         pytest.param(held(age=31.0), set(), S.RUNNING, Reason.NEVER_STARTED, id="it is lost"),
         pytest.param(held(seen=True), set(), S.RUNNING, Reason.NEVER_INIT, id="it was there"),
         pytest.param(
-            held(age=31.0, sent=3), set(), S.RUNNING, Reason.NEVER_STARTED, id="it is lost for long"
+            held(age=36.0, sent=3), set(), S.RUNNING, Reason.NEVER_INIT, id="it dies, seldom asked"
         ),
         pytest.param(held(sent=3), set(), S.RUNNING, Reason.NEVER_INIT, id="it dies each time"),
         pytest.param(held(), set(), S.PAUSED, None, id="a pause takes nothing back"),

@@ -95,3 +95,40 @@ def test_prior_runs_come_through_whole_and_outlive_their_run(folder_of):
     assert found == kept
     assert without_run == kept
     assert without_sweep == {"prior_run": [], "old_prior_run": []}
+
+
+def test_live_grid_that_passed_the_point_of_a_failed_prior_run_looks_at_its_points_again(folder_of):
+    sweep = (
+        "INSERT INTO sweep (id, project_id, name, state, definition, method, seed, created_at,"
+        " updated_at, next_index, is_exhausted) VALUES ({0}, 2, 's{0}', '{1}', '', '{2}', 5, 0, 0,"
+        " 6, 1)"
+    )
+    prior = (
+        "INSERT INTO prior_run (sweep_id, run_id, config, has_finished, event)"
+        " VALUES ({0}, 3, '{{}}', {1}, 7)"
+    )
+    folder = folder_of(
+        "0016",
+        "INSERT INTO entity (id, name) VALUES (1, 'alice')",
+        "INSERT INTO project (id, entity_id, name, created_at) VALUES (2, 1, 'toy', 0)",
+        "INSERT INTO run (id, project_id, name, state, display_name, created_at)"
+        " VALUES (3, 2, 'r1', 'failed', 'r1', 0)",
+        *(sweep.format(number, state, method) for number, state, method in SWEEPS),
+        *(prior.format(number, int(number == 14)) for number, _, _ in SWEEPS),
+    )
+
+    store = Store.open(folder)
+
+    places = select(t.sweep.c.id, t.sweep.c.next_index, t.sweep.c.is_exhausted)
+    found = store.read_sync(lambda tx: tx.conn.execute(places).all())
+    store.close()
+    assert found == [(11, 0, 0), (12, 6, 1), (13, 6, 1), (14, 6, 1)]
+
+
+#: The first is a grid that goes on after a prior run that failed; of the last, it finished.
+SWEEPS = [
+    (11, "RUNNING", "grid"),
+    (12, "FINISHED", "grid"),
+    (13, "RUNNING", "random"),
+    (14, "RUNNING", "grid"),
+]

@@ -116,6 +116,18 @@ def test_target_that_a_run_has_reached_already_ends_the_sweep(lab, texts, edit, 
     assert lab.sweep(sweep).state == SweepState.FINISHED
 
 
+def test_target_that_a_run_has_reached_waits_for_the_runs_outcome_constraints(lab, texts, edit):
+    text = texts["random"] + "sweepd: {outcome_constraints: {size: {max: 1}}}\n"
+    sweep = lab.create(text)
+    command = lab.ask(lab.register(sweep))
+    lab.start(command)
+    lab.log(command, 0.05)
+
+    view = edit(sweep, text.replace("goal: minimize", "goal: minimize, target: 0.1"))
+
+    assert view.stop_reason is None
+
+
 def test_requeued_trial_keeps_the_shape_that_it_had(lab, edit):
     sweep = lab.create(NESTED)
     agent = lab.register(sweep)

@@ -241,10 +241,35 @@ def test_answers_that_are_lost_in_a_row_are_no_fault_of_the_program(lab, device,
     for gap_s in gaps_s:
         lab.clock.advance(gap_s)
         assert lab.ask(agent) == first
-    lab.clock.advance(lab.limits.resend_s)
+    assert lab.trial(sweep, first).state == "leased"
+
+
+def test_answer_to_our_agent_that_stays_lost_however_often_is_requeued(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep, device="gpus 0")
+    first = lab.ask(agent)
+
+    for _ in range(5):
+        lab.clock.advance(6.0)
+        assert lab.ask(agent) == first
+    lab.clock.advance(6.0)
 
     again = lab.ask(agent)
     assert (again.run, again.attempt) == (first.run, 2)
+
+
+@pytest.mark.parametrize("gap_s", [5.0, 12.0])
+def test_program_that_dies_before_init_is_not_tried_again_however_seldom_its_agent_asks(lab, gap_s):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    first = lab.ask(agent)
+
+    while lab.trial(sweep, first).state == "leased":
+        lab.clock.advance(gap_s)
+        lab.ask(agent)
+
+    trial = lab.trial(sweep, first)
+    assert (trial.reason, trial.attempt) == ("never_init", 1)
 
 
 def test_process_of_a_deleted_run_is_told_to_stop(lab):

@@ -1,4 +1,8 @@
-"""What a search knows of prior runs stays when the run is deleted."""
+"""What a search knows of prior runs outlives them; a grid tries what did not finish.
+
+A grid that has passed the point of a prior run which failed looks at its points from the first on:
+those that were handed out are not given again.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,6 +39,11 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("has_finished", sa.Integer(), nullable=False),
         key=("sweep_id", "run_id", "event"),
+    )
+    op.execute(
+        "UPDATE sweep SET next_index = 0, is_exhausted = 0 WHERE method = 'grid' "
+        "AND state IN ('PENDING', 'RUNNING', 'PAUSED') AND stop_reason IS NULL AND id IN "
+        "(SELECT sweep_id FROM prior_run WHERE has_finished = 0)"
     )
 
 
