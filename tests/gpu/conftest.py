@@ -9,4 +9,4 @@ import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(_ROOT / "service"), str(_ROOT / "trainer")]
+sys.path[:0] = [str(_ROOT / "service"), str(_ROOT / "trainer"), str(Path(__file__).parent)]

@@ -1,6 +1,5 @@
 """The trainer on CUDA: the same code as on the CPU."""
 
-import functools
 import json
 import math
 import random
@@ -8,52 +7,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from signs import CONFIG, losses_of, make_trainer, signs
 from torch import nn
 
 from sweepd_trainer.checkpoint import Best, image_header, load_checkpoint
 from sweepd_trainer.config import OPTIMIZERS, Training, read_config
-from sweepd_trainer.data import Data, DataSpec, Rows, split
+from sweepd_trainer.data import Rows
 from sweepd_trainer.device import device_name, pick_device, seed_everything
 from sweepd_trainer.images import image_problem
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.measuring import Measuring
-from sweepd_trainer.models import build_model
 from sweepd_trainer.optim import build_optimizer
-from sweepd_trainer.pack import Pack
-from sweepd_trainer.pack_optim import RULES
 from sweepd_trainer.step import Captured, Problem
 from sweepd_trainer.task import as_floats, task_for
 from sweepd_trainer.watch import Watcher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-SPEC = DataSpec("signs", tuple("0123456789"), (1, 8, 8), 16.0, (0.5,), (0.3,))
-CONFIG = read_config({"kernels": [8, 16], "epochs": 8, "batch_size": 64, "shift": 1})
-
-
-@functools.cache
-def signs() -> Data:
-    """Return images of ten signs in noise, as many and as large as scikit-learn's digits."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = torch.randint(0, 17, (10, 1, 8, 8), generator=generator).float()
-    labels = torch.randint(0, 10, (1797,), generator=generator)
-    noise = 4 * torch.randn(1797, 1, 8, 8, generator=generator)
-    images = (shapes[labels] + noise).clamp(0, 16).to(torch.uint8)
-    return split(Rows(images[:1437], labels[:1437]), Rows(images[1437:], labels[1437:]), spec=SPEC)
-
-
-def make_trainer(device: torch.device, config=CONFIG):
-    order = seed_everything(config.seed)
-    data = signs().to(device)
-    model = build_model(data.spec, config).to(device, memory_format=torch.channels_last)
-    trainer = Trainer(
-        model,
-        build_optimizer(model, config),
-        image_problem(data, config),
-        config=config,
-        order=order,
-    )
-    return data, trainer
 
 
 @pytest.fixture
@@ -125,14 +94,6 @@ def run_eagerly(trainer: Trainer) -> Trainer:
     assert isinstance(trainer._step, Captured)
     trainer._step = trainer._step._step
     return trainer
-
-
-def losses_of(trainer: Trainer, *, epochs: int) -> list[float]:
-    losses = []
-    for _ in range(epochs):
-        losses += [progress.loss for progress in trainer.epoch()]
-        trainer.end_epoch()
-    return losses
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -416,71 +377,6 @@ def test_trial_takes_no_more_of_the_memory_than_its_slots_part(monkeypatch):
         assert torch.cuda.get_per_process_memory_fraction(device) == 0.25
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
-
-
-#: In what the trials of a pack may differ.
-OWN = (
-    {"momentum": 0.9},
-    {"momentum": 0.5, "weight_decay": 0.01, "schedule": "onecycle", "ema": 0.9, "seed": 1},
-    {"grad_clip": 0.3, "label_smoothing": 0.1, "schedule": "cosine", "seed": 2},
-)
-
-
-def pack_of(optimizer: str):
-    values = {**CONFIG.to_dict(), "optimizer": optimizer, "learning_rate": 1e-3}
-    made = [make_trainer(pick_device(), read_config({**values, **own})) for own in OWN]
-    return made[0][0], [trainer for _, trainer in made]
-
-
-@pytest.mark.parametrize("optimizer", sorted(RULES))
-def test_a_packed_step_is_captured_and_each_trial_has_the_losses_that_it_has_alone(optimizer):
-    data, alone = pack_of(optimizer)
-    wanted = [losses_of(trainer, epochs=3) for trainer in alone]
-    scores = [trainer.evaluate(data.validation) for trainer in alone]
-    _, trainers = pack_of(optimizer)
-    pack = Pack(trainers)
-    found = [[] for _ in trainers]
-    for _ in range(3):
-        for reports in pack.epoch():
-            for own, progress in zip(found, reports, strict=True):
-                own.append(progress.loss)
-        for trainer in trainers:
-            trainer.end_epoch()
-
-    assert pack.mode == "cuda graph, pack of 3"
-    for one, two in zip(found, wanted, strict=True):
-        assert one == pytest.approx(two, rel=0.05)
-    for one, two in zip(pack.evaluate(data.validation), scores, strict=True):
-        assert one.accuracy == pytest.approx(two.accuracy, abs=0.05)
-
-
-def test_each_replay_of_a_pack_drops_other_features_in_each_trial():
-    config = read_config({**CONFIG.to_dict(), "dropout": 0.5, "learning_rate": 1e-12, "shift": 0})
-    pack = Pack([make_trainer(pick_device(), config)[1] for _ in range(2)])
-    batch = torch.arange(config.batch_size, device=pick_device()).expand(2, -1)
-    losses = []
-    for _ in range(8):
-        pack._step(batch, None)
-        losses += pack._step.loss_sum.tolist()
-        pack._step.loss_sum.zero_()
-
-    assert pack.mode == "cuda graph, pack of 2"
-    assert len({round(loss, 4) for loss in losses}) == len(losses)
-
-
-def test_a_pack_goes_on_in_captured_steps_once_one_trial_has_left():
-    _, alone = pack_of("adam")
-    wanted = losses_of(alone[2], epochs=4)
-    _, trainers = pack_of("adam")
-    found = []
-    for pack in (Pack(trainers), Pack(trainers[1:])):
-        for _ in range(2):
-            found += [reports[-1].loss for reports in pack.epoch()]
-            for trainer in pack.trainers:
-                trainer.end_epoch()
-        assert pack.mode.startswith("cuda graph")
-
-    assert found == pytest.approx(wanted, rel=0.05)
 
 
 def test_a_trial_tells_the_agent_its_rows_a_second_and_its_memory(tmp_path):
