@@ -17,7 +17,7 @@ from sweepd_trainer.device import PeakMemory
 from sweepd_trainer.divergence import bound_for, n_warm_up
 from sweepd_trainer.evaluation import Diverged, Portions, read_score, sums_of
 from sweepd_trainer.feed import Feed, Resident, Streamed
-from sweepd_trainer.optim import learning_rate_at, set_learning_rate
+from sweepd_trainer.optim import learning_rate_at, load_state, set_learning_rate
 from sweepd_trainer.step import Captured, Problem, Step
 from sweepd_trainer.stopwatch import Stopwatch
 from sweepd_trainer.task import Score
@@ -326,8 +326,7 @@ class Trainer:
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        ours = self.optimizer.state_dict()["param_groups"]  # the other one's suit its own device
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": ours})
+        load_state(self.optimizer, state["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self._order_before = state["order"].cpu()

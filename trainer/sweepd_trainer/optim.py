@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 from sweepd.errors import InvalidInput
 from sweepd_trainer.config import Training
 
-__all__ = ["BETA2", "build_optimizer", "learning_rate_at", "n_rising", "set_learning_rate"]
+__all__ = [
+    "BETA2",
+    "build_optimizer",
+    "learning_rate_at",
+    "load_state",
+    "n_rising",
+    "set_learning_rate",
+]
 
 #: Of adam and adamw.
 BETA2 = 0.999
@@ -55,6 +63,27 @@ def build_optimizer(model: nn.Module, config: Training) -> torch.optim.Optimizer
     return _quiet(
         _without_compiler(kind)(weights, **common, **betas, fused=True, capturable=is_cuda)
     )
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Give an optimiser what was kept of each weight, in tensors of its own, laid out as its own.
+
+    A pack keeps a weight's numbers in the order of its axes, and one count of steps for all weights
+    of a model. Fused steps take the numbers to lie as the weight does, channels last perhaps, and
+    count at each weight.
+
+    Args:
+        optimizer: whose learning rate and the like stay, which suit its device.
+        state: an optimiser's `state_dict()`, of whatever device.
+    """
+    ours = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({**state, "param_groups": ours})
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor):
+                like = weight if value.shape == weight.shape else value
+                own = torch.empty_like(like, dtype=value.dtype, device=value.device)
+                kept[name] = own.copy_(value)
 
 
 def learning_rate_at(step: int, n_steps: int, config: Training) -> float:

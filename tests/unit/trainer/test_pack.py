@@ -39,7 +39,7 @@ def _float32(monkeypatch):
 
 def make_trainer(data: Data, config: Config) -> Trainer:
     order = seed_everything(config.seed)
-    model = build_model(data.spec, config)
+    model = build_model(data.spec, config).to(memory_format=torch.channels_last)  # as a run's is
     optimizer = build_optimizer(model, config)
     return Trainer(model, optimizer, image_problem(data, config), config=config, order=order)
 
@@ -128,11 +128,13 @@ def test_those_that_are_left_go_on_when_one_has_ended(few_digits):
     assert begun[2] + ended[1] == pytest.approx(alone[2], abs=1e-3)
 
 
+@pytest.mark.parametrize("n_trials", [1, 3])
 @pytest.mark.parametrize("optimizer", sorted(RULES))
-def test_one_that_was_stopped_half_way_goes_on_alone(few_digits, tmp_path, optimizer):
+def test_one_that_was_stopped_half_way_goes_on_alone(few_digits, tmp_path, optimizer, n_trials):
     values = {"optimizer": optimizer, "shift": 1}
-    wanted = [losses_alone(one, few_digits)[-1] for one in trainers(few_digits, **values)]
-    pack = Pack(trainers(few_digits, **values))
+    alone = trainers(few_digits, **values)[:n_trials]
+    wanted = [losses_alone(one, few_digits)[-1] for one in alone]
+    pack = Pack(trainers(few_digits, **values)[:n_trials])
     lead = pack.trainers[0]
     pack._should_stop = lambda: lead.step >= 13
 
@@ -147,6 +149,24 @@ def test_one_that_was_stopped_half_way_goes_on_alone(few_digits, tmp_path, optim
         single.load_state_dict(load_plain(path))
         assert (single.step, single.examples) == (13, 396)
         assert losses_alone(single, few_digits, epochs=1)[-1] == pytest.approx(loss, abs=1e-3)
+        assert {int(state.get("step", 20)) for state in single.optimizer.state.values()} == {20}
+
+
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+def test_what_the_optimiser_keeps_lies_as_the_weights_of_who_goes_on_do(few_digits, optimizer):
+    pack, single = (trainers(few_digits, optimizer=optimizer) for _ in range(2))
+    list(Pack(pack).epoch())
+
+    single[0].load_state_dict(pack[0].state_dict())
+
+    kept = [
+        (weight, value)
+        for weight, state in single[0].optimizer.state.items()
+        for name, value in state.items()
+        if name != "step"
+    ]
+    assert any(weight.ndim == 4 for weight, _ in kept)
+    assert all(value.stride() == weight.stride() for weight, value in kept)
 
 
 def test_a_saved_state_is_that_of_one_model(few_digits, tmp_path):
