@@ -301,6 +301,8 @@ def _rank_by(
 ) -> Callable[[Score], tuple[float, ...]]:
     """Return what is larger for a better score, by a metric as a definition has it.
 
+    A metric that is no number is worse than any.
+
     Raises:
         InvalidInput: no score has a number of that name, or the goal is no goal.
     """
@@ -313,4 +315,9 @@ def _rank_by(
     if goal not in ("minimize", "maximize"):
         raise InvalidInput(f"metric: goal must be minimize or maximize, not {goal!r}")
     sign = 1.0 if goal == "maximize" else -1.0
-    return lambda score: (sign * score.named("val").get(str(name), math.nan),)
+
+    def rank(score: Score) -> tuple[float, ...]:
+        value = sign * score.named("val").get(str(name), math.nan)
+        return (-math.inf if math.isnan(value) else value,)
+
+    return rank

@@ -221,6 +221,25 @@ def test_a_measure_of_your_own_is_reported_and_decides_which_epoch_is_best(
     assert f"val_count {best}.0000, test_loss" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("goal", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    ("given", "best"),
+    [([0.5, math.nan], 1), ([math.nan, 0.5, math.nan], 2), ([math.nan, math.nan], 1)],
+)
+def test_a_measure_that_is_no_number_makes_no_epoch_better(line, given, best, goal):
+    told = iter([*given, 0.0])  # the last one is of the test rows
+
+    fitted = fit(
+        {"epochs": len(given)},
+        line,
+        lambda values: nn.Linear(2, 1),
+        measures={"odd": lambda outputs, targets: torch.tensor(next(told))},
+        metric={"name": "val_odd", "goal": goal},
+    )
+
+    assert fitted.epoch == best
+
+
 def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):
     values = {"epochs": 50, "learning_rate": 1e-12, "patience": 2}
 
