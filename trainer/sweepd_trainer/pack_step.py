@@ -59,8 +59,8 @@ class PackedStep(Stepping):
         """Return the modules that take part in a step."""
         return [self._model, *self._problem.modules]
 
-    def run(self, batch: Tensor, drawn: Tensor | None) -> None:
-        """Take one step of each model on the rows at `batch`, (K, b); a CUDA graph records this.
+    def learn(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
+        """Leave the gradients of the rows at `batch`, (K, b), and return the mean losses, (K,).
 
         Args:
             batch: for each model its own.
@@ -77,10 +77,13 @@ class PackedStep(Stepping):
         if self._is_clipped:
             norms = torch.linalg.vector_norm(self._gradients, dim=1, keepdim=True)
             self._gradients *= (self._clips / (norms + _TINY)).clamp(max=1.0)
+        return total
+
+    def update(self) -> None:
+        """Change the weights by the gradients that are there, and the averages by the weights."""
         self.optimizer.step(self._gradients)
         if self._averaged is not None:
             self._averaged.lerp_(self._weights, 1 - self._decays)
-        self.loss_sum += total * batch.shape[1]
 
     def sums(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return what each model adds to the totals of an evaluation, shape (K, 3 + measures).

@@ -71,7 +71,8 @@ class Stepping(ABC):
     """Takes optimiser steps and adds up the losses on the device.
 
     When a batch does not fit into the memory it is halved once, and the gradients of both halves
-    are added: the same step, but for what a model computes over a whole batch.
+    are added: the same step, but for what a model computes over a whole batch. Once the optimiser
+    has begun a step cannot be taken again: some weights have changed, and some averages are there.
 
     Args:
         device: of the weights.
@@ -84,12 +85,13 @@ class Stepping(ABC):
         self.device, self.loss_sum = device, loss_sum
         self.is_bfloat16 = has_fast_bfloat16(device)
         self.n_parts = 1  # batches are cut into so many
+        self.is_updating = False  # whether the optimiser has begun what a step has not ended
 
     def __call__(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step on the rows at `batch`, (…, b), augmented as `drawn`, (…, n, …), says.
 
         Raises:
-            torch.OutOfMemoryError: half a batch does not fit either.
+            torch.OutOfMemoryError: half a batch does not fit either, or the update does not.
         """
         if not self._fits(batch, drawn):
             self.n_parts = 2
@@ -101,9 +103,22 @@ class Stepping(ABC):
     def modules(self) -> Sequence[nn.Module]:
         """Return the modules that take part in a step."""
 
-    @abstractmethod
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, whatever memory it needs; a CUDA graph records this."""
+        self.is_updating = False
+        total = self.learn(batch, drawn) * batch.shape[-1]
+        self.is_updating = True
+        self.update()
+        self.loss_sum += total
+        self.is_updating = False
+
+    @abstractmethod
+    def learn(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
+        """Leave a batch's gradients, and return its mean loss; no weight has changed."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """Change the weights by the gradients that are there, and the averages by the weights."""
 
     @abstractmethod
     def forget(self) -> None:
@@ -121,7 +136,7 @@ class Stepping(ABC):
         try:
             self.run(batch, drawn)
         except torch.OutOfMemoryError:
-            if self.n_parts > 1 or batch.shape[-1] < 2:
+            if self.is_updating or self.n_parts > 1 or batch.shape[-1] < 2:
                 raise
             return False
         return True
@@ -164,8 +179,8 @@ class Step(Stepping):
         """Return the modules that take part in a step."""
         return [self.model, *self.problem.modules]
 
-    def run(self, batch: Tensor, drawn: Tensor | None) -> None:
-        """Take one step, whatever memory it needs; a CUDA graph records this."""
+    def learn(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
+        """Leave a batch's gradients, and return its mean loss; no weight has changed."""
         self.forget()
         total = torch.zeros((), device=self.device)
         for part in batch.chunk(self.n_parts):
@@ -174,11 +189,14 @@ class Step(Stepping):
             total += loss.detach()
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip, foreach=True)
+        return total
+
+    def update(self) -> None:
+        """Change the weights by the gradients that are there, and the averages by the weights."""
         self.optimizer.step()
         if self._averaged:
             with torch.no_grad():
                 torch._foreach_lerp_(self._averaged, self._all_weights, 1 - self.config.ema)
-        self.loss_sum += total * len(batch)
 
     def forget(self) -> None:
         """Let go of the gradients."""
@@ -253,6 +271,8 @@ class Captured:
                 self._step.run(batch, drawn)
                 return
             except torch.OutOfMemoryError:
+                if self._step.is_updating:
+                    raise
                 self._give_up("its memory is needed for the steps that are not in it")
             self._drop()
             self._step.free()

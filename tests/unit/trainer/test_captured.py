@@ -209,3 +209,20 @@ def test_a_batch_that_does_not_fit_without_the_graph_either_is_halved(cuda):
 
     assert captured.mode == "eager"
     assert captured.n_parts == 2
+
+
+def test_a_step_beside_the_graph_whose_optimiser_has_begun_is_not_taken_again(cuda, monkeypatch):
+    calls = []
+    captured = make(Model(lambda model: calls.append(model)), [])
+    take(captured, N_EAGER + 1)
+    assert captured.mode == "cuda graph"
+
+    def short():
+        raise torch.OutOfMemoryError("no room to update")
+
+    monkeypatch.setattr(captured._step.optimizer, "step", short)
+
+    with pytest.raises(torch.OutOfMemoryError, match="no room to update"):
+        take(captured, 1, SHORT)
+
+    assert len(calls) == N_EAGER + 2

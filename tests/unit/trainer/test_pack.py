@@ -227,6 +227,21 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_step_is_the_same(few_digits
         assert one == pytest.approx(two, abs=1e-3)
 
 
+def test_a_step_whose_optimiser_has_begun_is_not_taken_again(few_digits, monkeypatch):
+    pack, taken = Pack(trainers(few_digits)), []
+
+    def short(gradients):
+        taken.append(pack._step.n_parts)
+        raise torch.OutOfMemoryError("no room to update")
+
+    monkeypatch.setattr(pack._packed.optimizer, "step", short)
+
+    with pytest.raises(torch.OutOfMemoryError, match="no room to update"):
+        list(pack.epoch())
+
+    assert taken == [1]
+
+
 def test_histograms_are_those_of_each_model(few_digits):
     pack = Pack(trainers(few_digits))
     list(pack.epoch())

@@ -34,8 +34,8 @@ def rows():
     return Rows(inputs, inputs.sum(1, keepdim=True))
 
 
-def make_step(model: nn.Module, rows: Rows) -> Step:
-    config = Training(optimizer="sgd", momentum=0.0, learning_rate=0.1)
+def make_step(model: nn.Module, rows: Rows, optimizer: str = "sgd") -> Step:
+    config = Training(optimizer=optimizer, momentum=0.0, learning_rate=0.1)
     problem = Problem(rows, regression(), lambda x: x)
     return Step(model, build_optimizer(model, config), problem, config)
 
@@ -68,3 +68,34 @@ def test_half_a_batch_that_does_not_fit_is_out_of_memory(rows):
 def test_a_single_row_cannot_be_halved(rows):
     with pytest.raises(torch.OutOfMemoryError):
         make_step(Small(most=0), rows)(torch.arange(1), None)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "rmsprop"])
+def test_a_step_whose_optimiser_has_begun_is_not_taken_again(rows, monkeypatch, optimizer):
+    small = Small(most=8)
+    step = make_step(small, rows, optimizer)
+    zeros_like, made = torch.zeros_like, []
+
+    def short(tensor, **options):
+        made.append(tensor)
+        if len(made) == 2:
+            raise torch.OutOfMemoryError("no room for averages")
+        return zeros_like(tensor, **options)
+
+    monkeypatch.setattr(torch, "zeros_like", short)
+
+    with pytest.raises(torch.OutOfMemoryError, match="no room for averages"):
+        step(torch.arange(8), None)
+
+    assert small.sizes == [8]
+
+
+def test_a_batch_is_halved_after_steps_that_were_whole(rows):
+    small = Small(most=8)
+    step = make_step(small, rows)
+    step(torch.arange(8), None)
+    small.most = 4
+
+    step(torch.arange(8), None)
+
+    assert small.sizes == [8, 8, 4, 4]
