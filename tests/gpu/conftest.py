@@ -2,7 +2,8 @@
 
     python -m pytest -o addopts= -o filterwarnings=default --import-mode=importlib tests/gpu
 
-On a machine that has only those three, `-o` leaves out what pyproject.toml asks of plugins.
+On a machine that has only those three, `-o` leaves out what pyproject.toml asks of plugins. A test
+that needs more skips itself, `pytest.importorskip("wandb")`: `test_bare_machine.py` keeps it so.
 """
 
 import sys

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sweepd_trainer.config import read_config
-from sweepd_trainer.course import Job, Learner, build_trainer
 from sweepd_trainer.data import Data, DataSpec, Rows, split
 from sweepd_trainer.device import determinism, let_hurry, pick_device
 from sweepd_trainer.images import Normalise, augmentation
+from sweepd_trainer.job import Job, Learner, build_trainer
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.models import build_model
 

@@ -12,12 +12,13 @@ from torch import nn
 from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.asking import Asking
 from sweepd_trainer.config import TRAINING, read_training
-from sweepd_trainer.course import Course, Fitted, Job, Learner, build_trainer
+from sweepd_trainer.course import Course, Fitted
 from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.device import determinism, let_hurry, pick_device
 from sweepd_trainer.evaluation import Diverged
 from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
+from sweepd_trainer.job import Job, Learner, build_trainer
 from sweepd_trainer.measuring import Measuring
 from sweepd_trainer.pack_folder import PACK
 from sweepd_trainer.task import Loss

@@ -15,12 +15,13 @@ import torch
 import wandb
 
 from sweepd.errors import InvalidInput, SweepdError
-from sweepd_trainer.course import Course, Fitted, Job, build_trainer
+from sweepd_trainer.course import Course, Fitted
 from sweepd_trainer.data import Data
 from sweepd_trainer.device import determinism, let_hurry, pick_device, seed_everything
 from sweepd_trainer.evaluation import Diverged
 from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
+from sweepd_trainer.job import Job, build_trainer
 from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_check import Refused, check_client, check_trainers, check_values
