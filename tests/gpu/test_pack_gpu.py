@@ -70,12 +70,14 @@ def test_each_replay_of_a_pack_drops_other_features_in_each_trial():
     assert len({round(loss, 4) for loss in losses}) == len(losses)
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_pack_goes_on_in_captured_steps_once_one_trial_has_left():
     _, alone = pack_of("adam")
     wanted = losses_of(alone[2], epochs=4)
     _, trainers = pack_of("adam")
     found = []
-    for pack in (Pack(trainers), Pack(trainers[1:])):
+    for own in (trainers, trainers[1:]):
+        pack = Pack(own)  # which lays out the weights of now
         for _ in range(2):
             found += [reports[-1].loss for reports in pack.epoch()]
             for trainer in pack.trainers:
