@@ -3,7 +3,6 @@
 The agent names them in a folder and reads there how they do; docs/trainer.md has the contract.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
 from sweepd_trainer.job import Job, build_trainer
 from sweepd_trainer.loop import Progress, Trainer
+from sweepd_trainer.measuring import PackMeasuring
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_check import Refused, check_client, check_trainers, check_values
 from sweepd_trainer.pack_folder import Member, PackFolder
@@ -268,19 +268,21 @@ class _Training:
     def _train_together(self, trials: Sequence[_Trial]) -> None:
         """Train trials that stand at one step until at least one of them has ended."""
         pack = Pack([trial.trainer for trial in trials], should_stop=self._stop)
+        measuring = PackMeasuring(pack)
         while len(_live(trials)) == len(trials):
             over = [trial for trial in trials if trial.course.is_over()]
             for trial in over:
                 with trial.ended_by(SweepdError):
                     trial.finish(self._data, mode=pack.mode)
             if not over:
-                self._epoch(pack, trials)
+                self._epoch(pack, trials, measuring)
 
-    def _epoch(self, pack: Pack, trials: Sequence[_Trial]) -> None:
+    def _epoch(self, pack: Pack, trials: Sequence[_Trial], measuring: PackMeasuring) -> None:
         """Train and evaluate one epoch; what ends in its midst is trained on, for nothing."""
-        lead, began_at = trials[0].trainer, time.perf_counter()
-        n_before, is_whole = lead.examples, lead.is_between_epochs
+        lead = trials[0].trainer
+        measuring.begin()
         for reports in pack.epoch():
+            measuring.report()
             for trial, progress in zip(trials, reports, strict=True):
                 if not trial.has_ended:
                     with trial.ended_by(Diverged):
@@ -292,9 +294,7 @@ class _Training:
         if not lead.is_epoch_done:
             self._stop_asked(trials)
             return
-        if is_whole and not self._has_measured:
-            n_rows = (lead.examples - n_before) * len(trials)
-            self._measure(pack, n_rows / (time.perf_counter() - began_at))
+        self._tell_measured(pack, measuring)
         scores = pack.evaluate(self._data.validation)
         histograms = self._watcher.of([trial.trainer.model for trial in trials])
         for trial, score, found in zip(trials, scores, histograms, strict=True):
@@ -316,16 +316,12 @@ class _Training:
             elif trial.run_id in asked or trial.stop():
                 trial.halt("stopped on request")
 
-    def _measure(self, pack: Pack, rows_per_s: float) -> None:
-        """Tell the agent once how much the pack brings and needs."""
-        self._has_measured = True
-        self._folder.tell(
-            "measured",
-            trials=len(pack.trainers),
-            rows_per_s=round(rows_per_s, 1),
-            peak_bytes=pack.memory.reserved(),
-            total_bytes=pack.memory.total(),
-        )
+    def _tell_measured(self, pack: Pack, measuring: PackMeasuring) -> None:
+        """Tell the agent, once it is known and once only, how much a pack brings and needs."""
+        measured = None if self._has_measured else measuring.measured()
+        if measured is not None:
+            self._has_measured = True
+            self._folder.tell("measured", trials=len(pack.trainers), **measured)
 
 
 def _live(trials: Sequence[_Trial]) -> list[_Trial]:

@@ -68,6 +68,15 @@ def test_every_trial_is_told_of_from_its_beginning_to_its_end(main, pack):
     assert ends(folder) == dict.fromkeys(["r0", "r1", "r2"], (0, None))
 
 
+def test_a_pack_that_is_smaller_after_its_first_short_epoch_is_measured_as_that(main, pack):
+    folder = pack(*({**QUICK, "epochs": 3, "seed": seed} for seed in range(2)))
+    (folder / "stop-r1").touch()
+
+    main({})
+
+    assert [e["trials"] for e in events_in(folder) if e["event"] == "measured"] == [1]
+
+
 def test_a_trial_whose_config_is_wrong_ends_and_the_others_are_packed(main, pack):
     folder = pack(*({**QUICK, "momentum": momentum} for momentum in (3, 0.5, 0.9)))
 
