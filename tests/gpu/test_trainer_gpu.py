@@ -63,6 +63,22 @@ def test_a_checkpoint_of_the_gpu_serves_on_the_cpu(trained, tmp_path):
     assert cpu_trainer.evaluate(on_cpu.test).accuracy == pytest.approx(score.accuracy, abs=0.006)
 
 
+def test_evaluation_is_in_float32_where_training_may_use_tf32(trained, monkeypatch):
+    data, trainer, _ = trained
+    usual = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    on_cpu, cpu_trainer = make_trainer(torch.device("cpu"))
+    cpu_trainer.model.load_state_dict(trainer.model.state_dict())
+
+    try:
+        found = trainer.evaluate(data.validation)
+    finally:
+        torch.set_float32_matmul_precision(usual)
+
+    assert found.loss == pytest.approx(cpu_trainer.evaluate(on_cpu.validation).loss, rel=1e-5)
+
+
 def test_cpu_and_cuda_see_the_same_images_in_the_same_order(trained):
     _, _, losses = trained
     _, cpu_trainer = make_trainer(torch.device("cpu"))

@@ -17,6 +17,7 @@ __all__ = [
     "PeakMemory",
     "determinism",
     "device_name",
+    "exact_float32",
     "has_fast_bfloat16",
     "has_lease",
     "let_hurry",
@@ -205,7 +206,7 @@ def determinism(*, is_wanted: bool) -> Iterator[None]:
 def let_hurry(device: torch.device) -> None:
     """Let a CUDA device use TF32 where it computes in float32, and try which algorithm is best.
 
-    Where only `determinism` is allowed nothing is tried.
+    Evaluation uses none, by `exact_float32`. Where only `determinism` is allowed nothing is tried.
     On a CPU let the process keep the memory that it frees, up to 1 GiB.
     """
     if device.type == "cuda":
@@ -214,6 +215,30 @@ def let_hurry(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     else:
         _keep_freed_memory()
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Compute in float32 meanwhile as a CPU does, without TF32.
+
+    Where a program has set precisions by torch's newer names, in ways that the older ones cannot
+    say, they stay as they are.
+    """
+    cudnn = torch.backends.cudnn
+    try:
+        before = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    except RuntimeError:
+        before = None
+    if before is None:
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32 = before[1]
 
 
 def _keep_freed_memory() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sweepd.errors import DataError
 from sweepd_trainer.config import Training
 from sweepd_trainer.data import Rows
-from sweepd_trainer.device import PeakMemory
+from sweepd_trainer.device import PeakMemory, exact_float32
 from sweepd_trainer.divergence import bound_for, n_warm_up
 from sweepd_trainer.evaluation import Diverged, Portions, read_score, sums_of
 from sweepd_trainer.feed import Feed, Resident, Streamed
@@ -278,7 +278,8 @@ class Trainer:
         Raises:
             Diverged: the loss is not a finite number.
         """
-        return self._portions(lambda size: self._evaluate(rows, size))
+        with exact_float32():
+            return self._portions(lambda size: self._evaluate(rows, size))
 
     def _evaluate(self, rows: Rows, size: int) -> Score:
         """Evaluate `size` rows at a time."""

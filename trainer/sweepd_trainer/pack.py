@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sweepd_trainer.data import Rows
-from sweepd_trainer.device import PeakMemory
+from sweepd_trainer.device import PeakMemory, exact_float32
 from sweepd_trainer.evaluation import Diverged, Portions, read_score
 from sweepd_trainer.loop import Progress, Trainer
 from sweepd_trainer.optim import learning_rate_at
@@ -71,8 +71,9 @@ class Pack:
                 return
 
     def evaluate(self, rows: Rows) -> list[Score | Diverged]:
-        """Return how each model does on `rows`, or why there is no telling."""
-        totals = self._portions(lambda size: self._totals(rows, size))
+        """Return how each model does on `rows`, in float32, or why there is no telling."""
+        with exact_float32():
+            totals = self._portions(lambda size: self._totals(rows, size))
         task, scores = self.trainers[0].problem.task, list[Score | Diverged]()
         for own in totals:
             try:

@@ -18,6 +18,7 @@ from sweepd_trainer.device import (
     _cpu_vendor,
     determinism,
     device_name,
+    exact_float32,
     has_fast_bfloat16,
     pick_device,
     seed_everything,
@@ -135,6 +136,19 @@ def test_what_does_not_repeat_its_bits_is_named():
         )
     with pytest.raises(RuntimeError, match="shapes"), determinism(is_wanted=True):
         raise RuntimeError("shapes differ")
+
+
+def test_precisions_that_torchs_older_names_cannot_say_stay():
+    cudnn = torch.backends.cudnn
+    cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "ieee", "tf32"
+    try:
+        with exact_float32():
+            within = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+        after = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    finally:
+        cudnn.allow_tf32 = True  # as it is at first
+
+    assert within == after == ("ieee", "tf32")
 
 
 @pytest.fixture

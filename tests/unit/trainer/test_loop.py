@@ -121,6 +121,43 @@ def test_what_is_no_target_counts_for_no_accuracy(few_digits):
     assert found.accuracy == 1.0
 
 
+@pytest.fixture
+def tf32(monkeypatch):
+    """Let a GPU use TF32, as `let_hurry` does; return what says which precisions are allowed."""
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    yield lambda: (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    torch.set_float32_matmul_precision(usual)
+
+
+def test_evaluation_is_in_float32_and_training_may_use_tf32(few_digits, tf32):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+    seen = []
+    trainer.model.register_forward_pre_hook(lambda model, inputs: seen.append(tf32()))
+
+    next(trainer.epoch())
+    trained = seen[:]
+    seen.clear()
+    trainer.evaluate(few_digits.test)
+
+    assert set(trained) == {("high", True)} == {tf32()}
+    assert set(seen) == {("highest", False)}
+
+
+def test_evaluation_that_fails_leaves_tf32_as_it_was(few_digits, tf32):
+    trainer = make_trainer(few_digits, read_config(SMALL))
+
+    def fail(model, inputs):
+        raise RuntimeError("no such kernel")
+
+    trainer.model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        trainer.evaluate(few_digits.test)
+
+    assert tf32() == ("high", True)
+
+
 def test_evaluation_takes_fewer_rows_at_a_time_where_many_do_not_fit(few_digits):
     trainer = make_trainer(few_digits, read_config(SMALL))
     wanted = trainer.evaluate(few_digits.test)

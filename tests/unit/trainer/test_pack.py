@@ -227,6 +227,22 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_step_is_the_same(few_digits
         assert one == pytest.approx(two, abs=1e-3)
 
 
+def test_all_are_evaluated_in_float32(few_digits, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pack, seen = Pack(trainers(few_digits)), []
+    sums = pack._packed.sums
+
+    def noted(inputs, targets):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return sums(inputs, targets)
+
+    monkeypatch.setattr(pack._packed, "sums", noted)
+    pack.evaluate(few_digits.validation)
+
+    assert set(seen) == {False}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_a_step_whose_optimiser_has_begun_is_not_taken_again(few_digits, monkeypatch):
     pack, taken = Pack(trainers(few_digits)), []
 
