@@ -54,8 +54,9 @@ def pack_s(own: Sequence[Config], data: Data, device: torch.device) -> tuple[flo
     for _ in range(own[0].epochs):
         for _ in pack.epoch():
             pass
-        watcher.of([trainer.model for trainer in trainers])
+        taken = watcher.take([trainer.model for trainer in trainers])
         pack.evaluate(data.validation)
+        taken.read()
         for trainer in trainers:
             trainer.end_epoch()
     return clock(device) - begun, pack.mode

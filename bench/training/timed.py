@@ -127,5 +127,6 @@ def train(trainer: Trainer, *, epochs: int, held_out: Rows | None = None) -> Non
             pass
         trainer.end_epoch()
         if held_out is not None:
-            watcher.histograms()
+            taken = watcher.take()
             trainer.evaluate(held_out)
+            taken.read()

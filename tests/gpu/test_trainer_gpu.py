@@ -20,7 +20,6 @@ from sweepd_trainer.measuring import Measuring
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.step import Captured, Problem
 from sweepd_trainer.task import as_floats, task_for
-from sweepd_trainer.watch import Watcher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -86,16 +85,6 @@ def test_cpu_and_cuda_see_the_same_images_in_the_same_order(trained):
     first = next(cpu_trainer.epoch()).loss
 
     assert losses[0] == pytest.approx(first, rel=0.05)
-
-
-def test_histograms_count_every_weight(trained):
-    _, trainer, _ = trained
-
-    found = Watcher(trainer.model).histograms()
-
-    for name, weight in trainer.model.named_parameters():
-        assert found[f"parameters/{name}"].counts.sum() == weight.numel()
-        assert found[f"gradients/{name}"].counts.sum() == weight.numel()
 
 
 def test_whole_batches_run_as_one_graph_and_the_last_one_by_itself(trained):
@@ -347,18 +336,6 @@ def test_a_graph_whose_memory_is_in_the_way_goes():
 
     assert trainer.mode == "eager"
     assert math.isfinite(losses[-1])
-
-
-def test_histograms_of_a_large_model_are_taken_in_portions():
-    model = nn.Linear(4096, 2049).to(pick_device())
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.max_memory_allocated()
-
-    found = Watcher(model).histograms()
-
-    assert found["parameters/weight"].counts.sum() == model.weight.numel()
-    assert torch.cuda.max_memory_allocated() - before < 600 << 20
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

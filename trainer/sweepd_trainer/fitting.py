@@ -165,11 +165,12 @@ def _train(course: Course, data: Data, *, stop: Stop) -> None:
             if not trainer.is_epoch_done:
                 raise _halted(course)
             measuring.end()
+            taken = watcher.take()  # counted by the time that the evaluation has been waited for
             score = trainer.evaluate(data.validation)
         except Diverged:
             course.lose()
             raise
-        course.end_epoch(score, watcher.histograms())
+        course.end_epoch(score, taken.read()[0])
         if course.is_over():
             return
         if stop():

@@ -295,9 +295,9 @@ class _Training:
             self._stop_asked(trials)
             return
         self._tell_measured(pack, measuring)
+        taken = self._watcher.take([trial.trainer.model for trial in trials])
         scores = pack.evaluate(self._data.validation)
-        histograms = self._watcher.of([trial.trainer.model for trial in trials])
-        for trial, score, found in zip(trials, scores, histograms, strict=True):
+        for trial, score, found in zip(trials, scores, taken.read(), strict=True):
             if not trial.has_ended:
                 with trial.ended_by(Diverged):
                     trial.end_epoch(score, found)

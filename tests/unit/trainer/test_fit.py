@@ -20,6 +20,8 @@ from sweepd.results import onnx_file
 from sweepd.results.smaller import set_apart, write_smaller
 from sweepd_trainer import Data, Rows, fit, rebuilt_by, split
 from sweepd_trainer.checkpoint import load_weights
+from sweepd_trainer.loop import Trainer
+from sweepd_trainer.watch import Taken, Watcher
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +240,21 @@ def test_a_measure_that_is_no_number_makes_no_epoch_better(line, given, best, go
     )
 
     assert fitted.epoch == best
+
+
+def test_histograms_are_begun_before_an_epoch_is_evaluated_and_read_after_it(line, monkeypatch):
+    seen = []
+
+    def note(kind, name):
+        whole = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda *given: seen.append(name) or whole(*given))
+
+    note(Watcher, "take")
+    note(Trainer, "evaluate")
+    note(Taken, "read")
+    fit({"epochs": 2}, Data(line.train, line.validation), lambda values: nn.Linear(2, 1))
+
+    assert seen == ["take", "evaluate", "read"] * 2
 
 
 def test_a_run_ends_early_when_no_epoch_is_better(line, capsys):

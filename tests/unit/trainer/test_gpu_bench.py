@@ -168,6 +168,18 @@ def test_an_epoch_is_told_beside_what_bounds_it(bench, little):
     assert floors["launches"] is None
 
 
+def test_steps_with_histograms_are_told_beside_steps_without(bench, little, monkeypatch):
+    taken, take = [], bench.Watcher.take
+    monkeypatch.setattr(bench.Watcher, "take", lambda self: taken.append(self) or take(self))
+
+    result = bench.histograms(little)
+
+    plain_s, watched_s = result.told["plain_s"], statistics.median(result.seconds)
+    assert len(result.seconds) == 2
+    assert len(taken) == 9  # after each of three steps, in an epoch that warms up and in two more
+    assert result.told["share_of_steps"] == pytest.approx(watched_s / plain_s - 1, abs=0.2)
+
+
 def test_launches_are_timed_as_replays_of_one_graph(bench, monkeypatch):
     fake, floors = FakeCuda(), imported("training.floors")
     fake.put_in(monkeypatch)

@@ -262,7 +262,7 @@ def test_histograms_are_those_of_each_model(few_digits):
     pack = Pack(trainers(few_digits))
     list(pack.epoch())
 
-    found = Watcher().of([trainer.model for trainer in pack.trainers])
+    found = Watcher().take([trainer.model for trainer in pack.trainers]).read()
 
     for trainer, own in zip(pack.trainers, found, strict=True):
         wanted = Watcher(trainer.model).histograms()

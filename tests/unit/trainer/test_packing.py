@@ -16,7 +16,9 @@ from torch import nn
 from sweepd.errors import InvalidInput
 from sweepd_trainer import Data, Rows, fit, packing, split
 from sweepd_trainer.checkpoint import load_plain
+from sweepd_trainer.pack import Pack
 from sweepd_trainer.tracking import run_script
+from sweepd_trainer.watch import Taken, Watcher
 
 #: The client leaves the file of a sweep's config to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -66,6 +68,24 @@ def test_every_trial_is_told_of_from_its_beginning_to_its_end(main, pack):
     assert [e["run"] for e in events if e["event"] == "began"] == ["r0", "r1", "r2"]
     assert [e["trials"] for e in events if e["event"] == "measured"] == [3]
     assert ends(folder) == dict.fromkeys(["r0", "r1", "r2"], (0, None))
+
+
+def test_histograms_are_begun_before_an_epoch_is_evaluated_and_read_after_it(
+    pack, line, monkeypatch
+):
+    pack({"seed": 1}, {"seed": 2})
+    seen = []
+
+    def note(kind, name):
+        whole = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda *given: seen.append(name) or whole(*given))
+
+    note(Watcher, "take")
+    note(Pack, "evaluate")
+    note(Taken, "read")
+    fit({"epochs": 2}, line, lambda values: nn.Linear(2, 1))
+
+    assert seen == ["take", "evaluate", "read"] * 2
 
 
 def test_a_pack_that_is_smaller_after_its_first_short_epoch_is_measured_as_that(main, pack):
