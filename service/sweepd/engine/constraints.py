@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import bindparam, select, update
 
-from sweepd.engine import curves, notices
+from sweepd.engine import curves, notices, objectives
 from sweepd.engine.trials import Ending, Lease
 from sweepd.errors import Reason
 from sweepd.spec import Definition, Outcome, judge
@@ -49,8 +49,8 @@ def judged(tx: Tx, lease: Lease, ending: Ending, *, definition: Definition) -> E
     of_trial = update(t.trial).where(t.trial.c.id == lease.trial_id)
     if outcome is None:
         was_out = of_trial.where(t.trial.c.outcome.is_not(None)).values(outcome=None)
-        if tx.conn.execute(was_out).rowcount:  # at an earlier end, before it was promoted
-            curves.refresh(tx, lease, definition=definition)
+        if tx.conn.execute(was_out).rowcount:  # at an earlier end
+            _work_out_again(tx, lease, definition)
         return ending
     tx.conn.execute(of_trial.values(outcome=outcome, objective=None, objectives=None))
     words = "; ".join(f"{name} {_said(why)}" for _, name, why in found)
@@ -59,6 +59,15 @@ def judged(tx: Tx, lease: Lease, ending: Ending, *, definition: Definition) -> E
         text = f"run {lease.run}: {words}, so that it cannot be the best"
         notices.post(tx, lease.sweep_id, topic=_TOPIC, text=text)
     return replace(ending, message=f"{words} ({ending.message})" if ending.message else words)
+
+
+def _work_out_again(tx: Tx, lease: Lease, definition: Definition) -> None:
+    if definition.metrics:
+        objectives.take(tx, lease, definition=definition)
+    else:
+        curves.refresh(tx, lease, definition=definition)
+        if not lease.n_values:
+            curves.take_summary(tx, lease, definition=definition)
 
 
 def _said(why: str) -> str:

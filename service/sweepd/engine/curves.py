@@ -221,7 +221,11 @@ def take_summary(tx: Tx, lease: Lease, *, definition: Definition) -> tuple[int, 
     tx.conn.execute(
         update(t.trial)
         .where(t.trial.c.id == lease.trial_id)
-        .values(best=value, last=value, objective=signed(value, definition.goal))
+        .values(
+            best=value,
+            last=value,
+            objective=case((t.trial.c.outcome.is_(None), signed(value, definition.goal))),
+        )
     )
     return 1, False
 

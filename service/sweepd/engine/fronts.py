@@ -54,6 +54,7 @@ def pareto_front(tx: Tx, sweep_id: int) -> tuple[FrontTrial, ...]:
             t.trial.c.sweep_id == sweep_id,
             t.trial.c.reason == Reason.FINISHED,
             t.trial.c.objectives.is_not(None),
+            t.trial.c.outcome.is_(None),
         )
         .order_by(t.trial.c.number)
     ).all()

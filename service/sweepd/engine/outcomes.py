@@ -155,11 +155,18 @@ def run_ended(
     if exit_code != 0 and is_told_soon and lease.stop is None and not was_preempting:
         trials.note_exit(tx, lease, exit_code)
         return
+    before = trials.told(tx, lease)
     ending = _ending(tx, lease, exit_code=exit_code, was_preempting=was_preempting)
     if lease.state == TrialState.ENDED:
         old = Reason(lease.reason or Reason.ERROR)
         is_better = ending.reason == Reason.FINISHED or old in RETRIED | {Reason.NEVER_INIT}
         if old == ending.reason or not is_better:
+            message = lease.message
+            if old == ending.reason == Reason.FINISHED:  # a person has gone on with it
+                definition = definition_of(sweep_row(tx, lease.sweep_id).definition)
+                message = constraints.judged(tx, lease, ending, definition=definition).message
+            if trials.told(tx, lease) != before:
+                trials.correct(tx, lease, message=message)
             return
     settle(tx, lease, ending, actor=lease.agent_id, limits=limits)
 

@@ -36,6 +36,7 @@ __all__ = [
     "requeue",
     "resend",
     "revive",
+    "told",
     "tries",
 ]
 
@@ -406,18 +407,18 @@ def end(tx: Tx, lease: Lease, ending: Ending, *, actor: str) -> None:
         attempt=lease.attempt,
         reason=ending.reason,
         message=ending.message,
-        **_outcome(tx, lease),
+        **told(tx, lease),
     )
     _set(tx, lease, ended_event=event)
 
 
-def correct(tx: Tx, lease: Lease) -> None:
+def correct(tx: Tx, lease: Lease, **changed: Any) -> None:
     """Note that the values of a trial have changed after its end: its search learns anew."""
-    event = record(tx, lease, "trial.corrected", lease.agent_id, **_outcome(tx, lease))
-    _set(tx, lease, ended_event=event)
+    event = record(tx, lease, "trial.corrected", lease.agent_id, **told(tx, lease))
+    _set(tx, lease, ended_event=event, **changed)
 
 
-def _outcome(tx: Tx, lease: Lease) -> dict[str, Any]:
+def told(tx: Tx, lease: Lease) -> dict[str, Any]:
     """Return what the search learns from a trial beside its reason: the event log keeps it."""
     row = _TOLD.row(tx, trial=lease.trial_id)
     assert row is not None, f"there is no trial {lease.trial_id}"

@@ -137,6 +137,17 @@ def test_trials_out_of_their_outcome_constraints_are_not_on_the_front(lab):
     assert [trial.is_feasible for trial in observed(lab, sweep).trials] == [True, False]
 
 
+def test_trial_out_of_its_outcome_constraints_stays_off_the_front_when_a_person_takes_it_up(lab):
+    sweep = lab.create(f"{TWO}sweepd: {{outcome_constraints: {{size: {{max: 5}}}}}}")
+    agent = lab.register(sweep)
+    command = run(lab, agent, (0.1, 0.9))
+
+    lab.take_up(command)
+    lab.end(command, lease=False)
+
+    assert front_of(lab, sweep) == ()
+
+
 def test_sweep_ends_once_one_run_has_reached_every_target(lab):
     sweep = lab.create(
         TWO.replace("goal: minimize", "goal: minimize, target: 0.3").replace(

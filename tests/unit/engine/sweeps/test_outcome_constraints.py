@@ -102,6 +102,50 @@ def test_values_that_come_late_make_no_best_of_a_trial_out_of_bounds(lab, sweep,
     assert lab.sweep(sweep).best_value is None
 
 
+@pytest.fixture
+def go_on(lab):
+    """Take up a run that has finished, and end it with another summary."""
+
+    def go_on(command, **summary):
+        lab.take_up(command)
+        text = json.dumps(summary)
+        lab.write(
+            lambda tx: tx.conn.execute(
+                update(t.run).where(t.run.c.name == command.run).values(summary=text)
+            )
+        )
+        lab.end(command, lease=False)
+
+    return go_on
+
+
+def test_finished_run_that_a_person_takes_up_is_judged_by_what_it_measures_then(
+    lab, sweep, run, trials, seen, go_on
+):
+    good, bad = run(0.5, ms=4), run(0.2, ms=7)
+
+    go_on(good, loss=0.5, ms=99)
+    go_on(bad, loss=0.2, ms=3)
+
+    assert seen() == [(None, False), (0.2, True)]
+    assert [trial.outcome for trial in trials()] == ["broken", None]
+    assert [trial.message for trial in trials()] == ["outcome constraints: ms is above 5", None]
+    assert lab.sweep(sweep).best_run == bad.run
+
+
+def test_run_out_of_bounds_that_a_person_takes_up_is_not_the_best_by_its_summary(
+    lab, sweep, seen, go_on
+):
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    go_on(command, loss=0.01, ms=9)
+
+    go_on(command, loss=0.01, ms=9)
+
+    assert seen() == [(None, False)]
+    assert lab.sweep(sweep).best_value is None
+
+
 def test_only_a_trial_within_bounds_reaches_the_target(lab, sweep, run):
     run(0.05, ms=7)
     assert lab.sweep(sweep).stop_reason is None

@@ -20,8 +20,7 @@ def test_run_resumed_by_hand_that_finishes_counts(lab):
     sweep = lab.create()
     command = lab.run(lab.register(sweep), 2.0, exit_code=1)
 
-    change = runs.RunChange(id=lab.run_of(command).id, name=command.run, project="toy", host="box")
-    lab.write(runs.upsert_run, actor=lab.actor, change=change)
+    lab.take_up(command)
     lab.log(command, 1.0, offset=1, lease=False)
     lab.end(command, lease=False)
 
