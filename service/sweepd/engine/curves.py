@@ -194,11 +194,19 @@ def _append(
 
 
 def cut(tx: Tx, lease: Lease, *, after_step: int, definition: Definition) -> None:
-    """Take back the values of a trial after a step; harmless for a trial without any."""
+    """Take back the values of a trial after a step; harmless for a trial without any.
+
+    The rows after it are no longer the run's own.
+    """
+    if definition.metric_name is None:
+        return
     of_run = t.curve.c.run_id == lease.run_id
     gone = tx.conn.execute(delete(t.curve).where(of_run, t.curve.c.step > after_step))
-    if gone.rowcount:
-        _update(tx, lease, definition, n_bad=0)
+    n_bad = 0
+    for _, _, value in _stored(tx, lease.run_id, definition.metric_name):
+        n_bad = 0 if math.isfinite(value) else n_bad + 1
+    if gone.rowcount or n_bad != lease.n_bad:
+        _update(tx, lease, definition, n_bad=n_bad)
 
 
 def refresh(tx: Tx, lease: Lease, *, definition: Definition) -> None:

@@ -18,6 +18,7 @@ from sweepd.errors import Reason
 from sweepd.schedule import TrialState
 from sweepd.search.asha import Asha, Promotion
 from sweepd.spec import Definition, sign
+from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
 
@@ -125,7 +126,10 @@ def _rule(definition: Definition) -> Asha | None:
 
 
 def _settled(tx: Tx, trial_ids: list[int]) -> list[int]:
-    """Return those of the trials whose last process has nothing more to say, or is not heard."""
+    """Return those of the trials whose last process has nothing more to say, or is not heard.
+
+    Not those whose run a person has taken up: two processes would train it.
+    """
     is_over = (
         (t.attempt.c.is_fenced == 1)  # its writes would be known by their token
         | t.run.c.exit_code.is_not(None)
@@ -138,7 +142,11 @@ def _settled(tx: Tx, trial_ids: list[int]) -> list[int]:
             t.attempt,
             (t.attempt.c.trial_id == t.trial.c.id) & (t.attempt.c.number == t.trial.c.attempt),
         )
-        .where(t.trial.c.id.in_(trial_ids), is_over)
+        .where(
+            t.trial.c.id.in_(trial_ids),
+            t.run.c.state.not_in((RunState.RUNNING, RunState.PREEMPTING)),
+            is_over,
+        )
     )
     return list(rows)
 

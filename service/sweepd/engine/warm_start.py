@@ -125,7 +125,8 @@ def _judged(
     for trial in tx.conn.execute(query.order_by(t.trial.c.number)):
         nested = old.space.nest(json.loads(trial.config))
         value = _value(trial, old, new)
-        objectives = trial.objectives if new.metrics else None
+        is_same_rule = new.own.objective == old.own.objective
+        objectives = trial.objectives if new.metrics and is_same_rule else None
         broken = judge(json.loads(trial.summary or "{}"), bounds)
         outcome = min((how for how, _, _ in broken), default=None)
         is_known = outcome is not None or value is not None or objectives is not None

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from sweepd.engine import agents, retry, rewinds, runs
@@ -545,6 +547,26 @@ def test_trial_that_is_rewound_has_the_objective_of_then(lab):
     assert (rewound.n_values, rewound.best, rewound.objective) == (2, 2.0, 2.0)
     after = lab.trial(sweep, command)
     assert (after.n_values, after.best, after.last) == (3, 2.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        pytest.param(1, "finished", id="to the last good step"),
+        pytest.param(2, "diverged", id="among the bad ones"),
+    ],
+)
+def test_trial_that_is_rewound_ends_badly_if_the_step_of_then_did(lab, step, reason):
+    sweep = lab.create()
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    lab.log(command, 3.0, 2.0, math.nan, math.nan, lease=False)
+
+    where = {"entity": None, "project": "toy", "name": command.run, "metric": "_step"}
+    lab.write(rewinds.rewind, actor=lab.actor, **where, value=step)
+    lab.end(command, lease=False)
+
+    assert lab.trial(sweep, command).reason == reason
 
 
 def test_best_of_a_sweep_is_a_trial_that_finished_or_runs_and_none_that_failed(lab, texts):

@@ -56,6 +56,18 @@ def test_paused_trial_goes_on_under_its_run_id_once_it_is_good_enough(lab, sweep
     assert (trial.state, trial.reason, trial.message) == ("leased", None, None)
 
 
+def test_paused_trial_that_a_person_has_taken_up_is_given_to_no_agent(lab, sweep):
+    made = sweep()
+    agent = lab.register(made)
+    first, _ = _train(lab, agent, 1.0)
+    _train(lab, agent, 2.0)
+
+    lab.take_up(first)
+
+    assert lab.ask(agent).run != first.run
+    assert lab.run_of(first).state == "running"
+
+
 def test_promotions_use_up_no_retries(lab, sweep, texts):
     made = lab.create(texts["random"] + ASHA.format("true").replace("{stop", "{retries: 1, stop"))
     agent = lab.register(made)

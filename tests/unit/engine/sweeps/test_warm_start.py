@@ -94,6 +94,24 @@ def test_what_does_not_fit_is_told_and_teaches_nothing(lab, old, known, was, bec
     assert words in lab.sweep(sweep).notice
 
 
+def test_values_of_several_metrics_by_another_rule_teach_nothing(lab, known):
+    metrics = "metrics: [{name: loss, goal: minimize}, {name: acc, goal: maximize}]"
+    one = "metric: {name: loss, goal: minimize}"
+    sweep = lab.create(OLD.replace(one, metrics))
+    command = lab.ask(lab.register(sweep))
+    lab.start(command, lease=False)
+    lab.stream(command, rows=[{"loss": 0.1, "acc": 0.1}, {"loss": 0.9, "acc": 0.9}], lease=False)
+    lab.end(command, lease=False)
+
+    def learnt(rule):
+        changes = {one: metrics, "objective: best": f"objective: {rule}", "0.5": "1.0"}
+        return lab.create(new_text(sweep.name, **changes))
+
+    assert len(known(learnt("best"))) == 1
+    assert known(other := learnt("last")) == []
+    assert "1: its value by the rule last is not known" in lab.sweep(other).notice
+
+
 def test_value_is_that_of_the_new_rule(lab, old, known):
     sweep = lab.create(new_text(old.name, **{"objective: best": "objective: last"}))
 
