@@ -4,7 +4,7 @@ The one thread that writes is to do no more than write: `check` does the rest be
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +162,11 @@ def _entry(
 ) -> tuple[Entry, bool, tuple[str, ...]]:
     space = definition.space
     config, odd = _checked(space, given, base, label)
-    values = enqueued.values_of({k: {"value": v} for k, v in space.nest(config).items()})
+    try:
+        nested = space.nest(config)
+    except InvalidInput as error:
+        raise InvalidInput(f"{label}{error}") from None
+    values = enqueued.values_of({k: {"value": v} for k, v in nested.items()})
     is_known = all(name in space for name in config)
     return enqueued.entry_of(definition, values), is_known, tuple(odd)
 
@@ -193,9 +197,9 @@ def _checked(
     """Return a whole flat config, and what is odd about it.
 
     Raises:
-        InvalidInput: if it leaves out a parameter that has more than one value.
+        InvalidInput: if it leaves out a parameter that has more than one value, or gives one twice.
     """
-    flat = {clean(name): clean_all(value) for name, value in _flat(space, given).items()}
+    flat = {clean(name): clean_all(value) for name, value in _flat(space, given, label).items()}
     config, odd = {**base, **flat}, []
     missing = []
     for parameter in space.ordered:
@@ -229,27 +233,57 @@ def _checked(
         if not constraint.is_satisfied(config)
     ]
     known = [parameter.name for parameter in space.parameters]
-    for name in flat.keys() - set(known):
-        odd.append(
-            f"{label}the definition has no parameter {name!r}{nearest(name, known)}: it runs, and "
-            "the search learns nothing from it"
-        )
+    odd += [
+        f"{label}the definition has no parameter {name!r}{nearest(name, known)}: it runs, and "
+        "the search learns nothing from it"
+        for name in _unknown(flat, space)
+    ]
     return config, odd
 
 
 def _misspelt(flat: Config, space: Space) -> Iterator[str]:
     """Yield what is said of each name that the space lacks but nearly has."""
     known = [parameter.name for parameter in space.parameters]
-    for name in flat.keys() - set(known):
+    for name in _unknown(flat, space):
         if hint := nearest(name, known):
             yield f"; there is no parameter {name[:60]!r}{hint}"
 
 
-def _flat(space: Space, given: Mapping[str, Any]) -> Config:
-    """Return a config by the space's flat names; a name that it does not know stays as it is."""
+def _unknown(flat: Config, space: Space) -> Iterator[str]:
+    """Yield the names that the space lacks; of what is in a group of parameters, the full ones."""
+    groups = {parameter.path[0] for parameter in space.parameters}
+    for name, value in flat.items():
+        if name not in space:
+            yield from _names(name, value) if name in groups else (name,)
+
+
+def _names(name: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, Mapping) or not value:
+        yield name
+        return
+    for step, inner in value.items():
+        yield from _names(f"{name}.{step}", inner)
+
+
+def _flat(space: Space, given: Mapping[str, Any], label: str) -> Config:
+    """Return a config by the space's flat names; what it does not know stays as it is."""
     flat: Config = {}
     for name, value in given.items():
-        inner = space.flatten({name: value}) if isinstance(value, Mapping) else {}
-        is_nested = name not in space and inner and space.nest(inner) == {name: value}
-        flat.update(inner if is_nested else {name: value})
+        inner = space.flatten({name: value}) if name not in space else {}
+        if twice := sorted((inner.keys() | {name}) & flat.keys()):
+            raise InvalidInput(f"{label}{twice[0]} is given both flat and nested")
+        flat.update(inner)
+        flat.update(_without({name: value}, {space[known].path for known in inner}))
     return flat
+
+
+def _without(nested: Mapping[str, Any], paths: Collection[tuple[str, ...]]) -> dict[str, Any]:
+    """Return what is left of a nested config without these values; no group that has no more."""
+    left: dict[str, Any] = {}
+    for step, value in nested.items():
+        below = [path[1:] for path in paths if path[0] == step]
+        if () not in below:
+            kept = _without(value, below) if below else value
+            if kept or not below:
+                left[step] = kept
+    return left

@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, func, insert, literal, select, update
 
 from sweepd.engine import events, trials
+from sweepd.engine.edits import definition_at
 from sweepd.engine.leases import BY_NUMBER
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.texts import clean, clean_all
 from sweepd.engine.trials import Lease
 from sweepd.errors import Conflict, InvalidInput, Reason
 from sweepd.schedule import TrialState
-from sweepd.spec import Config, Definition, canonical
+from sweepd.spec import Config, Definition, Space, canonical
 from sweepd.states import RunState, SweepState, is_terminal
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
@@ -32,6 +33,7 @@ __all__ = [
     "drop_all",
     "entry_of",
     "first",
+    "first_fit",
     "is_waiting",
     "values_of",
 ]
@@ -42,7 +44,7 @@ BY_ITSELF = "no agent"
 _MAX_WAITING = 10_000
 _IS_WAITING = (t.trial.c.state == TrialState.QUEUED) & (t.trial.c.attempt == 0)
 _FIRST = Prepared(
-    select(t.trial.c.run_id)
+    select(t.trial.c.run_id, t.trial.c.config, t.trial.c.version)
     .where(t.trial.c.sweep_id == bindparam("sweep"), _IS_WAITING)
     .order_by(BY_NUMBER)
     .limit(1)
@@ -87,10 +89,16 @@ _WRAPPED = {"value", "desc"}
 
 
 def entry_of(definition: Definition, values: Mapping[str, Any]) -> Entry:
-    """Return these values (nested) as a trial of the definition has them."""
+    """Return these values (nested) as a trial of the definition has them.
+
+    Raises:
+        InvalidInput: if they say two things of a name, so that they cannot be nested.
+    """
     config, space = _flat(definition, values), definition.space
-    nested = space.nest(config) if space.is_conditional else dict(values)
-    return Entry(config, nested, _key(definition, config))
+    for name in space.flatten(config):
+        if name in config and len(space[name].path) > 1:
+            raise InvalidInput(f"config: {name} is given both flat and nested")
+    return Entry(config, _nested(space, config), _key(definition, config))
 
 
 class Queue:
@@ -171,6 +179,7 @@ def add(
 
     Raises:
         Conflict: as `Queue`.
+        InvalidInput: as `entry_of`.
     """
     queue = Queue(tx, sweep_id=sweep_id, n=1, actor=actor)
     return queue.add(entry_of(queue.definition, values), display_name=display_name)
@@ -180,6 +189,22 @@ def first(tx: Tx, sweep_id: int) -> int | None:
     """Return the run (storage id) that has waited longest, None if none waits."""
     found = _FIRST.row(tx, sweep=sweep_id)
     return None if found is None else int(found[0])
+
+
+def first_fit(tx: Tx, sweep: Any) -> int | None:
+    """Return the run as `first` does, but end those before it whose config cannot be handed out.
+
+    An older service took such configs; they would hold up what waits behind them.
+    """
+    while (found := _FIRST.row(tx, sweep=sweep.id)) is not None:
+        run_id, config, version = found
+        try:
+            _nested(definition_at(tx, sweep, version).space, json.loads(config))
+        except InvalidInput as error:
+            drop(tx, run_id, why=f"it cannot be run: {error}", actor=events.SERVICE)
+        else:
+            return int(run_id)
+    return None
 
 
 def is_waiting(tx: Tx, run_id: int) -> bool:
@@ -271,6 +296,13 @@ def _flat(definition: Definition, values: Mapping[str, Any]) -> Config:
     space = definition.space
     config = space.flatten(values)
     return space.existing(config) if space.nest(config) == values else dict(values)
+
+
+def _nested(space: Space, config: Config) -> dict[str, Any]:
+    try:
+        return space.nest(config)
+    except InvalidInput as error:
+        raise InvalidInput(f"config: {error}") from None
 
 
 def _key(definition: Definition, config: Config) -> str:

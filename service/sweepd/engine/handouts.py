@@ -135,7 +135,7 @@ def _new(
     """Hand out a trial that nobody has had; None if there is none."""
     if sweep.run_cap is not None and sweep.n_issued >= sweep.run_cap:
         return None
-    waiting_run = enqueued.first(tx, sweep.id)
+    waiting_run = enqueued.first_fit(tx, sweep)
     if waiting_run is not None:
         return trials.issue(
             tx, sweep_id=sweep.id, run_id=waiting_run, agent_id=agent_id, slot_id=slot_id

@@ -20,6 +20,7 @@ constraints; `sample` gives only configs that do.
 m   points;  d   searched parameters
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,13 +120,26 @@ class Space:
             raise InvalidInput(f"there is no parameter {name!r}") from None
 
     def nest(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config in W&B's shape: nested, values only; unknown names stay as they are."""
+        """Return the config in W&B's shape: nested, values only; unknown names stay as they are.
+
+        What an unknown name holds is joined by the parameters that belong into it.
+
+        Raises:
+            InvalidInput: if it is no mapping, so that it can hold none.
+        """
         nested = {name: value for name, value in config.items() if name not in self}
         for parameter in self.parameters:
             if parameter.name in config:
                 inner = nested
-                for step in parameter.path[:-1]:
-                    inner = inner.setdefault(step, {})
+                for depth, step in enumerate(parameter.path[:-1], 1):
+                    within = inner.get(step, {})
+                    if not isinstance(within, Mapping):
+                        group = ".".join(parameter.path[:depth])
+                        value = json.dumps(within, ensure_ascii=False, default=str)[:60]
+                        raise InvalidInput(
+                            f"{group} is {value}, and {parameter.name} would be in it"
+                        )
+                    inner[step] = inner = dict(within)  # the caller keeps their own
                 inner[parameter.path[-1]] = config[parameter.name]
         return nested
 

@@ -213,6 +213,21 @@ def test_flattening_leaves_out_what_the_space_does_not_know():
     assert space.flatten({"o": 7, "n": 2}) == {"n": 2}
 
 
+def test_nesting_leaves_what_it_is_given_as_it_is():
+    space = _space({"o": {"parameters": {"lr": {"value": 1}}}})
+    config = {"o.lr": 5, "o": {"other": 1}}
+
+    assert space.nest(config) == {"o": {"other": 1, "lr": 5}}
+    assert config == {"o.lr": 5, "o": {"other": 1}}
+
+
+def test_a_value_cannot_be_nested_in_another_value():
+    space = _space({"o": {"parameters": {"lr": {"value": 1}}}})
+
+    with pytest.raises(InvalidInput, match=r"^o is 7, and o\.lr would be in it$"):
+        space.nest({"o.lr": 5, "o": 7})
+
+
 def test_an_unknown_parameter_is_named():
     with pytest.raises(InvalidInput, match="there is no parameter 'x'"):
         _space({"n": {"value": 1}})["x"]

@@ -64,6 +64,36 @@ def test_flat_and_nested_names_are_taken_and_constants_filled_in(lab, enqueue, c
     assert lab.run_of(command).display_name == "mine"
 
 
+def test_part_of_a_nested_group_goes_before_the_run_that_is_like_it(lab, enqueue):
+    sweep = lab.create(NESTED)
+    first = lab.run(lab.register(sweep), 1.0)
+
+    made = enqueue(sweep, {"opt": {"lr": 0.9, "extra": 1}}, like=first.run)
+    command = lab.ask(lab.register(sweep))
+
+    assert command.config == {"opt": {**first.config["opt"], "lr": 0.9, "extra": 1}, "layers": 3}
+    (warning,) = made.warnings
+    assert warning.startswith("the definition has no parameter 'opt.extra'")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"opt": 5}, "config 2: opt is 5, and opt.lr would be in it"),
+        ({"opt": {"lr": 0.9}, "opt.lr": 0.1}, "config 2: opt.lr is given both flat and nested"),
+        ({"opt.lr": 0.1, "opt": {"lr": 0.9}}, "config 2: opt.lr is given both flat and nested"),
+    ],
+)
+def test_config_that_says_two_things_of_a_name_is_refused(lab, enqueue, config, words):
+    sweep = lab.create(NESTED)
+    first = lab.run(lab.register(sweep), 1.0)
+
+    with pytest.raises(InvalidInput, match=words):
+        enqueue(sweep, {"opt.lr": 0.3}, config, like=first.run)
+
+    assert len(lab.trials(sweep)) == 1
+
+
 def test_what_is_left_out_comes_from_the_best_run_or_a_named_one(lab, enqueue, texts):
     sweep = lab.create(texts["grid"])
     agent = lab.register(sweep)

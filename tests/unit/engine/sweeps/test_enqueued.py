@@ -222,6 +222,72 @@ def test_nested_config_is_told_as_it_came(lab, enqueue):
     assert told == [{"o": {"lr": 0.5}}, {"o": {"lr": 0.5, "more": 1}}]
 
 
+NESTED = "method: random\nparameters:\n  opt: {parameters: {lr: {min: 0.0, max: 1}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"opt.lr": 0.1, "opt": 5}, "opt is 5, and opt.lr would be in it"),
+        ({"opt": {"lr": 0.9, "more": 1}, "opt.lr": 0.1}, "opt.lr is given both flat and nested"),
+    ],
+)
+def test_config_that_says_two_things_of_a_name_is_refused(lab, enqueue, config, words):
+    sweep = lab.create(NESTED)
+
+    with pytest.raises(InvalidInput, match=words):
+        enqueue(sweep, config)
+
+    assert lab.trials(sweep) == []
+
+
+def test_flat_names_are_told_and_kept_nested(lab, enqueue):
+    sweep = lab.create(NESTED)
+    enqueue(sweep, {"opt.lr": 0.1, "opt": {"more": 1}})
+
+    command = lab.ask(lab.register(sweep))
+
+    assert command.config == {"opt": {"lr": 0.1, "more": 1}}
+    assert json.loads(lab.run_of(command).config) == {"opt": {"value": command.config["opt"]}}
+
+
+@pytest.fixture
+def spoil(lab):
+    """Make the config of a trial that waits one that cannot be run, as an old service took it."""
+
+    def spoil(run):
+        config = json.dumps({"opt.lr": 0.1, "opt": 5})
+        run_id = select(t.run.c.id).where(t.run.c.name == run).scalar_subquery()
+        of_run = t.trial.update().where(t.trial.c.run_id == run_id)
+        lab.write(lambda tx: tx.conn.execute(of_run.values(config=config)))
+
+    return spoil
+
+
+def test_what_waits_and_cannot_be_run_ends_with_words_and_holds_nobody_up(lab, enqueue, spoil):
+    sweep = lab.create(NESTED)
+    spoil(enqueue(sweep, {"opt.lr": 0.1}))
+    good = enqueue(sweep, {"opt.lr": 0.2})
+
+    command = lab.ask(lab.register(sweep))
+
+    bad, _ = lab.trials(sweep)
+    assert command.run == good
+    assert (bad.state, bad.reason) == ("ended", "killed")
+    assert bad.message == "it cannot be run: config: opt is 5, and opt.lr would be in it"
+    assert lab.sweep(sweep).n_issued == 1
+
+
+def test_what_waits_and_cannot_be_run_holds_no_bundle_up(lab, enqueue, spoil):
+    sweep = lab.create(NESTED)
+    spoil(enqueue(sweep, {"opt.lr": 0.1}))
+
+    _, commands = lab.fill(sweep, 2)
+
+    assert len(commands) == 2
+    assert lab.trials(sweep)[0].state == "ended"
+
+
 def test_ended_sweep_takes_no_more(lab, enqueue):
     sweep = lab.create(SCHEDULED)
     lab.set_state(sweep, "FINISHED")
