@@ -63,7 +63,8 @@ def merge_bundle(
     Args:
         bundle: the bundle.
         server: the service that it came from, and the key there.
-        gives_back: let others have what was not run.
+        gives_back: let others have what was not run. As long as a run could not be sent the bundle
+            keeps all that it holds: others would get the trial of that run, too.
         report: is told of each run, in a sentence; from any thread, one at a time.
 
     Raises:
@@ -107,7 +108,7 @@ class _Merge:
             ):
                 if error is not None:
                     failed[command.run] = error
-        if gives_back:
+        if gives_back and not failed:
             self._ask(GIVE_BACK)
         merged = self._journal.merged
         by = {how: tuple(c.run for c in trials if merged.get(c.run) == how) for how in _HOW}

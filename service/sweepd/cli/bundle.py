@@ -116,7 +116,11 @@ def make(
 
 @bundle.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
-@click.option("--give-back", is_flag=True, help="Let others have what was not run.")
+@click.option(
+    "--give-back",
+    is_flag=True,
+    help="Let others have what was not run; not while a run cannot be sent.",
+)
 @server_choice
 @data_folder
 @as_json
@@ -142,6 +146,8 @@ def merge(*, bundle: Path, give_back: bool, server: str | None, data: Path, as_j
         gives_back=give_back,
         report=(lambda _: None) if as_json else say,
     )
+    if give_back and merged.failed:
+        click.echo("nothing was given back: merge again what could not be sent", err=True)
     counts = {
         "merged": len(merged.merged),
         "late": len(merged.late),

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from graphql import GraphQLError
 
+from sweepd.errors import Reason
+from sweepd_agent.api import Outcome, Sweep
+from sweepd_agent.bundle import Bundle, Ended, Journal
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -158,3 +162,68 @@ def test_server_of_a_bundle_that_netrc_names_gets_the_key_that_is_there(merge):
 
     assert "knows nothing of this bundle" in run(code=1).err
     assert server.keys == ["n" * 40]
+
+
+@pytest.fixture
+def give_back(sweep, make_server, folder, monkeypatch):
+    """Merge a bundle of two trials, of which one is not run, and let others have that.
+
+    Return the server, the ids of the bundles that it was given back, and a way.
+    """
+    server = make_server(is_ours=True)
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    made = Bundle(
+        folder / "away",
+        id="QnVuZGxl",
+        server=server.url,
+        sweep=Sweep("alice", "toys", "s1", program="train.py", command=None),
+        retries=1,
+        until=2e9,
+        commands=tuple(
+            {"type": "run", "run_id": run, "args": {}, "sweepd": {"attempt": 1, "token": "t"}}
+            for run in ("one", "two")
+        ),
+    )
+    made.write()
+    number = Journal(made).begin("one")
+    outcome = Outcome(Reason.FINISHED, 0)
+    Journal(made).end("one", Ended(number, outcome, host="box", device="cpu", seconds=1.0))
+    given = []
+
+    def give_back(info, input):
+        given.append(input["id"])
+        return {"bundle": {"out": 0}}
+
+    rows = [
+        {"runName": run, "attempt": 1, "isPresent": True, "reason": None} for run in ("one", "two")
+    ]
+    server.root |= {
+        "sweepdBundle": {"out": 2, "trials": rows},
+        "sweepdReportOutcome": lambda info, input: {"success": True},
+        "sweepdGiveBackBundle": give_back,
+    }
+    arguments = ["bundle", "merge", "away", "--give-back", "--json"]
+    return server, given, lambda code: sweep(*arguments, code=code)
+
+
+def test_what_was_not_run_is_given_back(give_back):
+    _, given, run = give_back
+
+    assert run(0).json["not_run"] == 1
+    assert given == ["QnVuZGxl"]
+
+
+def test_nothing_is_given_back_while_a_trial_that_ran_could_not_be_sent(give_back):
+    server, given, run = give_back
+
+    def refuse(info, input):
+        raise GraphQLError("not now")
+
+    server.root["sweepdReportOutcome"] = refuse
+
+    done = run(1)
+
+    assert done.json["failed"] == 1
+    assert given == []
+    assert "nothing was given back" in done.err
