@@ -2,7 +2,7 @@
 
 Silence counts only while the service listened: after a gap between two looks (the service was down,
 the machine slept, the clock jumped) every last sign of life is moved by the gap, save those that
-came after it.
+came after it. So are the days until which bundles are out.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from sweepd.schedule import TrialState, is_lapsed, silence_means
 from sweepd.states import AgentState, RunState, SweepState, is_terminal
 from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
-from sweepd.store.sweep_tables import slot
+from sweepd.store.sweep_tables import bundle, slot
 
 __all__ = ["grace", "tick"]
 
@@ -111,13 +111,16 @@ def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
 
     One of the last `fresh_s` seconds came after the gap and stays; none is moved into the future,
     where its lease would live on for as long. The gap counts for no sweep as time that it ran,
-    either. A clock that went back makes nobody wait for what was to come by the old one, and what
-    rules compare with each other keeps its order: it is moved as a whole.
+    either, and for no bundle as time that it was out. A clock that went back makes nobody wait for
+    what was to come by the old one, and what rules compare with each other keeps its order: it is
+    moved as a whole.
     """
 
+    def is_fresh(at: Column[Any]) -> ColumnElement[bool]:
+        return at.between(tx.now - fresh_s, tx.now)
+
     def moved(at: Column[Any]) -> ColumnElement[Any]:
-        is_fresh = at.between(tx.now - fresh_s, tx.now)
-        return case((is_fresh, at), else_=func.min(at + gap_s, tx.now))
+        return case((is_fresh(at), at), else_=func.min(at + gap_s, tx.now))
 
     def move(table: Table, where: ColumnElement[bool], *names: str) -> None:
         values = {name: moved(table.c[name]) for name in names}
@@ -132,6 +135,8 @@ def grace(tx: Tx, *, gap_s: float, fresh_s: float) -> None:
     move(t.attempt, live, "started_at")
     move(t.run, t.run.c.state.in_((RunState.PENDING, *_LIVE_RUNS)), "heartbeat_at")
     move(t.agent, t.agent.c.state == AgentState.RUNNING, "heartbeat_at")
+    is_out = bundle.c.ended_at.is_(None) & ~is_fresh(bundle.c.created_at)
+    tx.conn.execute(update(bundle).where(is_out).values(until=bundle.c.until + gap_s))
     if gap_s < 0:
         _move_back(tx, gap_s)
 

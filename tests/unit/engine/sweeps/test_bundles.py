@@ -118,6 +118,38 @@ def test_lapsed_bundle_gives_its_trials_to_others_without_a_try_less(lab):
     assert lab.ask(agent).attempt == 2
 
 
+def test_bundle_whose_time_ran_out_while_the_service_was_down_can_still_come_back(lab):
+    sweep = lab.create(GRID)
+    _, (command, *_) = lab.fill(sweep, 3, for_s=600)
+    lab.tick(300)
+    lab.clock.advance(86_400)
+
+    lab.tick(200)
+    assert states(lab, sweep) == [("leased", 1, None)] * 3
+    bring_back(lab, command)
+    lab.tick(120)
+
+    assert states(lab, sweep) == [("ended", 1, "finished"), *[("queued", 1, None)] * 2]
+
+
+@pytest.mark.parametrize("is_made_before", [True, False], ids=["made before", "made after"])
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0], ids=["forward", "back"])
+def test_clock_that_jumps_changes_nothing_of_the_time_that_a_bundle_has(
+    lab, jump_s, is_made_before
+):
+    sweep = lab.create(GRID)
+    lab.tick(5)
+
+    lab.clock.advance(0 if is_made_before else jump_s)
+    lab.fill(sweep, 3, for_s=600)
+    lab.clock.advance(jump_s if is_made_before else 0)
+
+    lab.tick(580)
+    assert states(lab, sweep) == [("leased", 1, None)] * 3
+    lab.tick(40)
+    assert states(lab, sweep) == [("queued", 1, None)] * 3
+
+
 def test_what_comes_late_counts_if_nobody_has_taken_the_trial_since(lab):
     sweep = lab.create(GRID)
     _, (command, *_) = lab.fill(sweep, 3, for_s=600)
