@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +171,20 @@ class Journal:
         """Return how a run ended; None if it is still to be run.
 
         One that the agent took down with itself runs again; one that crashed does as often as it
-        would have with the service.
+        would have with the service, and one that ran out of memory beside others does once. After
+        that it counts as if it had been alone, or the service would have it tried once more.
         """
         tries = self._ended.get(run, [])
         if not tries or tries[-1].outcome.reason == Reason.PREEMPTED:
             return None
+        last, outcome = tries[-1], tries[-1].outcome
+        if outcome.is_crowded:
+            n_crowded = sum(one.outcome.is_crowded for one in tries)
+            counts = replace(last, outcome=replace(outcome, is_crowded=False))
+            return counts if n_crowded > 1 else None
         n_crashed = sum(one.outcome.reason == Reason.CRASHED for one in tries)
-        is_final = tries[-1].outcome.reason != Reason.CRASHED or n_crashed > self._retries
-        return tries[-1] if is_final else None
+        is_final = outcome.reason != Reason.CRASHED or n_crashed > self._retries
+        return last if is_final else None
 
     def _read(self) -> Sequence[tuple[int, Any]]:
         """Return what is in the lines, by their numbers."""
@@ -211,7 +217,9 @@ class Journal:
             self.merged[run] = row["how"]
         else:
             reason = Reason(row["reason"])
-            outcome = Outcome(reason, row["exit_code"], row["signal"], row["message"])
+            words = row["exit_code"], row["signal"], row["message"]
+            is_crowded = bool(row.get("is_crowded", False))  # older journals have none
+            outcome = Outcome(reason, *words, is_crowded=is_crowded)
             number, seconds = int(row["number"]), float(row["seconds"])
             ended = Ended(number, outcome, row["host"], row["device"], seconds)
             self._ended.setdefault(run, []).append(ended)

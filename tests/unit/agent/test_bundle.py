@@ -11,6 +11,7 @@ from sweepd.errors import AlreadyExists, Conflict, InvalidInput, Reason
 from sweepd_agent import EventKind
 from sweepd_agent.api import Outcome, Sweep
 from sweepd_agent.bundle import Bundle, Ended, Journal
+from sweepd_agent.offline import BundleSource
 
 TOY = """
 import json, os, sys
@@ -142,6 +143,42 @@ def test_trial_is_done_when_it_would_be_with_the_service(bundle, reasons, is_don
 
     for seen in (journal, Journal(bundle)):
         assert (seen.result("one") is not None) is is_done
+
+
+@pytest.mark.parametrize(
+    ("tries", "is_done"),
+    [
+        pytest.param([("oom", True)], False, id="beside others"),
+        pytest.param([("oom", False)], True, id="alone"),
+        pytest.param([("oom", True), ("preempted", False)], False, id="and ended with its agent"),
+        pytest.param([("oom", True), ("finished", False)], True, id="finished at last"),
+        pytest.param([("oom", True), ("crashed", False)], False, id="and crashed once"),
+        pytest.param([("crashed", False), ("oom", True)], False, id="after a crash"),
+        pytest.param([("oom", True), ("oom", True)], True, id="twice beside others"),
+        pytest.param([("oom", True), ("oom", False)], True, id="and alone"),
+    ],
+)
+def test_trial_that_ran_out_of_memory_beside_others_is_tried_again_once(bundle, tries, is_done):
+    journal = Journal(bundle)
+    for reason, is_crowded in tries:
+        number = journal.begin("one")
+        journal.end("one", ended(number, Reason(reason), is_crowded=is_crowded))
+
+    for seen in (journal, Journal(bundle)):
+        result = seen.result("one")
+        assert (result is not None) is is_done
+        assert result is None or not result.outcome.is_crowded  # the service is to count it
+
+
+def test_trial_that_shared_its_gpu_goes_to_the_end_of_the_queue(bundle):
+    source = BundleSource(bundle)
+    (command,) = source.heartbeat("box", running=())
+    crowded = Outcome(Reason.OUT_OF_MEMORY, 1, is_crowded=True)
+
+    source.report(bundle.sweep, command, crowded, host="box", device="GPU 0")
+
+    assert [source.heartbeat("box", running=())[0].run for _ in "abc"] == ["two", "three", "one"]
+    assert BundleSource(bundle).n_left == 3
 
 
 def test_journal_survives_a_line_that_was_torn(bundle):
