@@ -38,9 +38,12 @@ def finish(code: int, *, link: socket.socket, notes: ImportNotes) -> NoReturn:
     """End this process in order, with an exit code, or by minus a signal."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
+    except SystemExit as error:  # told to end while its threads went on
+        code = exit_code(error)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the program is over, and its code stands
+    try:
         _finish_runs(code if code >= 0 else 128 - code)
         atexit._run_exitfuncs()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the program is over, and its code stands
     except SystemExit as error:
         code = exit_code(error)
     _free_own_objects(notes)

@@ -147,6 +147,9 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
     key that is merely lying about never sends anything. A run that is already there is used as it
     is, with these values in its config, and is not finished: whoever began it does that.
 
+    SIGTERM does not break the finish off: a trial is over by then, and its outcome stands; another
+    process gets the signal again afterwards.
+
     Args:
         values: the config to record, as far as no sweep says otherwise.
 
@@ -158,7 +161,8 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         _define_metrics(wandb.run)
         yield wandb.run
         return
-    run = begin(values, trial=os.environ.get("WANDB_RUN_ID"))
+    trial = os.environ.get("WANDB_RUN_ID")
+    run = begin(values, trial=trial)
     exit_code = 1
     try:
         yield run
@@ -167,7 +171,10 @@ def start(values: Mapping[str, Any]) -> Iterator[wandb.Run]:
         exit_code = error.exit_code
         raise
     finally:
-        end(run, exit_code=exit_code)
+        with Stop().on_sigterm() as is_told:
+            end(run, exit_code=exit_code)
+        if is_told() and not trial:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def check_not_over(trial: str | None) -> None:

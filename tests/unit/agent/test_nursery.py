@@ -222,6 +222,44 @@ def test_program_that_is_told_to_end_when_it_is_over_has_finished(make_nursery, 
     assert seen[-1] == Ended(0)
 
 
+OPEN_RUN = """
+import atexit, os, signal, sys, threading, types
+class Run:
+    def finish(self, exit_code):
+        state.most_recent_active_run = None
+        {at_finish}
+        print("sent", exit_code)
+state = types.SimpleNamespace(most_recent_active_run=Run())
+sys.modules["wandb.sdk.wandb_setup"] = types.SimpleNamespace(_singleton=state)
+atexit.register(print, "bye")
+def tell():
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_program_that_is_told_to_end_while_its_run_is_sent_has_finished(make_nursery, run):
+    seen, output = run(make_nursery(), OPEN_RUN.format(at_finish="tell()"))
+
+    assert seen[-1] == Ended(0)
+    assert output == "sent 0\nbye\n"
+
+
+GOES_ON = """
+def go_on():
+    threading.main_thread().join()
+    tell()
+    threading.Event().wait()
+threading.Thread(target=go_on).start()
+"""
+
+
+def test_program_that_is_told_to_end_while_its_threads_go_on_has_its_run_sent(make_nursery, run):
+    seen, output = run(make_nursery(), OPEN_RUN.format(at_finish="pass") + GOES_ON)
+
+    assert seen[-1] == Ended(143)
+    assert output == "sent 143\nbye\n"
+
+
 @pytest.mark.parametrize(
     ("program", "status", "words"),
     [

@@ -12,6 +12,7 @@ import pytest
 import wandb
 
 from sweepd.errors import DataError, InvalidInput
+from sweepd_trainer import tracking
 from sweepd_trainer.tracking import (
     Log,
     Stop,
@@ -114,6 +115,38 @@ def test_a_run_is_finished_with_the_code_that_the_process_will_have(monkeypatch)
                 raise error
 
     assert codes == [0, 143, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("trial", "told"),
+    [
+        pytest.param("run1", [], id="a trial has finished"),
+        pytest.param(None, [signal.SIGTERM], id="another process is told afterwards"),
+    ],
+)
+def test_sigterm_does_not_break_off_the_finish_of_a_run(monkeypatch, trial, told):
+    seen = []
+
+    def send(exit_code):
+        os.kill(os.getpid(), signal.SIGTERM)
+        seen.append("sent")
+
+    run = SimpleNamespace(define_metric=lambda *_, **__: None, finish=send)
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    monkeypatch.setattr(tracking, "_ended", set())
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    if trial:
+        monkeypatch.setenv("WANDB_RUN_ID", trial)
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+
+    try:
+        with start({}) as begun:
+            after_finish(begun, lambda: seen.append("tidied"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert seen == ["sent", "tidied", *told]
 
 
 def test_a_run_that_is_there_already_is_used_and_left_to_who_began_it(monkeypatch):
