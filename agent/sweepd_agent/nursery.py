@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sweepd_agent import processes
 from sweepd_agent.framing import receive, send
 
 __all__ = ["Ended", "Nursery", "Started"]
@@ -204,7 +205,7 @@ class Nursery:
             with contextlib.suppress(OSError):
                 warm.link.shutdown(socket.SHUT_RDWR)
         if self._process is not None:
-            self._process.terminate()  # it may be importing, and blind to the socket
+            self._process.send_signal(processes.END)  # it may be importing, and blind to the socket
             try:
                 self._process.wait(5)
             except subprocess.TimeoutExpired:

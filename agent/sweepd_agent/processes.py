@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 __all__ = [
+    "END",
     "Strays",
     "adopt_orphans",
     "descendants",
@@ -32,6 +33,11 @@ __all__ = [
     "unnamed_file",
 ]
 
+#: Tells a warm parent to end. SIGTERM would not do: who ends an agent may send that to each of its
+#: processes, as systemd does, and the trials are to save themselves first. This one nobody else
+#: sends and no library handles, and it ends a process that has no handler for it yet.
+END: int = getattr(signal, "SIGRTMIN", signal.SIGUSR1)
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _MFD_CLOEXEC = 1
 _START = "SWEEPD_START"
@@ -47,7 +53,7 @@ def fork() -> int:
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, END):
                 signal.signal(number, signal.SIG_DFL)
             die_with_parent(parent, signal.SIGKILL)
     finally:
@@ -230,9 +236,9 @@ def kill_run(leader: int, own: bytes) -> None:
 
 
 def end_children(*, gently: AbstractSet[int]) -> None:
-    """Kill every child, adopted ones too; those in `gently` get SIGTERM."""
+    """Kill every child, adopted ones too; those in `gently` are warm parents, and get END."""
     for pid in _children(os.getpid()):
-        _kill(pid, signal.SIGTERM if pid in gently else signal.SIGKILL)
+        _kill(pid, END if pid in gently else signal.SIGKILL)
 
 
 def descendants(pid: int) -> set[int]:

@@ -6,7 +6,9 @@ A child of a parent that has run one parallel torch operation hangs for ever. So
 pinned to one thread, runs nothing of the user's, never touches CUDA and has no second thread; and a
 canary, a forked child that does run a parallel operation, shows that forking is safe before any
 trial depends on it. Where it is not, and for any child that does not report in time, trials are
-started by exec. When the supervisor goes, by whatever death, every trial goes with it.
+started by exec. When the supervisor goes, by whatever death, every trial goes with it. SIGTERM is
+not for this process: whoever sends it to all of an agent's processes means the trials, which may
+save themselves, and the supervisor, which ends this one when they have.
 """
 
 import contextlib
@@ -81,7 +83,8 @@ class WarmParent:
     def serve(self) -> Assignment | _Grow | None:
         """Return None when the supervisor has gone; in a forked process, what it is to become."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self._end_at_once)
+        signal.signal(signal.SIGTERM, lambda *_: None)  # SIG_IGN would pass on to what is executed
+        signal.signal(processes.END, self._end_at_once)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._poll.register(self._link, selectors.EVENT_READ, self._on_request)
@@ -416,7 +419,7 @@ def _words_of(error: Exception) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Serve the supervisor's socket until it closes, or the supervisor dies."""
     link = socket.socket(fileno=int(arguments[0]))
-    processes.die_with_parent(int(arguments[1]), signal.SIGTERM)  # it may come amid an import
+    processes.die_with_parent(int(arguments[1]), processes.END)  # it may come amid an import
     while True:
         processes.adopt_orphans()
         become = WarmParent(link).serve()
@@ -425,7 +428,7 @@ def main(arguments: Sequence[str]) -> None:
         if become is None:
             os._exit(0)  # nothing here is worth a tidy end, and everybody waits for it
         link = become.link
-        processes.die_with_parent(os.getppid(), signal.SIGTERM)
+        processes.die_with_parent(os.getppid(), processes.END)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""A small server, and an agent in a thread."""
+"""A small server, an agent in a thread, and a nursery without an agent."""
 
+import os
+import queue
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +15,7 @@ from fake_wandb import KEY, FakeServer
 
 from sweepd_agent import AgentEvent, EventKind, Options, run_agent
 from sweepd_agent.events import Report
+from sweepd_agent.nursery import Ended, Nursery
 
 
 @pytest.fixture
@@ -92,3 +95,70 @@ def write_program(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def make_nursery(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    (tmp_path / "lib").mkdir()
+    nurseries = []
+    notices = []
+
+    def make(*modules, handshake_s=20.0, threads=1):
+        nursery = Nursery(
+            folder=tmp_path,
+            modules=modules,
+            threads=threads,
+            handshake_s=handshake_s,
+            log=tmp_path / "warm.log",
+            notice=notices.append,
+        )
+        nursery.open()
+        nursery.notices = notices
+        nurseries.append(nursery)
+        return nursery
+
+    yield make
+    for nursery in nurseries:
+        nursery.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    def start_program(nursery, text, *, name="program", **values):
+        """Return a function that returns all events of the trial, up to its end."""
+        (tmp_path / f"{name}.py").write_text(text)
+        job = {
+            "mode": "fork",
+            "waits": False,
+            "program": f"{name}.py",
+            "function": False,
+            "argv": [],
+            "config": {},
+            "exec": [sys.executable, f"{name}.py"],
+            "env": dict(os.environ),
+            "cwd": str(tmp_path),
+            **values,
+        }
+        events = queue.SimpleQueue()
+        with (tmp_path / f"{name}.txt").open("wb") as log:
+            assert nursery.start(job, log.fileno(), events.put) is not None
+
+        def watch(timeout=20):
+            seen = [events.get(timeout=timeout)]
+            while not isinstance(seen[-1], Ended):
+                seen.append(events.get(timeout=timeout))
+            return seen
+
+        return watch
+
+    return start_program
+
+
+@pytest.fixture
+def run(start, tmp_path):
+    def run_program(nursery, text, **values):
+        seen = start(nursery, text, **values)()
+        return seen, (tmp_path / "program.txt").read_text()
+
+    return run_program

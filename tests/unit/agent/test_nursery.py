@@ -1,7 +1,6 @@
 """Warm parents, without the agent around them."""
 
 import os
-import queue
 import resource
 import signal
 import sys
@@ -9,74 +8,7 @@ import sys
 import pytest
 
 from sweepd_agent import processes
-from sweepd_agent.nursery import Ended, Nursery, Started
-
-
-@pytest.fixture
-def make_nursery(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
-    (tmp_path / "lib").mkdir()
-    nurseries = []
-    notices = []
-
-    def make(*modules, handshake_s=20.0, threads=1):
-        nursery = Nursery(
-            folder=tmp_path,
-            modules=modules,
-            threads=threads,
-            handshake_s=handshake_s,
-            log=tmp_path / "warm.log",
-            notice=notices.append,
-        )
-        nursery.open()
-        nursery.notices = notices
-        nurseries.append(nursery)
-        return nursery
-
-    yield make
-    for nursery in nurseries:
-        nursery.close()
-
-
-@pytest.fixture
-def start(tmp_path):
-    def start_program(nursery, text, *, name="program", **values):
-        """Return a function that returns all events of the trial, up to its end."""
-        (tmp_path / f"{name}.py").write_text(text)
-        job = {
-            "mode": "fork",
-            "waits": False,
-            "program": f"{name}.py",
-            "function": False,
-            "argv": [],
-            "config": {},
-            "exec": [sys.executable, f"{name}.py"],
-            "env": dict(os.environ),
-            "cwd": str(tmp_path),
-            **values,
-        }
-        events = queue.SimpleQueue()
-        with (tmp_path / f"{name}.txt").open("wb") as log:
-            assert nursery.start(job, log.fileno(), events.put) is not None
-
-        def watch(timeout=20):
-            seen = [events.get(timeout=timeout)]
-            while not isinstance(seen[-1], Ended):
-                seen.append(events.get(timeout=timeout))
-            return seen
-
-        return watch
-
-    return start_program
-
-
-@pytest.fixture
-def run(start, tmp_path):
-    def run_program(nursery, text, **values):
-        seen = start(nursery, text, **values)()
-        return seen, (tmp_path / "program.txt").read_text()
-
-    return run_program
+from sweepd_agent.nursery import Ended, Started
 
 
 def test_program_is_forked_with_what_was_imported_ahead(make_nursery, run):
@@ -377,7 +309,7 @@ def test_command_that_is_executed_ignores_no_signal_that_the_agent_does(make_nur
     _, output = run(make_nursery(), "", mode="exec", exec=command)
 
     ignored = int(output.partition(":")[2], 16)
-    ours = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ)  # others: who started the agent's
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)  # others: who started it
     assert [number.name for number in ours if ignored >> (number - 1) & 1] == []
 
 
