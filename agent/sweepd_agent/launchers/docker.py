@@ -15,6 +15,7 @@ __all__ = ["Docker"]
 _STATES = {"created": "waiting", "restarting": "waiting", "paused": "waiting", "running": "running"}
 #: Trials have 30 s to save themselves, then the agent has some to say so.
 _STOP_S = 60
+_LAST_SIGNAL = 64
 _PROGRAM = "/workspace/program"
 _IMAGE = "sweepd-agent:torch"
 #: Prints the GPUs that an agent in a container sees: on this machine they may be others, or none.
@@ -85,7 +86,7 @@ class Docker:
 
     def logs(self, folder: Path, kept: Mapping[str, object], name: str) -> str:
         """Return what a container has printed so far."""
-        return run_tool(["docker", "logs", _containers(kept)[name]])
+        return run_tool(["docker", "logs", _containers(kept)[name]], merged=True)
 
     def stop(self, folder: Path, kept: Mapping[str, object]) -> None:
         """Stop the containers that are still there, all at once, and leave them for their logs."""
@@ -116,4 +117,5 @@ def _status(name: str, state: Mapping[str, object] | None) -> AgentStatus:
         return AgentStatus(name, known)
     code = state["ExitCode"]
     assert isinstance(code, int), "docker tells the exit code of what has ended"
-    return AgentStatus(name, "ended", code - 256 if code > 128 + 64 else code)
+    is_signal = 128 < code <= 128 + _LAST_SIGNAL
+    return AgentStatus(name, "ended", 128 - code if is_signal else code)

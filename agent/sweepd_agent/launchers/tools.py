@@ -25,8 +25,15 @@ _BESIDE = re.compile(r"\bwarn(ing)?\b|^(see|run|try|for more)\b.*(help|info)", r
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None) -> str:
+def run_tool(
+    command: Sequence[str], *, environ: Mapping[str, str] | None = None, merged: bool = False
+) -> str:
     """Run a command to its end and return what it printed.
+
+    Args:
+        command: and its arguments.
+        environ: what its environment has besides.
+        merged: return what it printed on stderr as well, each line in its place.
 
     Raises:
         LaunchError: it is not installed, or it failed; in its own words.
@@ -37,7 +44,8 @@ def run_tool(command: Sequence[str], *, environ: Mapping[str, str] | None = None
         list(command),
         env={**os.environ, **(environ or {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         text=True,
         check=False,
     )

@@ -231,7 +231,8 @@ elif command == "ps":
 elif command == "inspect":
     print(json.dumps([{{"Id": c, "State": known[c]}} for c in sys.argv[2:]]))
 elif command == "logs":
-    print("words of", sys.argv[2])
+    print("words of", sys.argv[2], flush=True)
+    print("error of", sys.argv[2], file=sys.stderr)  # as of a container without a terminal
 elif command == "stop":
     for c in sys.argv[3:]:
         known[c] = {{"Status": "exited", "ExitCode": 0}}
@@ -278,7 +279,7 @@ def test_containers_are_started_told_about_and_stopped(options, tmp_path, docker
     (again,) = found(tmp_path)
 
     assert [agent.state for agent in again.status()] == ["running", "running"]
-    assert again.logs(again.status()[1].name) == "words of c2\n"
+    assert again.logs(again.status()[1].name) == "words of c2\nerror of c2\n"
     again.stop()
     assert [(a.state, a.exit_code) for a in again.status()] == [("ended", 0)] * 2
     (command, key), _ = docker("run")
@@ -349,6 +350,25 @@ def test_a_container_that_was_removed_is_lost(options, tmp_path, docker):
     (tmp_path / "bin" / "containers.json").write_text("{}")
 
     assert [agent.state for agent in made.status()] == ["lost", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        pytest.param(137, -9, id="killed"),
+        pytest.param(75, 75, id="the server did not answer"),
+        pytest.param(128, 128, id="no signal"),
+        pytest.param(255, 255, id="beyond all signals"),
+    ],
+)
+def test_exit_code_of_a_container_is_minus_the_signal_that_ended_it(
+    options, tmp_path, docker, told, code
+):
+    made = on_docker(options, tmp_path, 1)
+    ended = {"c1": {"Status": "exited", "ExitCode": told}}
+    (tmp_path / "bin" / "containers.json").write_text(json.dumps(ended))
+
+    assert [(agent.state, agent.exit_code) for agent in made.status()] == [("ended", code)]
 
 
 def test_no_container_is_left_when_one_cannot_be_started(options, tmp_path, docker, monkeypatch):

@@ -37,3 +37,14 @@ def test_it_is_the_line_that_tells_why(said, why):
 
 def test_what_it_printed_comes_back():
     assert run_tool(["sh", "-c", "echo $WORD"], environ={"WORD": "yes"}) == "yes\n"
+
+
+def test_what_it_printed_on_both_streams_comes_back_in_order():
+    said = run_tool(["sh", "-c", "echo one; echo two >&2; echo three"], merged=True)
+
+    assert said == "one\ntwo\nthree\n"
+
+
+def test_it_is_the_line_that_tells_why_where_the_streams_are_one():
+    with pytest.raises(LaunchError, match="sh -c failed: no such container"):
+        run_tool(["sh", "-c", "echo one; echo no such container >&2; exit 1"], merged=True)
