@@ -17,6 +17,7 @@ from sweepd.engine import (
     console_limit,
     events,
     exports,
+    leases,
     outcomes,
     shared,
     stream_runs,
@@ -41,7 +42,7 @@ from sweepd.engine.stream_runs import LIVE, StreamRun
 from sweepd.engine.texts import clean
 from sweepd.engine.upserts import FIRST_YEAR
 from sweepd.engine.views import Account, RunView
-from sweepd.errors import NotFound, SweepdError, Unauthorized
+from sweepd.errors import NotFound, Reason, SweepdError, Unauthorized
 from sweepd.states import RunState
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -438,7 +439,7 @@ def _end(tx: Tx, run: RunView, post: Post) -> None:
         return
     body = post.body
     was_preempting = run.state is RunState.PREEMPTING or body.is_preempting
-    if body.exit_code == 0:
+    if body.exit_code == 0 and not _is_cut_short(tx, run):
         to = RunState.FINISHED
     elif run.stop_requested is not None:
         to = RunState.KILLED
@@ -459,3 +460,14 @@ def _end(tx: Tx, run: RunView, post: Post) -> None:
             token=post.token,
             limits=post.limits,
         )
+
+
+def _is_cut_short(tx: Tx, run: RunView) -> bool:
+    """Return whether a stop rule asked a run to end before it had converged.
+
+    Its trial counts as such whatever its exit code, and so must the run: W&B's API tells no more.
+    """
+    if run.stop_requested is None or run.sweep_id is None:
+        return False
+    lease = leases.lease_of_run(tx, run.id)
+    return lease is not None and lease.stop == "rule" and lease.stopped_as != Reason.FINISHED

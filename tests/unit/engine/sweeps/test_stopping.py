@@ -4,7 +4,7 @@ import random
 import pytest
 from sqlalchemy import select
 
-from sweepd.engine import sweeps
+from sweepd.engine import runs, sweeps
 from sweepd.engine.observed import observe
 from sweepd.store import tables as t
 
@@ -51,6 +51,45 @@ def test_stopped_run_was_stopped_early_whatever_its_exit_code(lab, curves, exit_
 
     trial = lab.trial(curves.sweep, command)
     assert (trial.reason, trial.objective) == ("stopped_early", 7.0)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_stopped_run_is_killed_whatever_its_exit_code(lab, curves, exit_code):
+    command, _ = curves(9.0, 8.0, 7.0)
+
+    lab.end(command, exit_code)
+
+    assert lab.run_of(command).state == "killed"
+
+
+def test_stopped_run_of_another_agent_is_killed_though_it_exits_with_0(lab, curves):
+    command = lab.ask(lab.register(curves.sweep))
+    lab.start(command, lease=False)
+    assert lab.log(command, 9.0, 8.0, 7.0, lease=False).stopped
+
+    lab.end(command, lease=False)
+
+    assert lab.run_of(command).state == "killed"
+
+
+def test_run_that_a_person_stops_and_that_exits_with_0_has_finished(lab, curves):
+    command, _ = curves(0.4, 0.3, 0.2)
+    lab.write(runs.request_stop, actor=lab.actor, run_id=lab.run_of(command).id)
+
+    lab.end(command)
+
+    assert lab.run_of(command).state == "finished"
+    assert lab.trial(curves.sweep, command).reason == "finished"
+
+
+def test_converged_run_that_exits_with_0_has_finished(lab, texts):
+    sweep = lab.create(texts["random"] + _own("{rule: plateau, patience: 2}"))
+    command, stopped = _begin(lab, sweep, 3.0, 1.0, 1.5, 1.0)
+    assert stopped
+
+    lab.end(command)
+
+    assert lab.run_of(command).state == "finished"
 
 
 def test_stopped_run_that_its_agent_has_no_more_was_stopped_early(lab, curves):
