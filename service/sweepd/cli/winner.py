@@ -12,7 +12,7 @@ from sweepd.cli.options import again, as_json, check_place, data_folder, server_
 from sweepd.errors import ExportError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from sweepd.results import ExportReport, Front, Selection
+    from sweepd.results import Confirmed, ExportReport, Front, Selection
 
 __all__ = [
     "best",
@@ -102,7 +102,7 @@ def print_confirmed(selection: "Selection") -> None:
         mean, fall = format_number(fell.mean), format_number(fell.fall)
         say(
             f"the best single value, {format_number(single.value)} of {single.display_name}, is "
-            f"worth {mean} with fresh seeds: a fall of {fall}"
+            f"worth {mean} with {_seeds(fell)}: a fall of {fall}"
         )
     if leaders and leaders[0].values and leaders[0].interval is None:
         say("an interval needs two seeds or more: `sweep confirm SWEEP --again`", is_dim=True)
@@ -111,6 +111,10 @@ def print_confirmed(selection: "Selection") -> None:
             "each leader's runs all came to the same value, whatever the seed: does the program "
             "read it from its config? `--again --seed-key NAME` names another parameter"
         )
+
+
+def _seeds(one: "Confirmed") -> str:
+    return f"{one.seeds_in_words} fresh seeds" if one.n_without else "fresh seeds"
 
 
 def _tied(is_tied: bool | None, *, is_best: bool) -> str:

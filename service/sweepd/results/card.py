@@ -88,14 +88,16 @@ def _choice(metadata: Mapping[str, str]) -> str:
     rule = f"by the rule {_text(metadata['rule'])}"
     if "confirmed_mean" not in metadata:
         return f"The {way} {metric} of its sweep: {value} {rule}."
-    mean, n = f"{float(metadata['confirmed_mean']):.4g}", _text(metadata["confirmed_seeds"])
+    mean, n = f"{float(metadata['confirmed_mean']):.4g}", int(metadata["confirmed_seeds"])
+    n_without = int(metadata.get("confirmed_without", 0))
+    seeds = f"{n} of {n + n_without} seeds" if n_without else str(n)
     interval = ""
     if "confirmed_low" in metadata:
         low, high = (f"{float(metadata[f'confirmed_{end}']):.4g}" for end in ("low", "high"))
         interval = f" (90 % interval {low} to {high})"
     return (
-        f"The {way} mean {metric} of its sweep's leaders with fresh seeds: {mean} of "
-        f"{n}{interval}. This run's own value is {value} {rule}."
+        f"By the {way} mean {metric} the best of its sweep's leaders with fresh seeds: {mean} of "
+        f"{seeds}{interval}. This run's own value is {value} {rule}."
     )
 
 

@@ -47,6 +47,17 @@ class Confirmed:
         return statistics.fmean(self.values) if self.values else math.nan
 
     @property
+    def share(self) -> float:
+        """Return the share of its runs that came to a value, 0 without any."""
+        return len(self.values) / max(1, len(self.values) + self.n_without)
+
+    @property
+    def seeds_in_words(self) -> str:
+        """Return how many values the mean is of, and of how many seeds if some came to none."""
+        n = len(self.values)
+        return f"{n} of {n + self.n_without}" if self.n_without else str(n)
+
+    @property
     def half_width(self) -> float | None:
         """Return half of the 90 % interval of the mean, t s / sqrt(n); None below two values."""
         n = len(self.values)
@@ -87,7 +98,11 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The confirmations of a sweep: its leaders, best mean first, and what is still to come."""
+    """The confirmations of a sweep: its leaders, best first, and what is still to come.
+
+    A seed that fails or diverges says something of its configuration too, so the share of seeds
+    that came to a value goes before the mean: the mean is of those that survived.
+    """
 
     leaders: tuple[Confirmed, ...] = ()
     sweeps: tuple[str, ...] = ()  # entity/project/sweep, those that run the configurations again
@@ -96,7 +111,7 @@ class Confirmation:
 
     @property
     def ranked(self) -> tuple[Confirmed, ...]:
-        """Return the leaders that have a value, best mean first."""
+        """Return the leaders that have a value, best first: by share of values, then by mean."""
         return tuple(one for one in self.leaders if one.values)
 
     @property
@@ -203,8 +218,8 @@ def _planned(config: Mapping[str, Any], seed_key: str) -> int:
     return int(config.get("run_cap") or len(law.get("values", [0])))
 
 
-def _order(one: Confirmed, goal: str) -> float:
-    return signed(one.mean, goal) if one.values else math.inf
+def _order(one: Confirmed, goal: str) -> tuple[float, float]:
+    return -one.share, signed(one.mean, goal) if one.values else math.inf
 
 
 def _with_ties(order: Sequence[Confirmed]) -> tuple[Confirmed, ...]:
@@ -215,5 +230,6 @@ def _with_ties(order: Sequence[Confirmed]) -> tuple[Confirmed, ...]:
     for one in order[1:]:
         own = one.interval
         is_tied = None if own is None else own[0] <= high and low <= own[1]
-        told.append(replace(one, is_tied=is_tied))
+        is_behind = one.share < order[0].share  # whatever the means
+        told.append(replace(one, is_tied=False if is_behind else is_tied))
     return tuple(told)

@@ -105,7 +105,8 @@ def in_words_of(found: Selection | Front | None, why: str | None) -> dict[str, A
     best = found.best
     headline = f"{found.metric} {best.value:.4g}: {best.display_name}"
     for again in found.confirmation.ranked[:1]:  # a single value promises too much
-        seeds = f"{len(again.values)} fresh seed{'s' if len(again.values) > 1 else ''}"
+        is_one = len(again.values) + again.n_without == 1
+        seeds = f"{again.seeds_in_words} fresh seed{'' if is_one else 's'}"
         headline = f"mean {found.metric} {again.mean:.4g} of {seeds}: {best.display_name}"
     lines = [found.rule_in_words, found.confirmed_in_words]
     lines += [f"{name} {value:.4g}" for name, value in best.test_metrics.items()]
@@ -141,7 +142,7 @@ def confirmed_table(found: Selection) -> Table:
             _name(one.leader),
             _cell(one.mean if one.values else None),
             _cell(" to ".join(f"{end:.4g}" for end in one.interval) if one.interval else None),
-            _cell(len(one.values)),
+            _cell(one.seeds_in_words if one.n_without else len(one.values)),
             _cell("tied with the best" if one.is_tied else ""),
             _cell(one.leader.value),
             _cell(one.fall if one.values else None),

@@ -25,7 +25,8 @@ __all__ = ["Selection", "select"]
 class Selection:
     """The runs of a sweep, best first, and the rule that says so.
 
-    Runs whose configuration was confirmed with fresh seeds come first, by the mean of these.
+    Runs whose configuration was confirmed with fresh seeds come first, by the mean of these; those
+    of which seeds came to no value after those of which none did.
     """
 
     sweep: str  # entity/project/sweep
@@ -66,9 +67,10 @@ class Selection:
         if not ranked:
             return None
         best, single = ranked[0], self.by_value[0]
+        seeds = best.seeds_in_words + (" seeds" if best.n_without else "")
         return (
             f"confirmed with fresh seeds: {_count(len(ranked), 'leader')} first, by the mean "
-            f"{self.metric}, {best.mean:.4g} of {len(best.values)} for the best; the best single "
+            f"{self.metric}, {best.mean:.4g} of {seeds} for the best; the best single "
             f"value is {single.value:.4g} ({single.display_name})"
         )
 
@@ -81,7 +83,11 @@ class Selection:
             "value": self.best.value,
         }
         for best in self.confirmation.ranked[:1]:
-            facts |= {"confirmed_mean": best.mean, "confirmed_seeds": len(best.values)}
+            facts |= {
+                "confirmed_mean": best.mean,
+                "confirmed_seeds": len(best.values),
+                "confirmed_without": best.n_without,
+            }
             if best.interval is not None:
                 facts |= dict(zip(("confirmed_low", "confirmed_high"), best.interval, strict=True))
         return facts

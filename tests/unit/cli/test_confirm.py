@@ -57,7 +57,7 @@ def test_leaders_are_printed_with_interval_and_fall(selection, capsys):
     assert "without a value" in head
     assert solid.split()[:8] == ["solid", "solid-1", "0.9", "0.8831", "to", "0.9169", "3", "best"]
     assert lucky.split()[2] == "0.81"
-    assert "the best single value, 0.95 of lucky, is worth 0.81 with fresh seeds" in words
+    assert "the best single value, 0.95 of lucky, is worth 0.81 with 2 of 3 fresh seeds" in words
 
 
 @pytest.mark.parametrize(

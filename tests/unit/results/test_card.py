@@ -59,6 +59,7 @@ def test_the_card_stands_beside_the_file_and_says_what_the_report_says(exported)
     ("interval", "words"),
     [
         pytest.param({}, "0.8 of 1. This", id="one seed"),
+        pytest.param({"confirmed_without": "2"}, "0.8 of 1 of 3 seeds. This", id="two lost"),
         pytest.param(
             {"confirmed_low": "0.7", "confirmed_high": "0.9"},
             "0.8 of 1 (90 % interval 0.7 to 0.9). This",
@@ -72,7 +73,8 @@ def test_the_card_of_a_confirmed_model_says_what_fresh_seeds_came_to(interval, w
 
     text = _card(metadata={"run": "me/digits/r1", **chosen, **confirmed})
 
-    assert f"The highest mean acc of its sweep's leaders with fresh seeds: {words}" in text
+    said = f"By the highest mean acc the best of its sweep's leaders with fresh seeds: {words}"
+    assert said in text
     assert "This run's own value is 0.95 by the rule best." in text
 
 

@@ -237,6 +237,40 @@ def test_runs_that_failed_are_counted_beside_the_mean(fake, api):
     assert [run.name for run in select("s1", api=api).ranking] == ["lucky", "solid", "poor"]
 
 
+@pytest.fixture
+def survived(fake, api):
+    """One seed of `lucky` came to more than all three of `solid`; its two others failed."""
+    runs = [
+        fake.run("l1", [0.93], config=config(0.1, 1)),
+        fake.run("l2", [], config=config(0.1, 2), state="failed"),
+        fake.run("l3", [0.9, math.nan], config=config(0.1, 3)),
+        *(fake.run(f"s{n}", [0.9 + n / 1000], config=config(0.2, n)) for n in (1, 2, 3)),
+    ]
+    api.confirm("c1", runs)
+    return api
+
+
+def test_a_leader_that_lost_seeds_comes_after_one_that_lost_none(survived):
+    found = select("s1", api=survived)
+
+    assert [run.name for run in found.ranking] == ["solid", "lucky", "poor"]
+    assert [one.is_tied for one in found.confirmation.leaders] == [None, False]
+    assert found.facts_of_best()["confirmed_mean"] == pytest.approx(0.902)
+    assert found.facts_of_best()["confirmed_without"] == 0
+
+
+def test_of_leaders_that_lost_seeds_the_one_with_most_of_them_left_comes_first(fake, survived):
+    survived.again["c1"][1][5].state = "failed"
+
+    found = select("s1", api=survived)
+
+    assert [run.name for run in found.ranking] == ["solid", "lucky", "poor"]
+    assert found.facts_of_best()["confirmed_seeds"] == 2
+    assert found.facts_of_best()["confirmed_without"] == 1
+    assert "by the mean acc, 0.9015 of 2 of 3 seeds for the best" in found.confirmed_in_words
+    assert found.confirmation.as_json()["leaders"][1]["n_without"] == 2
+
+
 def test_confirmations_of_other_sweeps_and_of_nothing_known_are_passed_over(fake, api):
     api.confirm("c1", [fake.run("x", [0.8], config=config(0.1, 1))], sweep="other")
     api.confirm("c2", [fake.run("y", [0.8], config=config(0.7, 1))])

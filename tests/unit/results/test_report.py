@@ -145,6 +145,18 @@ def test_confirmations_are_in_it(page_of, fake, api):
     assert "the best single value is 0.9 (run b)" in text
 
 
+def test_seeds_that_came_to_no_value_are_told_beside_the_mean(page_of, fake, api):
+    lr = {"epochs": 3, "learning_rate": 0.1}
+    runs = [fake.run(f"x{n}", [0.6], config={**lr, "seed": n}) for n in (1, 2, 3)]
+    runs[2].state = "failed"
+    api.confirm("c1", runs)
+
+    text = page_of(api).text
+
+    assert "mean acc 0.6 of 2 of 3 fresh seeds: run a" in text
+    assert "by the mean acc, 0.6 of 2 of 3 seeds for the best" in text
+
+
 def test_a_sweep_of_several_metrics_shows_its_front(page_of, fake):
     runs = [
         fake.run("small", {"acc": [0.5], "size": [1.0]}, config={"learning_rate": 0.1}),
