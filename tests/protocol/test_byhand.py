@@ -9,6 +9,14 @@ ENQUEUE = """mutation($input: SweepdEnqueueInput!) { sweepdEnqueue(input: $input
 LOOK = """query($name: String!, $config: String!) { sweepdSweep(name: $name) {
   sweepdVersions { version config createdAt actor trials }
   sweepdPreviewEdit(config: $config) { problems warnings changes trialsKept trialsLost } } }"""
+HANDED_OUT = "query($name: String!) { sweepdSweep(name: $name) { sweepdHandedOut } }"
+AGENT = """mutation($s: String!) { createAgent(input: {host: "box", sweep: $s, projectName: "toy"})
+  { agent { id } } }"""
+BEAT = 'mutation($id: ID!) { agentHeartbeat(input: {id: $id, runState: "{}"}) { commands } }'
+NESTED = """\
+method: random
+parameters: {opt: {parameters: {lr: {values: [0.1]}}}, a.b: {value: 3}, kind: {values: [a]}}
+"""
 OLD = "method: random\nparameters: {lr: {min: 0.0, max: 1.0}, kind: {values: [a, b]}}\n"
 NEW = OLD + "run_cap: 9\n"
 
@@ -55,3 +63,14 @@ def test_a_version_is_edited_once(client):
 
     assert status == 422
     assert words == ["somebody made version 2 of the sweep meanwhile: edit that one"]
+
+
+def test_what_trials_were_given_is_told_nested_and_stays_after_an_edit(client):
+    sweep = client.data(UPSERT, config=NESTED)["upsertSweep"]["sweep"]
+    agent = client.data(AGENT, s=sweep["name"])["createAgent"]["agent"]["id"]
+    (command,) = json.loads(client.data(BEAT, id=agent)["agentHeartbeat"]["commands"])
+    client.data(UPSERT, id=sweep["id"], config=OLD)
+
+    found = client.data(HANDED_OUT, name=sweep["name"])["sweepdSweep"]["sweepdHandedOut"]
+
+    assert json.loads(found) == {command["run_id"]: {"opt": {"lr": 0.1}, "a.b": 3, "kind": "a"}}

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,11 +14,13 @@ from sweepd.cli.winner import print_confirmed, sign_in
 from sweepd.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from sweepd.cli.api import Api
     from sweepd.results import Plan, Selection
 
 __all__ = ["confirm"]
 
 _POLL_S = 3.0
+_HANDED_OUT = "query($s: String!) { sweepdSweep(name: $s) { sweepdHandedOut } }"
 
 
 @click.command()
@@ -98,7 +100,12 @@ def _begin(
 
     with connect(server, data) as api:
         plan = plan_confirmation(
-            selection, top=top, n_seeds=n_seeds, seed_key=seed_key, is_ours=api.is_ours
+            selection,
+            top=top,
+            n_seeds=n_seeds,
+            seed_key=seed_key,
+            is_ours=api.is_ours,
+            handed_out=_handed_out(api, selection.sweep) if api.is_ours else None,
         )
         entity, project, _ = selection.sweep.split("/")
         made = []
@@ -109,6 +116,13 @@ def _begin(
     if not is_quiet:
         _tell(plan, made, selection)
     return made
+
+
+def _handed_out(api: "Api", sweep: str) -> dict[str, dict[str, Any]]:
+    """Return what our service says that the sweep's trials were given, by run id."""
+    found = api.execute(_HANDED_OUT, s=sweep.rpartition("/")[2])["sweepdSweep"]
+    given: dict[str, dict[str, Any]] = json.loads(found["sweepdHandedOut"])
+    return given
 
 
 def _tell(plan: "Plan", made: Sequence[str], selection: "Selection") -> None:
@@ -142,9 +156,15 @@ def _report(found: "Selection") -> None:
     confirmation = found.confirmation
     if confirmation.leaders:
         print_confirmed(found)
+    if confirmation.n_strangers:
+        n, noun = confirmation.n_strangers, "run" if confirmation.n_strangers == 1 else "runs"
+        say(
+            f"{n} finished {noun} of the confirmation have the configuration of no leader: the "
+            "leader's run is gone or not ranked, or the program writes other values into its config"
+        )
     if confirmation.n_waiting:
         say(f"{confirmation.n_waiting} runs have not ended; agents of these run them:")
         for path in confirmation.sweeps:
             say(f"  {again(f'sweep agent {path}')}")
-    elif not confirmation.leaders:
+    elif not confirmation.leaders and not confirmation.n_strangers:
         say("no run of the confirmation has ended, and none will: --again registers others")

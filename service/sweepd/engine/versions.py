@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from sweepd.engine.access import Need
-from sweepd.engine.edits import cannot_change
+from sweepd.engine.edits import cannot_change, definition_at
 from sweepd.engine.sweepviews import definition_of, sweep_for
 from sweepd.engine.views import Account
 from sweepd.errors import DefinitionError
@@ -17,7 +17,7 @@ from sweepd.store import Tx
 from sweepd.store import sweep_tables as s
 from sweepd.store import tables as t
 
-__all__ = ["EditPreview", "VersionView", "list_versions", "preview_edit", "texts_of"]
+__all__ = ["EditPreview", "VersionView", "handed_out", "list_versions", "preview_edit", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,25 @@ def list_versions(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> list[
         )
         for version, text in texts_of(tx, sweep)
     ]
+
+
+def handed_out(tx: Tx, *, actor: Account, sweep_id: int, need: Need) -> dict[str, dict[str, Any]]:
+    """Return the config that each trial was given, nested, by its run's id.
+
+    It is of the definition's version then, and without what the program has written since.
+
+    Raises:
+        NotFound, Forbidden: as for the sweep.
+    """
+    sweep = _sweep(tx, actor, sweep_id, need)
+    rows = tx.conn.execute(
+        select(t.run.c.name, t.trial.c.config, t.trial.c.version)
+        .join(t.trial, t.trial.c.run_id == t.run.c.id)
+        .where(t.trial.c.sweep_id == sweep_id)
+        .order_by(t.trial.c.number)
+    ).all()
+    spaces = {row.version: definition_at(tx, sweep, row.version).space for row in rows}
+    return {row.name: spaces[row.version].nest(json.loads(row.config)) for row in rows}
 
 
 def texts_of(tx: Tx, sweep: Any) -> list[tuple[int, str]]:

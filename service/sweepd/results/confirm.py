@@ -41,6 +41,7 @@ def plan_confirmation(
     n_seeds: int,
     seed_key: str | None = None,
     is_ours: bool,
+    handed_out: Mapping[str, Mapping[str, Any]] | None = None,
     api: Any = None,
 ) -> Plan:
     """Return the definitions that run the `top` leaders with `n_seeds` fresh seeds each.
@@ -54,6 +55,8 @@ def plan_confirmation(
         n_seeds: how often each is run.
         seed_key: the parameter that is the seed; None is `seed`, which the definition must have.
         is_ours: whether the server knows `sweepd.initial`.
+        handed_out: what the trials were given, by run id, where the server tells: their runs'
+            configs may hold other values since, and parameters that an edit has removed.
         api: a `wandb.Api` to read through; None opens one.
 
     Raises:
@@ -73,13 +76,19 @@ def plan_confirmation(
         raise InvalidInput(f"{top} × {n_seeds} are {top * n_seeds} runs: at most {_MOST_RUNS}")
     by_config: dict[str, tuple[Ranked, dict[str, Any]]] = {}
     for run in selection.by_value:
-        own = configuration_of(run.config, parameters=parameters, seed_key=key)
+        given = (handed_out or {}).get(run.name)
+        own = configuration_of(
+            run.config if given is None else given,
+            parameters=parameters if given is None else given,
+            seed_key=key,
+        )
         by_config.setdefault(configuration_key(own), (run, own))
     chosen = list(by_config.values())[:top]
     seeds = _fresh_seeds(api, sweep, key, n_seeds)
     configs = [own for _, own in chosen]
     is_one = is_ours and len({frozenset(own) for own in configs}) == 1
-    base = _base(selection, config, key)
+    told_apart = sorted({name for _, own in by_config.values() for name in own})
+    base = _base(selection, config, key, told_apart)
     made = [_listed(configs, key, seeds)] if is_one else [_grid(own, key, seeds) for own in configs]
     definitions = [_joined(base, one) for one in made]
     return Plan(tuple(run for run, _ in chosen), key, seeds, tuple(definitions))
@@ -123,7 +132,9 @@ def _fresh_seeds(api: Any, sweep: Any, key: str, n: int) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _base(selection: Selection, config: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _base(
+    selection: Selection, config: Mapping[str, Any], key: str, told_apart: Sequence[str]
+) -> dict[str, Any]:
     name = selection.sweep.rpartition("/")[2]
     own = config.get("sweepd") or {}
     return {
@@ -133,7 +144,7 @@ def _base(selection: Selection, config: Mapping[str, Any], key: str) -> dict[str
         "metric": {"name": selection.metric, "goal": selection.goal},
         "sweepd": {
             **{part: own[part] for part in _KEPT_OWN if part in own},
-            "confirms": {"sweep": name, "seed_key": key},
+            "confirms": {"sweep": name, "seed_key": key, "parameters": list(told_apart)},
         },
     }
 

@@ -9,7 +9,7 @@ Symbols: `n` values of one leader, `s` their standard deviation, `t` the quantil
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,6 +108,7 @@ class Confirmation:
     sweeps: tuple[str, ...] = ()  # entity/project/sweep, those that run the configurations again
     n_waiting: int = 0  # runs that have not ended, or not begun
     seeds: tuple[Any, ...] = ()  # of the fresh runs
+    n_strangers: int = 0  # finished runs that have the configuration of no leader
 
     @property
     def ranked(self) -> tuple[Confirmed, ...]:
@@ -129,6 +130,7 @@ class Confirmation:
         return {
             "sweeps": list(self.sweeps),
             "waiting": self.n_waiting,
+            "strangers": self.n_strangers,
             "is_seed_idle": self.is_seed_idle,
             "leaders": [one.as_json() for one in self.leaders],
         }
@@ -144,9 +146,9 @@ def confirmation_of(config: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def configuration_of(
-    config: Mapping[str, Any], *, parameters: Mapping[str, Any], seed_key: str
+    config: Mapping[str, Any], *, parameters: Iterable[str], seed_key: str
 ) -> dict[str, Any]:
-    """Return what a run has of a definition's parameters but for the seed."""
+    """Return what a config has of these parameters but for the seed."""
     return {name: config[name] for name in parameters if name in config and name != seed_key}
 
 
@@ -176,16 +178,18 @@ def read_confirmed(
         rule: what stands for a run.
         bounds: those that a run must satisfy, by the metric.
     """
-    parameters = sweep.config.get("parameters") or {}
+    present = sweep.config.get("parameters") or {}
     names: list[str] = []
     found: dict[str, Confirmed] = {}
     seeds: dict[str, Any] = {}
-    n_waiting = 0
+    n_waiting = n_strangers = 0
     for again in api.project(sweep.project, sweep.entity).sweeps():
         known = confirmation_of(again.config)
         if known is None or known[0] != sweep.id:
             continue
         seed_key = known[1]
+        # Those of the plan: an edit may have removed some from the definition since, or before.
+        parameters = again.config["sweepd"]["confirms"].get("parameters") or list(present)
         names.append(f"{again.entity}/{again.project}/{again.id}")
         leaders: dict[str, Ranked] = {}
         for run in ranking:
@@ -196,6 +200,7 @@ def read_confirmed(
             n_ended += run.state in _ENDED
             own = configuration_of(dict(run.config), parameters=parameters, seed_key=seed_key)
             leader = leaders.get(configuration_key(own))
+            n_strangers += leader is None and run.state == "finished"
             if leader is None or run.state not in _ENDED:
                 continue
             judged = came_to(run, metric=metric, goal=goal, rule=rule, bounds=bounds)
@@ -209,7 +214,8 @@ def read_confirmed(
         if str(again.state).lower() not in _SWEEP_ENDED:
             n_waiting += max(0, _planned(again.config, seed_key) - n_ended)
     order = sorted(found.values(), key=lambda one: _order(one, goal))
-    return Confirmation(_with_ties(order), tuple(names), n_waiting, tuple(seeds.values()))
+    told = _with_ties(order)
+    return Confirmation(told, tuple(names), n_waiting, tuple(seeds.values()), n_strangers)
 
 
 def _planned(config: Mapping[str, Any], seed_key: str) -> int:

@@ -154,6 +154,8 @@ def confirmed_table(found: Selection) -> Table:
     notes = [f"fresh seeds: {seeds}; the leader's own run is not in the mean"]
     if found.confirmation.n_waiting:
         notes.append(f"{found.confirmation.n_waiting} runs of it have not ended")
+    if found.confirmation.n_strangers:
+        notes.append(f"left out as of no leader's configuration: {found.confirmation.n_strangers}")
     return Table("Confirmed with fresh seeds", columns, tuple(rows), tuple(notes))
 
 

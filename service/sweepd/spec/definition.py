@@ -81,10 +81,14 @@ class Timeout(_Model):
 
 
 class Confirms(_Model):
-    """Which sweep's leaders a sweep runs again, and the parameter that has fresh values."""
+    """Which sweep's leaders a sweep runs again, and the parameter that has fresh values.
+
+    `parameters` are those by which its runs are told apart, at the top level of a config.
+    """
 
     sweep: Annotated[Text, AfterValidator(_reference)]
     seed_key: Annotated[Text, at_least(1)] = "seed"
+    parameters: tuple[Text, ...] = ()
 
 
 class OwnBlock(_Model):

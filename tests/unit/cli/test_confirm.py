@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sweepd.cli import confirm as command
+from sweepd.cli.connect import connect
 from sweepd.cli.winner import print_best
 from sweepd.results import Confirmation, Confirmed, Ranked, Selection
 
@@ -98,6 +99,24 @@ def test_what_has_not_run_is_told_with_what_runs_it(selection, capsys):
     out = capsys.readouterr().out
     assert "4 runs have not ended" in out
     assert "sweep agent e/p/c1" in out
+
+
+def test_runs_of_no_leaders_configuration_are_told_of(selection, capsys):
+    strange = Confirmation((), ("e/p/c1",), n_strangers=2)
+
+    command._report(replace(selection, confirmation=strange))
+
+    out = capsys.readouterr().out
+    assert "2 finished runs of the confirmation have the configuration of no leader" in out
+    assert "--again registers others" not in out
+
+
+def test_our_service_is_asked_what_the_trials_were_given(ours, data, selection):
+    ours.register(data)
+    ours.sweep["sweepdHandedOut"] = '{"r1": {"lr": 0.1}}'
+
+    with connect(None, data) as api:
+        assert command._handed_out(api, "e/p/s1") == {"r1": {"lr": 0.1}}
 
 
 def test_what_will_never_run_is_told_as_such(selection, capsys):

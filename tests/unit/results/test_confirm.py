@@ -131,6 +131,62 @@ def test_the_search_and_its_end_are_left_out_of_what_runs_again(api):
     assert made["sweepd"].keys() == {"objective", "timeout", "confirms", "initial"}
 
 
+@pytest.fixture
+def edited(fake, api):
+    """An edit has removed the parameter dropout; two leaders differ in nothing else."""
+    api.listed[:] = [
+        fake.run("low", [0.9], config=config(0.1, 0, dropout=0.1)),
+        fake.run("high", [0.8], config=config(0.1, 0, dropout=0.5)),
+        fake.run("none", [0.7], config=config(0.1, 0)),
+    ]
+    return api
+
+
+def given(api):
+    """Return what our service says that the trials were given: here what their configs hold."""
+    return {run.id: dict(run.config) for run in api.listed}
+
+
+def test_leaders_that_differ_in_a_parameter_that_an_edit_removed_are_two(edited):
+    found = plan(edited, top=3, handed_out=given(edited))
+
+    assert [run.name for run in found.leaders] == ["low", "high", "none"]
+    dropouts = [one["parameters"].get("dropout") for one in found.definitions]
+    assert dropouts == [{"value": 0.1}, {"value": 0.5}, None]
+    own = [one["sweepd"]["confirms"]["parameters"] for one in found.definitions]
+    assert own == [["dropout", "epochs", "learning_rate"]] * 3
+
+
+def test_runs_with_a_parameter_that_an_edit_removed_count_for_their_own_leader(fake, edited):
+    made = plan(edited, top=2, handed_out=given(edited)).definitions[0]
+    runs = [
+        fake.run("l1", [0.91], config=config(0.1, 1, dropout=0.1)),
+        fake.run("h1", [0.81], config=config(0.1, 1, dropout=0.5)),
+    ]
+    edited.confirm("c1", runs, names=made["sweepd"]["confirms"]["parameters"])
+
+    leaders = select("s1", api=edited).confirmation.leaders
+
+    assert [(one.leader.name, one.values) for one in leaders] == [
+        ("low", (0.91,)),
+        ("high", (0.81,)),
+    ]
+
+
+def test_what_a_trial_was_given_runs_again_and_not_what_its_program_made_of_it(fake, api):
+    handed_out = {run.id: dict(run.config) for run in api.listed}
+    for run in api.listed:
+        run.config["learning_rate"] *= 2
+
+    found = plan(api, handed_out=handed_out)
+    again = fake.run("x", [0.8], config=config(0.2, 1))  # it was given 0.1 and doubled that too
+    api.confirm("c1", [again])
+
+    assert trials_of(found.definitions[0]) == [(0.1, 1), (0.2, 1), (0.1, 2), (0.2, 2)]
+    (one,) = select("s1", api=api).confirmation.leaders
+    assert (one.leader.name, one.values) == ("lucky", (0.8,))
+
+
 def test_without_a_seed_it_says_what_to_add(api):
     del api.sweep("s1").config["parameters"]["seed"]
 
@@ -280,3 +336,4 @@ def test_confirmations_of_other_sweeps_and_of_nothing_known_are_passed_over(fake
     assert found.confirmation.sweeps == ("me/digits/c2",)
     assert found.confirmation.leaders == ()
     assert found.confirmed_in_words is None
+    assert found.confirmation.as_json()["strangers"] == 1

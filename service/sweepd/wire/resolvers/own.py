@@ -1,5 +1,6 @@
 """Our own operations, all named `sweepd…`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -165,6 +166,14 @@ async def _versions(sweep: SweepView, info: Info) -> Sequence[VersionView]:
     )
 
 
+async def _handed_out(sweep: SweepView, info: Info) -> str:
+    context = info.context
+    found = await context.read(
+        versions.handed_out, actor=context.account, need=Need.READ, sweep_id=sweep.id
+    )
+    return json.dumps(found, ensure_ascii=False)
+
+
 async def _importance(
     sweep: SweepView, info: Info, metric: str | None = None, goal: str | None = None
 ) -> ImportanceView:
@@ -308,6 +317,7 @@ FIELDS: Resolvers = {
         "sweepdStatus": _itself,
         "sweepdAgents": _agents,
         "sweepdVersions": _versions,
+        "sweepdHandedOut": _handed_out,
         "sweepdReplayLog": _replay_log,
         "sweepdPreviewEdit": _preview_edit,
         "sweepdImportance": _importance,
