@@ -60,8 +60,9 @@ def plan_confirmation(
         api: a `wandb.Api` to read through; None opens one.
 
     Raises:
-        InvalidInput: the definition has no seed and none is named, the sweep is itself of
-            confirmations, or it would be more than a thousand runs.
+        InvalidInput: the definition has no seed and none is named, the one that is named is inside
+            of a parameter, the sweep is itself of confirmations, or it would be more than a
+            thousand runs.
     """
     api = api or open_api()
     with in_words(f"the sweep {selection.sweep}"):
@@ -96,6 +97,7 @@ def plan_confirmation(
 
 def _seed_key(parameters: Mapping[str, Any], named: str | None, sweep: str) -> str:
     if named is not None:
+        _check_is_outer(parameters, named, sweep)
         return named
     if DEFAULT_SEED_KEY in parameters:
         return DEFAULT_SEED_KEY
@@ -103,6 +105,20 @@ def _seed_key(parameters: Mapping[str, Any], named: str | None, sweep: str) -> s
         f"the definition of {sweep} has no parameter seed to give fresh values: name the one that "
         "is with --seed-key NAME, or, if the program reads one from its config all the same, "
         "--seed-key seed; in the next definition add `seed: {value: 0}` to the parameters"
+    )
+
+
+def _check_is_outer(parameters: Mapping[str, Any], name: str, sweep: str) -> None:
+    """Refuse the name of a value inside of a parameter, which is run again as one whole."""
+    steps = name.split(".")
+    heads = [".".join(steps[:n]) for n in range(1, len(steps))]
+    outer = next((head for head in heads if head in parameters), None)
+    if outer is None or name in parameters:
+        return
+    raise InvalidInput(
+        f"{name} would be a parameter of its own beside {outer} of {sweep}, and the seed inside of "
+        f"{outer} stays as it is: read the seed from a parameter at the top, such as "
+        "`seed: {value: 0}`, and name that"
     )
 
 

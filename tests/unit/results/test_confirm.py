@@ -196,6 +196,25 @@ def test_without_a_seed_it_says_what_to_add(api):
     assert made["parameters"]["random_state"] == {"values": [1, 2]}
 
 
+@pytest.mark.parametrize("law", [{"value": {"seed": 0}}, {"parameters": {"seed": {"value": 0}}}])
+def test_a_seed_inside_of_a_parameter_is_refused(api, law):
+    api.sweep("s1").config["parameters"]["train"] = law
+
+    with pytest.raises(InvalidInput, match="would be a parameter of its own beside train of"):
+        plan(api, seed_key="train.seed")
+
+
+def test_a_seed_whose_own_name_has_a_dot_is_taken(api):
+    api.sweep("s1").config["parameters"]["train.seed"] = {"value": 0}
+    api.sweep("s1").config["parameters"]["train"] = {"value": 1}
+
+    assert plan(api, seed_key="train.seed").seed_key == "train.seed"
+
+
+def test_a_dotted_seed_inside_of_nothing_is_taken(api):
+    assert plan(api, seed_key="train.seed").seed_key == "train.seed"
+
+
 def test_confirmations_are_not_confirmed(api):
     api.sweep("s1").config["sweepd"] = {"confirms": {"sweep": "s0", "seed_key": "seed"}}
 
