@@ -439,7 +439,8 @@ def _end(tx: Tx, run: RunView, post: Post) -> None:
         return
     body = post.body
     was_preempting = run.state is RunState.PREEMPTING or body.is_preempting
-    if body.exit_code == 0 and not _is_cut_short(tx, run):
+    ruled = _ruled(tx, run)
+    if ruled is Reason.FINISHED or (ruled is None and body.exit_code == 0):
         to = RunState.FINISHED
     elif run.stop_requested is not None:
         to = RunState.KILLED
@@ -462,12 +463,12 @@ def _end(tx: Tx, run: RunView, post: Post) -> None:
         )
 
 
-def _is_cut_short(tx: Tx, run: RunView) -> bool:
-    """Return whether a stop rule asked a run to end before it had converged.
+def _ruled(tx: Tx, run: RunView) -> Reason | None:
+    """Return how the trial of a run counts that a stop rule asked to end, None if none did.
 
-    Its trial counts as such whatever its exit code, and so must the run: W&B's API tells no more.
+    Whatever its exit code; and so must the run count, as W&B's API tells no more.
     """
     if run.stop_requested is None or run.sweep_id is None:
-        return False
+        return None
     lease = leases.lease_of_run(tx, run.id)
-    return lease is not None and lease.stop == "rule" and lease.stopped_as != Reason.FINISHED
+    return lease.stopped_as if lease is not None and lease.stop == "rule" else None

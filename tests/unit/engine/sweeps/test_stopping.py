@@ -193,6 +193,8 @@ def test_converged_run_is_finished_with_its_objective(lab, texts):
     assert (trial.reason, trial.objective) == ("finished", 1.0)
     assert trial.message is not None
     assert "it has converged: loss has not got better than 1" in trial.message
+    assert lab.run_of(command).state == "finished"
+    assert lab.sweep(sweep).best_run == command.run
 
 
 def test_median_rule_compares_with_running_averages(lab, texts):
