@@ -129,11 +129,13 @@ class Trainer:
     @property
     def best_model(self) -> nn.Module:
         """Return the model to evaluate and keep: the averaged one, if weights are averaged."""
-        if self.averaged is None:
-            return self.model
-        for ours, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            ours.copy_(theirs)
-        return self.averaged
+        return self.model if self.averaged is None else self.averaged
+
+    def renew_buffers(self) -> None:
+        """Give the averaged model what the trained one keeps beside its weights, as norms do."""
+        if self.averaged is not None:
+            for ours, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                ours.copy_(theirs)
 
     def epoch(self) -> Iterator[Progress]:
         """Train on the rows of this epoch that are left, in its order; yield progress now and then.
@@ -157,6 +159,7 @@ class Trainer:
                 self.check(progress)
             if self._should_stop() and not self.is_epoch_done:
                 return
+        self.renew_buffers()
 
     def begin_epoch(self) -> tuple[Tensor, Tensor | None]:
         """Return the order of the rows, (n,), on the CPU, and how each is augmented."""

@@ -1,0 +1,54 @@
+"""The course of a run, to its end."""
+
+import pytest
+import torch
+from torch import nn
+
+from sweepd_trainer import Rows, fit, split
+from sweepd_trainer.checkpoint import load_weights
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.chdir(tmp_path)
+
+
+class Later:
+    """A measure that is worse each time."""
+
+    def __init__(self):
+        self.n_calls = 0
+
+    def __call__(self, outputs, targets):
+        self.n_calls += 1
+        return torch.tensor(float(self.n_calls))
+
+
+def build(values):
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=0.5), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_what_is_tested_and_returned_is_the_best_epochs_checkpoint(ema):
+    inputs = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    classes = (inputs.sum(1) > 0).long()
+    data = split(Rows(inputs[:200], classes[:200]), Rows(inputs[200:], classes[200:]))
+    values = {"epochs": 4, "batch_size": 16, "learning_rate": 0.1, "ema": ema}
+
+    fitted = fit(
+        values,
+        data,
+        build,
+        measures={"age": Later()},
+        metric={"name": "val_age", "goal": "minimize"},
+    )
+
+    kept = build({}).eval()
+    kept.load_state_dict(load_weights(fitted.checkpoint))
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(kept(inputs[200:]), classes[200:])
+    assert fitted.epoch == 1
+    assert fitted.test.loss == pytest.approx(loss.item(), rel=1e-5)
+    for name, tensor in fitted.model.state_dict().items():
+        assert torch.equal(tensor, kept.state_dict()[name]), name
