@@ -102,7 +102,7 @@ def answers(run: Callable[[Any], NDArray[Any]], rebuilt: Any) -> Answers:
     """Return what `run` says of every held-out input.
 
     Raises:
-        ExportError: an output is not finite, or does not fit the labels.
+        ExportError: an output is not finite.
     """
     parts, are_classes = [], False
     for first in range(0, len(rebuilt.inputs), PROBE_SIZES[-1]):
@@ -133,19 +133,21 @@ def _class_axis(shape: tuple[int, ...], labels: Any) -> int | None:
     """Return the axis of the classes in outputs of a shape; None if they are values."""
     if labels is None:
         return -1 if len(shape) > 1 and shape[-1] > 1 else None
-    if labels.is_floating_point():
+    if labels.is_floating_point() or labels.is_complex():
         return None
-    wanted = tuple(labels.shape)
+    wanted = [list(labels.shape)]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        wanted.append([len(labels)])  # a column of labels
     for axis in (-1, 1):
-        if len(shape) > 1 and np.delete(shape, axis).tolist() == list(wanted):
+        if len(shape) > 1 and shape[axis] > 1 and np.delete(shape, axis).tolist() in wanted:
             return axis
-    raise ExportError(f"outputs of the shape {shape} name no class for labels of {wanted}")
+    return None
 
 
 def _accuracy(said: Answers, labels: Any) -> float | None:
     if labels is None or not said.are_classes:
         return None
-    return float((said.given == labels.numpy()).mean())
+    return float((said.given == labels.numpy().reshape(said.given.shape)).mean())
 
 
 def _probe(

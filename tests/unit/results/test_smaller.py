@@ -337,13 +337,6 @@ def test_answers_agree(found, wanted, share):
     assert agreement(found, wanted) == pytest.approx(share)
 
 
-def test_labels_that_no_output_names_are_said(tmp_path):
-    rebuilt = _rebuilt(nn.Linear(3, 4), torch.rand(6, 3), labels=torch.zeros(6, 2).long())
-
-    with pytest.raises(ExportError, match=r"shape \(6, 4\) name no class for labels of \(6, 2\)"):
-        onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata={})
-
-
 def test_the_converters_say_nothing_and_leave_the_logging_as_it_was(tmp_path, caplog):
     root = logging.getLogger()
     handlers, filters = list(root.handlers), list(root.filters)

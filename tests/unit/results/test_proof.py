@@ -1,0 +1,80 @@
+"""What a file is found to say of held-out inputs."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sweepd.results import onnx_file
+from sweepd.results.proof import answers
+
+LABELS = torch.tensor([0, 1, 2, 1])
+
+
+def rebuilt(model, inputs, labels):
+    return SimpleNamespace(
+        model=model.eval(),
+        inputs=inputs,
+        labels=labels,
+        input_name="input",
+        output_name="output",
+        metadata={},
+    )
+
+
+def said_by(outputs: torch.Tensor, labels: torch.Tensor):
+    """Return the answers of a file that gives its inputs back."""
+    return answers(lambda batch: batch.numpy(), rebuilt(nn.Identity(), outputs, labels))
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        pytest.param(torch.tensor([[-1.0], [2.0], [3.0], [0.5]]), id="a column"),
+        pytest.param(torch.tensor([-1.0, 2.0, 3.0, 0.5]), id="one number each"),
+        pytest.param(torch.ones(4, 5, 3), id="another shape"),
+    ],
+)
+def test_outputs_that_name_no_class_of_whole_numbers_are_values(outputs):
+    said = said_by(outputs, LABELS)
+
+    assert not said.are_classes
+    assert np.array_equal(said.given, outputs.numpy())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        pytest.param(nn.functional.one_hot(LABELS), LABELS, id="a class each"),
+        pytest.param(nn.functional.one_hot(LABELS), LABELS[:, None], id="a column of classes"),
+        pytest.param(
+            nn.functional.one_hot(LABELS)[:, :, None].expand(-1, -1, 2),
+            LABELS[:, None].expand(-1, 2),
+            id="classes at places, second axis",
+        ),
+    ],
+)
+def test_logits_name_a_class_for_each_label(outputs, labels):
+    said = said_by(outputs.float(), labels)
+
+    assert said.are_classes
+    assert said.given.ravel().tolist() == labels.flatten().tolist()
+
+
+def test_a_column_has_no_accuracy_and_a_column_of_labels_has_one(tmp_path):
+    inputs = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0], [0.0, 4.0]])
+    sign = nn.Linear(2, 1)
+
+    column = onnx_file.write(
+        rebuilt(sign, inputs, torch.tensor([0, 1, 0, 1])), tmp_path / "column.onnx", metadata={}
+    )
+    logits = onnx_file.write(
+        rebuilt(nn.Identity(), inputs, torch.tensor([[0], [1], [0], [0]])),
+        tmp_path / "logits.onnx",
+        metadata={},
+    )
+
+    assert column.accuracy is None
+    assert logits.accuracy == 0.75
