@@ -1,6 +1,7 @@
 """The checkpoint of a run's best epoch: a plain dictionary, safe to load from anywhere."""
 
 import platform
+import struct
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -34,6 +35,8 @@ CHECKPOINT = "checkpoint.pt"
 #: Names the row of `sweepd.names.EXPORTERS` that rebuilds the model.
 EXPORTER = "sweepd_trainer"
 VERSION = 1
+#: What unpickling a damaged file comes upon, beside what torch says in words.
+_UNPICKLING = (AssertionError, AttributeError, LookupError, TypeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def load_plain(path: Path, *, device: torch.device | None = None) -> dict[str, A
         raise DataError(f"{path} does not exist") from error
     except UnpicklingError as error:
         raise DataError(f"{path} is damaged, or holds more than plain data") from error
-    except (AttributeError, LookupError, TypeError) as error:  # of what unpickling came upon
+    except _UNPICKLING as error:
         raise DataError(f"{path} is damaged: {error}") from error
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import struct
 import subprocess
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,18 @@ __all__ = ["Hook", "check_hook", "hook_of", "import_hook", "rebuild"]
 Hook = Callable[[Mapping[str, Any], Path], Any]
 _TOLD = "sweepd: "
 _SHAPE = "function(config, checkpoint) -> (model, held-out inputs)"
+#: What torch raises for a file that is damaged or something else, beside what it says in words.
+_LOAD_ERRORS = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 
 
 class _StartsRun(BaseException):
@@ -118,12 +132,13 @@ def hook_of(checkpoint: Path) -> Hook:
 
     advice = "say how to rebuild its model with --model module:function"
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what torch wonders at in such a file
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ExportError(
             f"{checkpoint.name} is damaged, or holds more than plain data; if it is sound, {advice}"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
+    except _LOAD_ERRORS as error:
         raise ExportError(f"{checkpoint.name} is damaged or cut short") from error
     name = content.get("exporter") if isinstance(content, dict) else None
     try:

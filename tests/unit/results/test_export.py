@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from fnmatch import fnmatch
 from types import SimpleNamespace
@@ -126,6 +127,14 @@ def _cut_short(path):
     path.write_bytes(path.read_bytes()[:1000])
 
 
+def _of_no_storage(path):
+    """Write a file in torch's old format whose tensor names a storage that is not there."""
+    torch.save({"w": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    (key, *_) = re.findall(rb"X.\x00\x00\x00(\d{4,})", content)
+    path.write_bytes(content.replace(key, b"9" * len(key), 1))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -133,6 +142,11 @@ def _cut_short(path):
         pytest.param(_cut_short, "damaged", id="cut short"),
         pytest.param(lambda p: p.write_bytes(b""), "damaged", id="empty"),
         pytest.param(lambda p: torch.save({"w": 1}, p), "--model module:function", id="foreign"),
+        pytest.param(lambda p: p.write_bytes(b"hello world\n" * 9), "damaged", id="a text"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02a."), "damaged", id="nothing to take"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02}]K\x01s."), "damaged", id="a list as key"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02X\x00."), "damaged", id="half a number"),
+        pytest.param(_of_no_storage, "damaged", id="no such storage"),
     ],
 )
 def test_a_bad_checkpoint_leaves_no_file(api, trained_run, out, damage, said):

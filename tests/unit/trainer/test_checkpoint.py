@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, and safe to read."""
 
 import pickle
+import re
 from random import Random
 
 import pytest
@@ -100,6 +101,14 @@ class _Harmful:
         return (print, ("this must not run",))
 
 
+def _of_no_storage(path):
+    """Write a file in torch's old format whose tensor names a storage that is not there."""
+    torch.save({"w": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    (key, *_) = re.findall(rb"X.\x00\x00\x00(\d{4,})", content)
+    path.write_bytes(content.replace(key, b"9" * len(key), 1))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -107,6 +116,11 @@ class _Harmful:
         pytest.param(lambda p: p.write_bytes(b""), "damaged", id="empty"),
         pytest.param(lambda p: p.write_bytes(p.read_bytes()[:-500]), "damaged", id="cut short"),
         pytest.param(lambda p: p.write_bytes(b"PK garbage"), "damaged", id="garbage"),
+        pytest.param(lambda p: p.write_bytes(b"hello world\n" * 9), "damaged", id="a text"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02a."), "damaged", id="nothing to take"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02}]K\x01s."), "damaged", id="a list as key"),
+        pytest.param(lambda p: p.write_bytes(b"\x80\x02X\x00."), "damaged", id="half a number"),
+        pytest.param(_of_no_storage, "damaged", id="no such storage"),
         pytest.param(
             lambda p: p.write_bytes(pickle.dumps(_Harmful(), protocol=2)), "damaged", id="pickle"
         ),
