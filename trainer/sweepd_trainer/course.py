@@ -79,6 +79,7 @@ class Course:
             best=self._best,
             log=self._log,
             config=job.config,
+            data=job.data,
             values=job.values,
         )
         self.used: float | None = None

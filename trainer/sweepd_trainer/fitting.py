@@ -13,8 +13,8 @@ from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.asking import Asking
 from sweepd_trainer.config import TRAINING, read_training
 from sweepd_trainer.course import Course, Fitted
-from sweepd_trainer.data import Data, Rows
-from sweepd_trainer.device import determinism, let_hurry, pick_device
+from sweepd_trainer.data import SPLIT_SEED, Data, Rows
+from sweepd_trainer.device import determinism, let_hurry, pick_device, seed_everything
 from sweepd_trainer.evaluation import Diverged
 from sweepd_trainer.feed import has_room
 from sweepd_trainer.flops import utilisation
@@ -49,7 +49,8 @@ def fit(
 
     Args:
         config: values, or the defaults of a sweep's.
-        data: `Data`, or a function of the values that returns it. Targets that are whole numbers
+        data: `Data`, or a function of the values that returns it, called with python, numpy and
+            torch seeded, the same way whatever the `seed`. Targets that are whole numbers
             are classes: the model returns logits, last axis the classes. Others are values, in the
             shape of the model's outputs.
         model: a function of the values that returns the model, with fresh weights; or a module.
@@ -196,6 +197,7 @@ def _halted(course: Course) -> Stopped:
 
 
 def _rows(data: Any, values: Values) -> Data:
+    seed_everything(SPLIT_SEED)  # a split that is drawn is the same in each trial and attempt
     made = data(values) if callable(data) else data
     if not isinstance(made, Data):
         raise InvalidInput(

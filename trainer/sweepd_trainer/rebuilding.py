@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sweepd.errors import DataError, ExportError
 from sweepd_trainer.checkpoint import load_plain, load_weights
-from sweepd_trainer.data import Data
+from sweepd_trainer.data import SPLIT_SEED, Data
+from sweepd_trainer.device import seed_everything
 from sweepd_trainer.export import Rebuilt
 from sweepd_trainer.task import as_floats
 
@@ -52,6 +53,7 @@ def rebuilt_by(
         try:
             weights, saved = load_weights(checkpoint), load_plain(checkpoint)
             _check_same(config, saved.get("config") or {})
+            seed_everything(SPLIT_SEED)  # as for `fit`: the rows that are held out are the same
             rows = data if isinstance(data, Data) else data(config)
         except DataError as error:
             raise ExportError(str(error)) from error

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import wandb
 from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer.checkpoint import Best, load_plain, write_plain
 from sweepd_trainer.config import Training
+from sweepd_trainer.data import Data
+from sweepd_trainer.fingerprint import fingerprint, other_part
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.tracking import Log, after_finish
 
@@ -41,6 +44,7 @@ class Resumable:
         run: whose file it becomes.
         trainer, best, log: whose state it is.
         config: how the model is trained; a state of another one is refused.
+        data: what it trains on; a state of other rows is refused.
         values: the run's whole config.
         clock: seconds.
     """
@@ -53,12 +57,13 @@ class Resumable:
         best: Best,
         log: Log,
         config: Training,
+        data: Data,
         values: Mapping[str, Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._trainer, self._best, self._log = run, trainer, best, log
         self._every_s, self._clock = config.checkpoint_s, clock
-        self._config = _hash(values)
+        self._config, self._data = _hash(values), data
         self._path = Path(run.dir) / RESUME
         self._saved_at, self._is_saved = clock(), False
 
@@ -72,6 +77,7 @@ class Resumable:
         content = {
             "version": VERSION,
             "config": self._config,
+            "rows": self._rows,
             "trainer": self._trainer.state_dict(),
             "random": _random_state(),
             "best": self._best.content(),
@@ -81,12 +87,16 @@ class Resumable:
         self._run.save(str(self._path), base_path=self._run.dir, policy="now")
         self._saved_at, self._is_saved = self._clock(), True
 
+    @cached_property
+    def _rows(self) -> dict[str, Any]:
+        return fingerprint(self._data)
+
     def take_up(self) -> bool:
         """Go on from the state that an earlier attempt left; return whether there was one.
 
         Raises:
             InvalidInput: the state is that of another config.
-            DataError: it is damaged, or the training rows or the model's code have changed.
+            DataError: it is damaged, or the rows or the model's code have changed.
         """
         if not self._run.resumed:
             return False
@@ -104,6 +114,7 @@ class Resumable:
             )
         self._is_saved = True
         try:
+            self._check_rows(state.get("rows"))
             self._trainer.load_state_dict(state["trainer"])
             if state["best"] is not None:
                 self._best.put_back(state["best"])
@@ -114,6 +125,15 @@ class Resumable:
         except (AttributeError, KeyError, TypeError, RuntimeError) as error:
             raise DataError(f"{RESUME} of the run {self._run.id} is incomplete: {error}") from error
         return True
+
+    def _check_rows(self, saved: Mapping[str, Any] | None) -> None:
+        """Refuse other rows than those of a state; one of an earlier version does not tell."""
+        part = None if saved is None else other_part(saved, self._rows)
+        if part is not None:
+            raise DataError(
+                f"its {part} rows are not those of this attempt: a split or a draw must be the "
+                "same each time, by a seed of its own"
+            )
 
     def clear(self) -> None:
         """Remove the state once it has arrived, on the server too: the run is over."""

@@ -1,10 +1,13 @@
 """The course of a run, to its end."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sweepd_trainer import Rows, fit, split
+from sweepd_trainer import Data, Rows, fit, rebuilt_by, split
 from sweepd_trainer.checkpoint import load_weights
 
 
@@ -52,3 +55,20 @@ def test_what_is_tested_and_returned_is_the_best_epochs_checkpoint(ema):
     assert fitted.test.loss == pytest.approx(loss.item(), rel=1e-5)
     for name, tensor in fitted.model.state_dict().items():
         assert torch.equal(tensor, kept.state_dict()[name]), name
+
+
+def test_rows_drawn_without_a_seed_are_the_same_in_each_trial_and_the_export():
+    numbers, drawn = torch.rand(40, 4), []
+
+    def data(values):
+        order = torch.from_numpy(np.random.permutation(40))
+        drawn.append((order.tolist(), torch.rand(3).tolist(), random.random()))
+        rows = Rows(numbers[order], (numbers[order, 0] > 0.5).long())
+        return Data(rows.take(torch.arange(30)), rows.take(torch.arange(30, 40)))
+
+    for seed in (1, 2):
+        np.random.seed()  # as a process that is forked has it
+        fitted = fit({"epochs": 1, "seed": seed}, data, build)
+    rebuilt_by(build, data)({}, fitted.checkpoint)
+
+    assert drawn[0] == drawn[1] == drawn[2]

@@ -10,7 +10,7 @@ from sweepd.errors import DataError, InvalidInput
 from sweepd_trainer import resume
 from sweepd_trainer.checkpoint import Best, write_plain
 from sweepd_trainer.config import Training
-from sweepd_trainer.data import Rows
+from sweepd_trainer.data import Data, Rows
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.resume import RESUME, Resumable
@@ -21,8 +21,14 @@ from sweepd_trainer.tracking import Log
 CONFIG = Training(batch_size=2)
 
 
-def make(folder, *, values=None) -> Resumable:
-    rows = Rows(torch.rand(6, 2), torch.rand(6, 1))
+def drawn(seed: int = 0) -> Data:
+    numbers = torch.rand(12, 3, generator=torch.Generator().manual_seed(seed))
+    rows = Rows(numbers[:, :2], numbers[:, 2:])
+    return Data(rows.take(torch.arange(6)), rows.take(torch.arange(6, 12)))
+
+
+def make(folder, *, values=None, data=None) -> Resumable:
+    data = data or drawn()
     model = nn.Linear(2, 1)
     run = SimpleNamespace(
         dir=str(folder),
@@ -33,7 +39,7 @@ def make(folder, *, values=None) -> Resumable:
         log=lambda row: None,
         save=lambda *args, **kwargs: None,
     )
-    problem = Problem(rows, regression(), lambda x: x)
+    problem = Problem(data.train, regression(), lambda x: x)
     trainer = Trainer(
         model,
         build_optimizer(model, CONFIG),
@@ -43,7 +49,13 @@ def make(folder, *, values=None) -> Resumable:
     )
     best = Best(folder / "checkpoint.pt", header={})
     return Resumable(
-        run, trainer=trainer, best=best, log=Log(run), config=CONFIG, values=values or {}
+        run,
+        trainer=trainer,
+        best=best,
+        log=Log(run),
+        config=CONFIG,
+        data=data,
+        values=values or {},
     )
 
 
@@ -96,6 +108,27 @@ def test_a_state_that_is_not_whole_is_refused_in_words(saved, tmp_path, change, 
 def test_a_state_of_another_config_is_refused(saved, tmp_path):
     with pytest.raises(InvalidInput, match="r1 is of another config"):
         make(tmp_path, values={"width": 3}).take_up()
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        pytest.param(drawn(1), "train", id="drawn anew"),
+        pytest.param(Data(drawn().train, drawn(1).validation), "validation", id="one part"),
+        pytest.param(Data(drawn().train, drawn().validation, drawn(1).train), "test", id="more"),
+    ],
+)
+def test_a_state_of_as_many_other_rows_is_refused(saved, tmp_path, data, part):
+    with pytest.raises(DataError, match=f"{RESUME} of the run r1: its {part} rows are not those"):
+        make(tmp_path, data=data).take_up()
+
+
+def test_a_state_of_a_version_that_kept_no_rows_is_taken_up(saved, tmp_path):
+    state = torch.load(saved, weights_only=True)
+    del state["rows"]
+    write_plain(saved, state)
+
+    assert make(tmp_path, data=drawn(1)).take_up()
 
 
 def test_a_state_is_taken_up_where_steps_run_in_another_way(saved, tmp_path):
