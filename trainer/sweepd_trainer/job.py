@@ -84,6 +84,7 @@ def build_trainer(
     prepare = as_floats if learner.prepare is None else learner.prepare.to(device)
     task = task_for(
         data.train.targets,
+        held_out=[rows.targets for rows in (data.validation, data.test) if rows is not None],
         loss=learner.loss,
         measures=learner.measures,
         label_smoothing=config.label_smoothing,

@@ -4,7 +4,7 @@ b   rows of a batch;  t   further axes of the targets, such as the places of a t
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -87,6 +87,7 @@ class Score:
 def task_for(
     targets: Tensor,
     *,
+    held_out: Sequence[Tensor] = (),
     loss: Loss | None = None,
     measures: Mapping[str, Loss] | None = None,
     label_smoothing: float = 0.0,
@@ -95,6 +96,7 @@ def task_for(
 
     Args:
         targets: of the training rows.
+        held_out: targets of the others: the model must know their classes too.
         loss: a mean over a batch, in place of the usual one.
         measures: what else to report, by name.
         label_smoothing: of a classification with the usual loss.
@@ -107,11 +109,13 @@ def task_for(
         raise InvalidInput(f"{taken[0]} is reported anyway: name the measure otherwise")
     is_classes = not (targets.is_floating_point() or targets.is_complex())
     n_classes = int(targets.max()) + 1 if is_classes else 0
-    if is_classes and loss is None:
-        wrong = targets[(targets < 0) & (targets != IGNORED)]
+    n_known = n_classes
+    for part in (targets, *held_out) if is_classes and loss is None else ():
+        wrong = part[(part < 0) & (part != IGNORED)]
         if len(wrong):
             raise InvalidInput(f"classes are whole numbers from 0 on, not {int(wrong[0])}")
-    usual = classification(label_smoothing, n_classes=n_classes) if is_classes else regression()
+        n_known = max(n_known, int(part.max()) + 1 if part.numel() else 0)
+    usual = classification(label_smoothing, n_classes=n_known) if is_classes else regression()
     own = dict(measures or {})
     if loss is not None:
         return Task(loss, loss, usual.hits, measures=own)

@@ -77,6 +77,7 @@ def weights_sha256(model: torch.nn.Module) -> str:
 def _to_onnx(rebuilt: Any, metadata: Mapping[str, str], opset: int) -> bytes:
     example = rebuilt.inputs[:2]
     try:
+        _check_outputs(rebuilt.model, example)
         program = torch.onnx.export(
             rebuilt.model,
             (example,),
@@ -102,6 +103,17 @@ def _to_onnx(rebuilt: Any, metadata: Mapping[str, str], opset: int) -> bytes:
             f"the model takes {model.ByteSize()} bytes; one ONNX file holds {_MAX_BYTES}"
         )
     return bytes(model.SerializeToString())
+
+
+def _check_outputs(model: torch.nn.Module, example: torch.Tensor) -> None:
+    """Refuse a model that returns anything but one tensor."""
+    with torch.no_grad():
+        outputs = model(example)
+    if not isinstance(outputs, torch.Tensor):
+        raise ExportError(
+            f"the model returns a {type(outputs).__name__}, and an exported file gives one tensor: "
+            "name a function with --model whose model returns the one that you need"
+        )
 
 
 def _strip(model: Any) -> None:

@@ -291,6 +291,11 @@ class _Endless(nn.Module):
         return x / 0.0
 
 
+class _Heads(nn.Module):
+    def forward(self, x):
+        return x, -x
+
+
 class _Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -302,6 +307,7 @@ class _Branching(nn.Module):
         pytest.param(_Moody(), "differs from PyTorch by 0.00", id="different"),
         pytest.param(_Endless(), "not a finite number", id="infinite"),
         pytest.param(_Branching(), "cannot export", id="depends on data"),
+        pytest.param(_Heads(), "returns a tuple, .* --model", id="several heads"),
     ],
 )
 def test_a_model_that_fails_a_check_gets_no_file_and_leaves_the_old_one(tmp_path, model, said):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from sweepd.errors import InvalidInput
 from sweepd_trainer import Data, Rows, fit, rebuilt_by, split
 from sweepd_trainer.checkpoint import load_weights
 
@@ -72,3 +73,15 @@ def test_rows_drawn_without_a_seed_are_the_same_in_each_trial_and_the_export():
     rebuilt_by(build, data)({}, fitted.checkpoint)
 
     assert drawn[0] == drawn[1] == drawn[2]
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_class_that_the_model_has_not_is_named_before_it_is_trained(part, capsys):
+    rows = Rows(torch.rand(20, 4), torch.arange(20) % 2)
+    parts = {"train": rows, "validation": rows, "test": rows}
+    parts[part] = Rows(rows.inputs, torch.arange(20) % 4)
+
+    with pytest.raises(InvalidInput, match="classes up to 3, the model has 2"):
+        fit({"epochs": 1}, Data(**parts), build)
+
+    assert "epoch" not in capsys.readouterr().out

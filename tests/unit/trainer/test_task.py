@@ -38,6 +38,20 @@ def test_outputs_of_another_shape_than_the_values_are_named():
         regression().loss(torch.zeros(2, 3), torch.zeros(2))
 
 
+def test_a_class_that_only_held_out_rows_have_needs_a_logit_too():
+    train, held_out = torch.tensor([0, 1, 2]), torch.tensor([0, 4, 1])
+    task = task_for(train, held_out=[held_out])
+
+    with pytest.raises(InvalidInput, match="classes up to 4, the model has 3"):
+        task.loss(torch.zeros(3, 3), train)
+    assert task.guess == task_for(train).guess
+
+
+def test_a_class_below_zero_of_held_out_rows_is_named():
+    with pytest.raises(InvalidInput, match="from 0 on, not -2"):
+        task_for(torch.tensor([0, 1]), held_out=[torch.tensor([-2])])
+
+
 def test_a_loss_of_ones_own_is_minimised_and_reported():
     def absolute(outputs, values):
         return (outputs - values).abs().mean()
