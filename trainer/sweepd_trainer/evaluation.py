@@ -28,7 +28,10 @@ def sums_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     Those are the loss, the hits, the targets that could be hit, and each of the task's measures.
     """
     count = len(targets)
-    loss = task.plain_loss(outputs, targets) * count
+    if task.summed is None:
+        loss = task.plain_loss(outputs, targets) * count
+    else:
+        loss = task.summed(outputs, targets)
     found = None if task.hits is None else task.hits(outputs, targets)
     n_targets = (targets >= 0).sum() if found is not None else torch.zeros_like(loss)
     hits = torch.zeros_like(loss) if found is None else found
@@ -46,10 +49,12 @@ def read_score(task: Task, totals: Sequence[float], *, n_rows: int) -> Score:
         Diverged: the loss is not a finite number.
     """
     loss, hits, n_targets, *own = totals
+    n_losses = n_rows if task.summed is None else n_targets
+    loss = loss / n_losses if n_losses else math.nan
     if not math.isfinite(loss):
         raise Diverged(f"the loss is {loss} on held-out rows")
     return Score(
-        loss / n_rows,
+        loss,
         hits / n_targets if n_targets else None,
         {name: total / n_rows for name, total in zip(task.measures, own, strict=True)},
     )

@@ -47,6 +47,8 @@ class Task:
             targets are no classes.
         uniform: the loss against all classes alike, which label smoothing mixes into the plain one;
             None: label smoothing does nothing here.
+        summed: the plain loss summed over the targets, those of -100 left out; None: evaluation
+            takes the mean over rows.
         measures: what else evaluation reports, each a mean over a batch, by name.
         guess: what the loss is of who knows nothing; None: that is not known.
     """
@@ -55,6 +57,7 @@ class Task:
     plain_loss: Loss
     hits: Callable[[Tensor, Tensor], Tensor | None] | None = None
     uniform: Loss | None = None
+    summed: Loss | None = None
     measures: Mapping[str, Loss] = field(default_factory=dict)
     guess: Guess | None = None
 
@@ -115,7 +118,10 @@ def task_for(
         if len(wrong):
             raise InvalidInput(f"classes are whole numbers from 0 on, not {int(wrong[0])}")
         n_known = max(n_known, int(part.max()) + 1 if part.numel() else 0)
-    usual = classification(label_smoothing, n_classes=n_known) if is_classes else regression()
+    usual = regression()
+    if is_classes:
+        has_ignored = bool((targets == IGNORED).any())
+        usual = classification(label_smoothing, n_classes=n_known, has_ignored=has_ignored)
     own = dict(measures or {})
     if loss is not None:
         return Task(loss, loss, usual.hits, measures=own)
@@ -132,12 +138,15 @@ def _guess(targets: Tensor, n_classes: int) -> Guess | None:
     return Guess(variance) if math.isfinite(variance) else None
 
 
-def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:
+def classification(
+    label_smoothing: float = 0.0, *, n_classes: int = 0, has_ignored: bool = False
+) -> Task:
     """Return the task of naming classes: logits (b, t…, k) against whole numbers (b, t…).
 
     Args:
         label_smoothing: share of a target that is spread evenly over the classes, in training.
         n_classes: k must not be below it.
+        has_ignored: whether targets may be -100, maybe all of a batch.
     """
 
     def checked(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,21 +161,31 @@ def classification(label_smoothing: float = 0.0, *, n_classes: int = 0) -> Task:
             )
         return logits.float().reshape(-1, logits.shape[-1]), classes.reshape(-1).long()
 
+    def mean(logits: Tensor, classes: Tensor, smoothing: float) -> Tensor:
+        rows, wanted = checked(logits, classes)
+        if not has_ignored:
+            return functional.cross_entropy(rows, wanted, label_smoothing=smoothing)
+        total = functional.cross_entropy(rows, wanted, label_smoothing=smoothing, reduction="sum")
+        return total / (wanted != IGNORED).sum().clamp(min=1)  # 0 where there is no target
+
     def smoothed(logits: Tensor, classes: Tensor) -> Tensor:
-        return functional.cross_entropy(*checked(logits, classes), label_smoothing=label_smoothing)
+        return mean(logits, classes, label_smoothing)
 
     def plain(logits: Tensor, classes: Tensor) -> Tensor:
-        return functional.cross_entropy(*checked(logits, classes))
+        return mean(logits, classes, 0.0)
 
     def uniform(logits: Tensor, classes: Tensor) -> Tensor:
-        return functional.cross_entropy(*checked(logits, classes), label_smoothing=1.0)
+        return mean(logits, classes, 1.0)
+
+    def summed(logits: Tensor, classes: Tensor) -> Tensor:
+        return functional.cross_entropy(*checked(logits, classes), reduction="sum")
 
     def hits(logits: Tensor, classes: Tensor) -> Tensor | None:
         if not _are_logits(logits, classes):
             return None
         return (logits.argmax(-1).reshape(classes.shape) == classes).sum()
 
-    return Task(smoothed, plain, hits, uniform)
+    return Task(smoothed, plain, hits, uniform, summed)
 
 
 def _column_dropped(classes: Tensor) -> Tensor:

@@ -40,10 +40,17 @@ class Answers:
     Args:
         are_classes: whether it names classes; else it gives values.
         given: classes, int64 (n, t…), or the outputs themselves.
+        counts: which of the classes have a label, (n, t…); None: all do.
     """
 
     are_classes: bool
     given: NDArray[Any]
+    counts: NDArray[np.bool_] | None = None
+
+    @property
+    def n_counted(self) -> int:
+        """Return how many answers are judged."""
+        return int(self.given.size if self.counts is None else self.counts.sum())
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,10 @@ def answers(run: Callable[[Any], NDArray[Any]], rebuilt: Any) -> Answers:
         axis = _class_axis(found.shape, labels)
         are_classes = axis is not None
         parts.append(found if axis is None else found.argmax(axis))
-    return Answers(are_classes, np.concatenate(parts))
+    given = np.concatenate(parts)
+    if rebuilt.labels is None or not are_classes:
+        return Answers(are_classes, given)
+    return Answers(are_classes, given, rebuilt.labels.numpy().reshape(given.shape) >= 0)
 
 
 def agreement(found: Answers, wanted: Answers) -> float:
@@ -124,7 +134,7 @@ def agreement(found: Answers, wanted: Answers) -> float:
     all wanted ones.
     """
     if wanted.are_classes:
-        return float((found.given == wanted.given).mean())
+        return _share(found.given == wanted.given, wanted.counts)
     reach = _VALUES_AGREE * float(np.ptp(wanted.given))
     return float((np.abs(found.given - wanted.given) <= reach).mean())
 
@@ -147,7 +157,15 @@ def _class_axis(shape: tuple[int, ...], labels: Any) -> int | None:
 def _accuracy(said: Answers, labels: Any) -> float | None:
     if labels is None or not said.are_classes:
         return None
-    return float((said.given == labels.numpy().reshape(said.given.shape)).mean())
+    if not said.n_counted:
+        return None
+    return _share(said.given == labels.numpy().reshape(said.given.shape), said.counts)
+
+
+def _share(are_so: NDArray[np.bool_], counts: NDArray[np.bool_] | None) -> float:
+    """Return the share of those that count; all are so where none does."""
+    judged = are_so if counts is None else are_so[counts]
+    return float(judged.mean()) if judged.size else 1.0
 
 
 def _probe(

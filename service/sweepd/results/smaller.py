@@ -101,7 +101,7 @@ def write_smaller(
                 found = place(out, _finished(made, origin, precision), check=check)
                 return Smaller(*found, made.in_float)
     raise ExportError(
-        f"it answers as fp32 does for {best:.2%} of {reference.answers.given.size:,} held-out "
+        f"it answers as fp32 does for {best:.2%} of {reference.answers.n_counted:,} held-out "
         f"answers at best, {100 * (min_agreement - best):.2f} points below the "
         f"{min_agreement:.2%} that are asked for"
     )

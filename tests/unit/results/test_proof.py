@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sweepd.results import onnx_file
-from sweepd.results.proof import answers
+from sweepd.results.proof import agreement, answers
 
 LABELS = torch.tensor([0, 1, 2, 1])
 
@@ -78,3 +78,15 @@ def test_a_column_has_no_accuracy_and_a_column_of_labels_has_one(tmp_path):
 
     assert column.accuracy is None
     assert logits.accuracy == 0.75
+
+
+def test_places_without_a_target_count_neither_as_wrong_nor_as_other_answers(tmp_path):
+    inputs, labels = torch.eye(4), torch.tensor([0, -100, 2, -100])
+    proof = onnx_file.write(
+        rebuilt(nn.Identity(), inputs, labels), tmp_path / "m.onnx", metadata={}
+    )
+    other = said_by(torch.eye(4)[[0, 0, 2, 2]], labels)
+
+    assert proof.accuracy == 1.0
+    assert agreement(other, proof.answers) == 1.0
+    assert proof.answers.n_counted == 2

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from sweepd.errors import InvalidInput
+from sweepd_trainer.evaluation import read_score, sums_of
 from sweepd_trainer.task import Score, classification, regression, task_for
 
 
@@ -114,3 +115,36 @@ def test_a_class_below_zero_is_refused_but_for_the_one_that_is_no_target():
         task_for(torch.tensor([0, -1]))
 
     assert task_for(torch.tensor([0, -100])).hits is not None
+
+
+def test_held_out_rows_score_the_same_however_many_are_taken_at_a_time():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, 5, generator=generator)
+    classes = torch.randint(0, 5, (6, 4), generator=generator)
+    classes[0] = classes[1] = classes[3, 1:] = -100
+    task = task_for(classes)
+
+    scores = []
+    for size in (1, 2, 6):
+        parts = [slice(first, first + size) for first in range(0, 6, size)]
+        totals = sum(sums_of(task, logits[part], classes[part]) for part in parts)
+        scores.append(read_score(task, totals.tolist(), n_rows=6))
+
+    wanted = functional.cross_entropy(logits.flatten(0, 1), classes.flatten())
+    assert [score.loss for score in scores] == [pytest.approx(wanted.item())] * 3
+    assert len({score.accuracy for score in scores}) == 1
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_without_targets_teaches_nothing(smoothing):
+    classes = torch.tensor([1, -100, 2])
+    task = task_for(classes, label_smoothing=smoothing)
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    nothing = task.loss(logits, torch.full((3,), -100))
+    nothing.backward()
+
+    assert nothing == 0
+    assert not logits.grad.any()
+    wanted = functional.cross_entropy(logits, classes, label_smoothing=smoothing)
+    assert task.loss(logits, classes).item() == pytest.approx(wanted.item())
