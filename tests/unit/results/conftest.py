@@ -1,6 +1,7 @@
 """A stand-in for `wandb.Api()`: the parts of a server that the results module reads."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import wandb
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from sweepd.results import export, select
 from sweepd.results.export import PRECISIONS

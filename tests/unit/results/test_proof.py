@@ -1,10 +1,9 @@
 """What a file is found to say of held-out inputs."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from rebuilt import made_of
 from torch import nn
 
 from sweepd.results import onnx_file
@@ -13,20 +12,9 @@ from sweepd.results.proof import agreement, answers
 LABELS = torch.tensor([0, 1, 2, 1])
 
 
-def rebuilt(model, inputs, labels):
-    return SimpleNamespace(
-        model=model.eval(),
-        inputs=inputs,
-        labels=labels,
-        input_name="input",
-        output_name="output",
-        metadata={},
-    )
-
-
 def said_by(outputs: torch.Tensor, labels: torch.Tensor):
     """Return the answers of a file that gives its inputs back."""
-    return answers(lambda batch: batch.numpy(), rebuilt(nn.Identity(), outputs, labels))
+    return answers(lambda batch: batch.numpy(), made_of(nn.Identity(), outputs, labels))
 
 
 @pytest.mark.parametrize(
@@ -68,10 +56,10 @@ def test_a_column_has_no_accuracy_and_a_column_of_labels_has_one(tmp_path):
     sign = nn.Linear(2, 1)
 
     column = onnx_file.write(
-        rebuilt(sign, inputs, torch.tensor([0, 1, 0, 1])), tmp_path / "column.onnx", metadata={}
+        made_of(sign, inputs, torch.tensor([0, 1, 0, 1])), tmp_path / "column.onnx", metadata={}
     )
     logits = onnx_file.write(
-        rebuilt(nn.Identity(), inputs, torch.tensor([[0], [1], [0], [0]])),
+        made_of(nn.Identity(), inputs, torch.tensor([[0], [1], [0], [0]])),
         tmp_path / "logits.onnx",
         metadata={},
     )
@@ -83,7 +71,7 @@ def test_a_column_has_no_accuracy_and_a_column_of_labels_has_one(tmp_path):
 def test_places_without_a_target_count_neither_as_wrong_nor_as_other_answers(tmp_path):
     inputs, labels = torch.eye(4), torch.tensor([0, -100, 2, -100])
     proof = onnx_file.write(
-        rebuilt(nn.Identity(), inputs, labels), tmp_path / "m.onnx", metadata={}
+        made_of(nn.Identity(), inputs, labels), tmp_path / "m.onnx", metadata={}
     )
     other = said_by(torch.eye(4)[[0, 0, 2, 2]], labels)
 

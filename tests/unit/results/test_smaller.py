@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
+from rebuilt import made_of
 from torch import nn
 
 from sweepd.cli import winner
@@ -32,17 +33,6 @@ KINDS = [np.array([0, 1]), np.array([1, 1])]
 def three(exported_in_three):
     """Return the report of an export in three precisions, at `m.onnx` and beside it."""
     return exported_in_three.report
-
-
-def _rebuilt(model, inputs, labels=None):
-    return SimpleNamespace(
-        model=model.eval(),
-        inputs=inputs,
-        labels=labels,
-        input_name="input",
-        output_name="output",
-        metadata={},
-    )
 
 
 def _names(folder):
@@ -98,7 +88,7 @@ def test_the_trainers_models_are_calibrated_on_validation_and_judged_on_every_te
 def test_without_inputs_for_it_one_in_five_calibrates_and_judges_no_more():
     inputs = torch.arange(100).reshape(100, 1)
 
-    apart = set_apart(_rebuilt(nn.Identity(), inputs, labels=torch.arange(100)))
+    apart = set_apart(made_of(nn.Identity(), inputs, labels=torch.arange(100)))
 
     assert apart.calibration.flatten().tolist() == list(range(0, 100, 5))
     assert apart.inputs.flatten().tolist() == [n for n in range(100) if n % 5]
@@ -106,7 +96,7 @@ def test_without_inputs_for_it_one_in_five_calibrates_and_judges_no_more():
 
 
 def test_inputs_to_calibrate_on_are_taken_from_all_over_and_are_not_too_many():
-    rebuilt = _rebuilt(nn.Identity(), torch.zeros(4, 1))
+    rebuilt = made_of(nn.Identity(), torch.zeros(4, 1))
     rebuilt.calibration = torch.arange(5000)
 
     apart = set_apart(rebuilt)
@@ -154,7 +144,7 @@ class _CloseCalls(nn.Module):
 
 def test_a_file_that_answers_otherwise_is_not_kept_and_it_is_said_by_how_much(tmp_path):
     inputs = torch.cat([torch.rand(400, 1) * 100, torch.rand(400, 3)], dim=1)
-    rebuilt = set_apart(_rebuilt(_CloseCalls(3000.0), inputs))
+    rebuilt = set_apart(made_of(_CloseCalls(3000.0), inputs))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     beside.write_bytes(b"the last good one")
     reference = onnx_file.write(rebuilt, out, metadata={})
@@ -172,7 +162,7 @@ def test_weights_that_float16_does_not_hold_are_refused(tmp_path):
     model = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.diag(torch.tensor([1e6, 2e6])))
-    rebuilt = _rebuilt(model, torch.rand(50, 2, generator=torch.Generator().manual_seed(0)))
+    rebuilt = made_of(model, torch.rand(50, 2, generator=torch.Generator().manual_seed(0)))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.fp16.onnx"
     reference = onnx_file.write(rebuilt, out, metadata={})
 
@@ -225,7 +215,7 @@ def test_the_command_offers_what_the_function_takes():
 def test_tokens_go_through_all_three(tmp_path):
     tokens = torch.randint(0, 50, (60, 7), generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Embedding(50, 16), nn.GELU(), nn.Linear(16, 50))
-    rebuilt = set_apart(_rebuilt(model, tokens, labels=tokens.roll(1, 1)))
+    rebuilt = set_apart(made_of(model, tokens, labels=tokens.roll(1, 1)))
     out = tmp_path / "m.onnx"
 
     proof = onnx_file.write(rebuilt, out, metadata={})
@@ -258,7 +248,7 @@ class _LooksBack(nn.Module):
 
 def test_the_mask_of_an_attention_does_not_drown_its_scores_in_int8(tmp_path):
     inputs = torch.randn(200, 6, 8, generator=torch.Generator().manual_seed(0))
-    rebuilt = set_apart(_rebuilt(_LooksBack(), inputs))
+    rebuilt = set_apart(made_of(_LooksBack(), inputs))
     out = tmp_path / "m.onnx"
     proof = onnx_file.write(rebuilt, out, metadata={})
 
@@ -276,7 +266,7 @@ def test_int8_leaves_the_layers_in_float_without_which_its_answers_would_be_othe
         model[0].bias.zero_()
         model[2].weight.copy_(torch.tensor([[300.0, 1, 0], [300.0, 0, 1]]))
     inputs = torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
-    rebuilt = set_apart(_rebuilt(model, inputs))
+    rebuilt = set_apart(made_of(model, inputs))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     reference = onnx_file.write(rebuilt, out, metadata={})
 
@@ -297,7 +287,7 @@ def test_int8_weights_alone_are_the_last_resort(tmp_path):
     )
     with torch.no_grad():
         model[1].weight.copy_(torch.eye(4).view(4, 1, 2, 2))
-    rebuilt = set_apart(_rebuilt(model, inputs))
+    rebuilt = set_apart(made_of(model, inputs))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     reference = onnx_file.write(rebuilt, out, metadata={})
 
@@ -311,7 +301,7 @@ def test_int8_weights_alone_are_the_last_resort(tmp_path):
 
 def test_a_file_of_which_nothing_became_int8_is_never_passed_off_as_one(tmp_path):
     inputs = torch.randn(200, 6, 8, generator=torch.Generator().manual_seed(0))
-    rebuilt = set_apart(_rebuilt(_LooksBack(), inputs))
+    rebuilt = set_apart(made_of(_LooksBack(), inputs))
     out, beside = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     proof = onnx_file.write(rebuilt, out, metadata={})
 
@@ -341,7 +331,7 @@ def test_the_converters_say_nothing_and_leave_the_logging_as_it_was(tmp_path, ca
     root = logging.getLogger()
     handlers, filters = list(root.handlers), list(root.filters)
     model = nn.Sequential(nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 2))
-    rebuilt = set_apart(_rebuilt(model, torch.rand(20, 3)))
+    rebuilt = set_apart(made_of(model, torch.rand(20, 3)))
     proof = onnx_file.write(rebuilt, tmp_path / "m.onnx", metadata={})
     caplog.clear()
 
@@ -361,9 +351,7 @@ def test_classes_may_lie_along_the_second_axis(tmp_path):
     with torch.inference_mode():
         labels = model(inputs).argmax(1)
 
-    proof = onnx_file.write(
-        _rebuilt(model, inputs, labels=labels), tmp_path / "m.onnx", metadata={}
-    )
+    proof = onnx_file.write(made_of(model, inputs, labels=labels), tmp_path / "m.onnx", metadata={})
 
     assert proof.answers.given.shape == (6, 4, 5)
     assert proof.accuracy == 1.0

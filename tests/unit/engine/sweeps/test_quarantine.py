@@ -13,15 +13,7 @@ WORDS = "RuntimeError: CUDA driver error"
 
 
 def register(lab, sweep, host, device="gpu 0"):
-    agent = lab.write(
-        agents.register,
-        actor=lab.actor,
-        project="toy",
-        sweep=sweep.name,
-        host=host,
-        device=device,
-    )
-    return agent.id
+    return lab.register(sweep, host=host, device=device)
 
 
 def fail(lab, agent, reason="error"):
