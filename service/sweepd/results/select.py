@@ -35,13 +35,9 @@ class Selection:
     rule: str
     parameters: tuple[str, ...]  # those that the sweep varies, in the definition's order
     ranking: tuple[Ranked, ...]
+    by_value: tuple[Ranked, ...]  # by their own values alone; of equals the one that started first
     excluded: tuple[Excluded, ...]
     confirmation: Confirmation = field(default_factory=Confirmation)
-
-    @property
-    def by_value(self) -> tuple[Ranked, ...]:
-        """Return the runs by their own values alone, the best first."""
-        return tuple(sorted(self.ranking, key=lambda run: signed(run.value, self.goal)))
 
     @property
     def best(self) -> Ranked:
@@ -163,7 +159,15 @@ def select(sweep_path: str, *, by: str | None = None, api: Any = None) -> Select
     leading = {run.path for run in first}
     ranking = [*first, *(run for run in ranked if run.path not in leading)]
     return Selection(
-        path, name, goal, rule, varied(config), tuple(ranking), tuple(excluded), confirmation
+        path,
+        name,
+        goal,
+        rule,
+        varied(config),
+        tuple(ranking),
+        tuple(ranked),
+        tuple(excluded),
+        confirmation,
     )
 
 

@@ -31,7 +31,7 @@ def selection():
     )
     confirmation = Confirmation(leaders, ("e/p/c1",))
     rule = ("acc", "maximize", "best", ("lr",))
-    return Selection("e/p/s1", *rule, (solid, lucky), (), confirmation)
+    return Selection("e/p/s1", *rule, (solid, lucky), (lucky, solid), (), confirmation)
 
 
 def test_only_the_leaders_of_a_sweep_are_confirmed(local):

@@ -243,6 +243,12 @@ def test_the_confirmed_rank_by_their_means_before_the_others(confirmed):
     )
 
 
+def test_of_equal_values_the_best_single_is_the_first_whatever_was_confirmed(confirmed):
+    confirmed.listed[1].values = [0.95]
+
+    assert [run.name for run in select("s1", api=confirmed).by_value] == ["lucky", "solid", "poor"]
+
+
 def test_a_leader_has_its_mean_its_interval_and_its_fall(confirmed):
     solid, lucky = select("s1", api=confirmed).confirmation.leaders
 
