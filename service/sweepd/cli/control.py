@@ -85,8 +85,9 @@ def summarise(sweep: Mapping[str, Any]) -> dict[str, Any]:
 
 def in_words(facts: Mapping[str, Any]) -> str:
     """Return one line on a sweep's progress."""
-    expected = f"/{facts['expected']}" if facts["expected"] is not None else ""
-    parts = [f"{facts['state'].lower()}: {facts['finished'] or 0}{expected} finished"]
+    n_finished, n = facts["finished"] or 0, facts["expected"]
+    trials = f"{n_finished} of {n} trials" if n is not None else f"{n_finished} trials"
+    parts = [f"{facts['state'].lower()}: {trials} finished"]
     if facts["running"]:
         parts.append(f"{facts['running']} running")
     if facts["failed"]:

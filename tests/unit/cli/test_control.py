@@ -45,7 +45,7 @@ def test_list_of_a_project_without_sweeps_says_so(local):
 def test_status_takes_every_way_to_name_a_sweep(local, ours, name):
     out = local("status", name.format(url=ours.url), code=0).out
 
-    assert "alice/toys/s1 is running: 1/3 finished, 1 running, best loss 0.25" in out
+    assert "alice/toys/s1 is running: 1 of 3 trials finished, 1 running, best loss 0.25" in out
     assert ours.sweep["sweepdStatus"]["url"] in out
 
 
@@ -175,8 +175,8 @@ def test_watch_follows_to_the_end_and_says_why(local, ours):
     out = local("watch", "s1", "--interval", "0.2", code=0).out
 
     assert out == (
-        "running: 1/3 finished, 1 running, best loss 0.25\n"
-        "finished: 3/3 finished, best loss 0.25\n"
+        "running: 1 of 3 trials finished, 1 running, best loss 0.25\n"
+        "finished: 3 of 3 trials finished, best loss 0.25\n"
         "all done\n"
     )
 

@@ -94,7 +94,7 @@ def test_a_sweep_that_ends_gives_its_last_state(run, ours, on_look, capsys):
 
     assert code == 0
     assert facts["state"] == "FINISHED"
-    assert capsys.readouterr().err.endswith("finished: 3/3 finished, best loss 0.25\n")
+    assert capsys.readouterr().err.endswith("finished: 3 of 3 trials finished, best loss 0.25\n")
 
 
 def test_the_first_trials_that_fail_are_told_with_their_logs(run, ours, capsys):
