@@ -278,11 +278,16 @@ class Sharing:
     # Trials
 
     def begin(self, slot: Slot, *, now: float) -> Stay:
-        """Note that a trial begins on a slot's GPU."""
+        """Note that a trial begins on a slot's GPU.
+
+        Args:
+            slot: as `fitted` gave it: others may have left since, but its part is no larger.
+            now: by `time.monotonic`.
+        """
         with self._lock:
             gpu = self._of(slot)
             gpu.count(now)
-            stay = Stay(gpu, gpu.n_sharing, now, gpu.busy_s)
+            stay = Stay(gpu, max(gpu.n_sharing, slot.share), now, gpu.busy_s)
             gpu.stays.add(stay)
             for one in gpu.stays:
                 one.n_at_once = max(one.n_at_once, len(gpu.stays))

@@ -222,7 +222,7 @@ class SlotWorker(threading.Thread):
         else:
             running = self._make_process(commands[0])
         running.began, running.memory = time.monotonic(), KillWatch()
-        running.meter = make_meter(self._crew, running.command, self._slot, self._gpu_memory)
+        running.meter = make_meter(self._crew, running, self._slot, self._gpu_memory)
         if (timeout_s := self._crew.options.trial_timeout_s) is not None:
             running.late_at = running.began + timeout_s
         return running

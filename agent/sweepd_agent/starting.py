@@ -60,12 +60,12 @@ def drop(crew: Crew, made: Running) -> None:
     made.log.finish()
 
 
-def make_meter(crew: Crew, command: Command, slot: Slot, memory: GpuMemory | None) -> Meter | None:
+def make_meter(crew: Crew, running: Running, slot: Slot, memory: GpuMemory | None) -> Meter | None:
     """Return what measures a trial that begins now; None if nothing is to be found out."""
     if crew.sharing is None:
         return None
-    file = crew.place.measured_path(command.run)
-    return Meter(crew.sharing, slot, command, memory, file)
+    file = crew.place.measured_path(running.command.run)
+    return Meter(crew.sharing, running.part or slot, running.command, memory, file)
 
 
 def spawn(

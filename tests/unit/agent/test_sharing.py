@@ -399,6 +399,16 @@ def test_trial_that_another_came_beside_may_have_run_out_of_memory_for_that():
     assert run_out(machine, first) == [True]
 
 
+def test_trial_whose_part_was_cut_before_the_others_left_may_have_run_out_of_memory_for_that():
+    machine = grow_to(Machine(), 2)
+    first, second = machine.slots
+    part = machine.sharing.fitted(second)
+    run_out(machine, machine.begin([first]))
+    machine.leave()
+
+    assert run_out(machine, machine.begin([part]), "run2") == [True]
+
+
 def test_slots_that_are_too_many_share_the_gpu_until_they_leave():
     machine = grow_to(Machine(), 4)
     run_out(machine, machine.begin()[:1])
