@@ -28,7 +28,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have as much patience with a whole test as with what it waits for."""
-    if PATIENCE == 1:
+    if PATIENCE == 1 or not config.pluginmanager.hasplugin("timeout"):
         return
     usual = float(config.getoption("timeout") or config.getini("timeout"))
     for item in items:
