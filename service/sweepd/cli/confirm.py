@@ -11,7 +11,7 @@ import click
 from sweepd.cli.console import echo_json, note, say
 from sweepd.cli.options import again, as_json, data_folder, server_choice
 from sweepd.cli.winner import print_confirmed, sign_in
-from sweepd.errors import InvalidInput
+from sweepd.errors import InvalidInput, ServerUnreachable, SweepdError
 
 if TYPE_CHECKING:
     from sweepd.cli.api import Api
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm"]
 
-_POLL_S = 3.0
+_POLL_S = (3.0, 30.0)  # between two looks at what has ended, the first and the longest
+_GIVEN = click.core.ParameterSource.COMMANDLINE
 _HANDED_OUT = "query($s: String!) { sweepdSweep(name: $s) { sweepdHandedOut } }"
 
 
@@ -61,7 +62,9 @@ def confirm(
 
     found = select(path)
     made: list[str] = []
-    if again or not found.confirmation.sweeps:
+    if not again and found.confirmation.sweeps:
+        _say_what_is_idle()
+    else:
         made = _begin(
             found, top, seeds, seed_key, server or _base_of(sweep), data, is_quiet=as_json
         )
@@ -74,6 +77,15 @@ def confirm(
         return
     if not made or wait:
         _report(found)
+
+
+def _say_what_is_idle() -> None:
+    """Tell of options that only registering runs would go by, where none are registered."""
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in ("top", "seeds", "seed_key") if source(name) is _GIVEN]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        note(f"there are confirmations already: {options} would count with --again, for more runs")
 
 
 def _base_of(sweep: str) -> str | None:
@@ -108,11 +120,17 @@ def _begin(
             handed_out=_handed_out(api, selection.sweep) if api.is_ours else None,
         )
         entity, project, _ = selection.sweep.split("/")
-        made = []
+        made: list[str] = []
         for definition in plan.definitions:
             text = json.dumps(definition)
             parsed = read_definition(text, source="the confirmation", allow_unknown=True)
-            made.append(register(parsed, api.server, project=project, entity=entity))
+            try:
+                made.append(register(parsed, api.server, project=project, entity=entity))
+            except SweepdError:
+                if made:
+                    note(f"registered of {len(plan.definitions)} sweeps: {', '.join(made)}")
+                    note(f"{again(f'sweep confirm {selection.sweep} --again')} registers all anew")
+                raise
     if not is_quiet:
         _tell(plan, made, selection)
     return made
@@ -139,17 +157,22 @@ def _tell(plan: "Plan", made: Sequence[str], selection: "Selection") -> None:
 
 
 def _wait(path: str, found: "Selection") -> "Selection":
-    from sweepd.results import select
+    """Wait until the runs have ended, however often the server is away; return the ranking then."""
+    from sweepd.results import n_waiting_for, select
 
-    told = None
-    while found.confirmation.n_waiting:
-        if told != found.confirmation.n_waiting:
-            told = found.confirmation.n_waiting
-            agents = ", ".join(again(f"sweep agent {name}") for name in found.confirmation.sweeps)
-            note(f"waiting for {told} runs ({agents}) …")
-        time.sleep(_POLL_S)
-        found = select(path)
-    return found
+    agents = ", ".join(again(f"sweep agent {name}") for name in found.confirmation.sweeps)
+    n, told, pause_s = found.confirmation.n_waiting, None, _POLL_S[0]
+    while n:
+        if told != n:
+            told, pause_s = n, _POLL_S[0]
+            note(f"waiting for {n} run{'s' if n > 1 else ''} ({agents}) …")
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, _POLL_S[1])
+        try:
+            n = n_waiting_for(path)
+        except ServerUnreachable as error:
+            note(f"{error}; it is asked again")
+    return found if told is None else select(path)
 
 
 def _report(found: "Selection") -> None:
@@ -166,5 +189,7 @@ def _report(found: "Selection") -> None:
         say(f"{confirmation.n_waiting} runs have not ended; agents of these run them:")
         for path in confirmation.sweeps:
             say(f"  {again(f'sweep agent {path}')}")
+    elif confirmation.leaders and not confirmation.is_settled:
+        say(str(confirmation.open_in_words))
     elif not confirmation.leaders and not confirmation.n_strangers:
         say("no run of the confirmation has ended, and none will: --again registers others")

@@ -77,7 +77,8 @@ def print_best(selection: "Selection", *, limit: int) -> None:
 
 def print_confirmed(selection: "Selection") -> None:
     """Print what the leaders came to with fresh seeds, and what that says of the best."""
-    leaders = selection.confirmation.leaders
+    confirmation = selection.confirmation
+    leaders = confirmation.leaders
     rows = [
         [
             one.leader.display_name,
@@ -85,7 +86,7 @@ def print_confirmed(selection: "Selection") -> None:
             one.mean if one.values else None,
             one.interval and " to ".join(format_number(end) for end in one.interval),
             len(one.values),
-            _tied(one.is_tied, is_best=place == 0),
+            _tied(one.is_tied, is_best=place == 0) if confirmation.is_settled else "",
             one.leader.value,
             one.fall if one.values else None,
             one.n_without or None,
@@ -96,6 +97,8 @@ def print_confirmed(selection: "Selection") -> None:
     is_clean = not any(one.n_without for one in leaders)
     cut = -1 if is_clean else None
     print_table([*columns, "without a value"][:cut], [row[:cut] for row in rows])
+    if not confirmation.is_settled:
+        return
     single = selection.by_value[0]
     fell = next((one for one in leaders if one.leader.path == single.path and one.values), None)
     if fell is not None:
@@ -106,7 +109,7 @@ def print_confirmed(selection: "Selection") -> None:
         )
     if leaders and leaders[0].values and leaders[0].interval is None:
         say("an interval needs two seeds or more: `sweep confirm SWEEP --again`", is_dim=True)
-    if selection.confirmation.is_seed_idle:
+    if confirmation.is_seed_idle:
         say(
             "each leader's runs all came to the same value, whatever the seed: does the program "
             "read it from its config? `--again --seed-key NAME` names another parameter"

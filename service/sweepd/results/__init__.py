@@ -12,6 +12,7 @@ from sweepd.results.front import Front, best_of
 from sweepd.results.hooks import check_hook
 from sweepd.results.judging import Excluded, Ranked
 from sweepd.results.report import Report, write_report
+from sweepd.results.rounds import n_waiting_for
 from sweepd.results.select import Selection, select
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "check_hook",
     "compare",
     "export",
+    "n_waiting_for",
     "plan_confirmation",
     "select",
     "write_report",

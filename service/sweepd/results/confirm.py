@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepd.errors import InvalidInput
-from sweepd.results.confirmed import configuration_key, configuration_of, confirmation_of
 from sweepd.results.judging import Ranked, runs_of
+from sweepd.results.rounds import (
+    configuration_key,
+    configuration_of,
+    confirmation_of,
+    rounds_of,
+)
 from sweepd.results.select import Selection
 from sweepd.results.server import in_words, open_api
 from sweepd.spec import canonical
@@ -89,7 +94,7 @@ def plan_confirmation(
     configs = [own for _, own in chosen]
     is_one = is_ours and len({frozenset(own) for own in configs}) == 1
     told_apart = sorted({name for _, own in by_config.values() for name in own})
-    base = _base(selection, config, key, told_apart)
+    base = _base(selection, config, key, told_apart, len(chosen))
     made = [_listed(configs, key, seeds)] if is_one else [_grid(own, key, seeds) for own in configs]
     definitions = [_joined(base, one) for one in made]
     return Plan(tuple(run for run, _ in chosen), key, seeds, tuple(definitions))
@@ -128,11 +133,7 @@ def _fresh_seeds(api: Any, sweep: Any, key: str, n: int) -> tuple[int, ...]:
     Neither of a run of the sweep nor of its confirmations.
     """
     with in_words(f"the runs of the sweep {sweep.id}"):
-        again = [
-            other
-            for other in api.project(sweep.project, sweep.entity).sweeps()
-            if (confirmation_of(other.config) or ("",))[0] == sweep.id
-        ]
+        again = [other for other, _ in rounds_of(api, sweep)]
         used = {
             canonical(run.config.get(key)) for one in (sweep, *again) for run in runs_of(api, one)
         }
@@ -149,7 +150,11 @@ def _fresh_seeds(api: Any, sweep: Any, key: str, n: int) -> tuple[int, ...]:
 
 
 def _base(
-    selection: Selection, config: Mapping[str, Any], key: str, told_apart: Sequence[str]
+    selection: Selection,
+    config: Mapping[str, Any],
+    key: str,
+    told_apart: Sequence[str],
+    n_leaders: int,
 ) -> dict[str, Any]:
     name = selection.sweep.rpartition("/")[2]
     own = config.get("sweepd") or {}
@@ -160,7 +165,12 @@ def _base(
         "metric": {"name": selection.metric, "goal": selection.goal},
         "sweepd": {
             **{part: own[part] for part in _KEPT_OWN if part in own},
-            "confirms": {"sweep": name, "seed_key": key, "parameters": list(told_apart)},
+            "confirms": {
+                "sweep": name,
+                "seed_key": key,
+                "parameters": list(told_apart),
+                "leaders": n_leaders,
+            },
         },
     }
 

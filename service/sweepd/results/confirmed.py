@@ -9,26 +9,17 @@ Symbols: `n` values of one leader, `s` their standard deviation, `t` the quantil
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweepd.results.judging import Excluded, Ranked, came_to, runs_of
-from sweepd.spec import Bounds, canonical, signed
+from sweepd.results.judging import Ranked
+from sweepd.spec import signed
 
-__all__ = [
-    "CONFIDENCE",
-    "Confirmation",
-    "Confirmed",
-    "configuration_key",
-    "configuration_of",
-    "confirmation_of",
-    "read_confirmed",
-]
+__all__ = ["CONFIDENCE", "Confirmation", "Confirmed", "in_order", "is_idle"]
 
 CONFIDENCE = 0.9
-_ENDED = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
-_SWEEP_ENDED = frozenset({"finished", "failed", "crashed", "canceled", "cancelled", "stopped"})
+_PAIRS = 3  # of a coarse metric two differences are alike now and then
 
 
 @dataclass(frozen=True)
@@ -40,6 +31,7 @@ class Confirmed:
     goal: str
     n_without: int = 0  # runs that ended without a value
     is_tied: bool | None = None  # with the best; None: not known, or it is the best
+    seeds: tuple[str, ...] = ()  # one for each value: those of two leaders are compared in pairs
 
     @property
     def mean(self) -> float:
@@ -60,13 +52,7 @@ class Confirmed:
     @property
     def half_width(self) -> float | None:
         """Return half of the 90 % interval of the mean, t s / sqrt(n); None below two values."""
-        n = len(self.values)
-        if n < 2:
-            return None
-        from scipy.stats import t
-
-        quantile = float(t.ppf((1 + CONFIDENCE) / 2, n - 1))
-        return quantile * statistics.stdev(self.values) / math.sqrt(n)
+        return _half_width(self.values)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -102,6 +88,9 @@ class Confirmation:
 
     A seed that fails or diverges says something of its configuration too, so the share of seeds
     that came to a value goes before the mean: the mean is of those that survived.
+
+    Nobody is ranked by it before all of its runs have ended, or where some leaders were never
+    run again: whose seed happens to end first would be the best.
     """
 
     leaders: tuple[Confirmed, ...] = ()
@@ -109,11 +98,34 @@ class Confirmation:
     n_waiting: int = 0  # runs that have not ended, or not begun
     seeds: tuple[Any, ...] = ()  # of the fresh runs
     n_strangers: int = 0  # finished runs that have the configuration of no leader
+    is_settled: bool = True  # whether the leaders have had their seeds, and are ranked by them
 
     @property
     def ranked(self) -> tuple[Confirmed, ...]:
-        """Return the leaders that have a value, best first: by share of values, then by mean."""
-        return tuple(one for one in self.leaders if one.values)
+        """Return the leaders that have a value, best first: by share of values, then by mean.
+
+        None of them as long as it is not settled.
+        """
+        return tuple(one for one in self.leaders if one.values and self.is_settled)
+
+    @property
+    def open_in_words(self) -> str | None:
+        """Return why nobody is ranked by it, though there are confirmations; None if somebody is.
+
+        Also None where its runs have ended and none has a value of a leader.
+        """
+        if self.is_settled or not self.sweeps:
+            return None
+        if self.n_waiting:
+            runs = "run has" if self.n_waiting == 1 else "runs have"
+            return (
+                f"{self.n_waiting} {runs} not ended that try the leaders with fresh seeds: until "
+                "then each leader counts by its own value"
+            )
+        return (
+            "not every leader was run again with fresh seeds, so each counts by its own value; "
+            "`sweep confirm SWEEP --again` runs them all"
+        )
 
     @property
     def is_seed_idle(self) -> bool:
@@ -121,9 +133,7 @@ class Confirmation:
 
         That takes two leaders or three values of one; a coarse metric is alike now and then.
         """
-        repeated = [one.values for one in self.ranked if len(one.values) > 1]
-        is_telling = len(repeated) > 1 or any(len(values) > 2 for values in repeated)
-        return not self.n_waiting and is_telling and all(len(set(one)) == 1 for one in repeated)
+        return not self.n_waiting and is_idle([one.values for one in self.ranked])
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -132,110 +142,64 @@ class Confirmation:
             "waiting": self.n_waiting,
             "strangers": self.n_strangers,
             "is_seed_idle": self.is_seed_idle,
+            "is_settled": self.is_settled,
             "leaders": [one.as_json() for one in self.leaders],
         }
 
 
-def confirmation_of(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return which sweep a definition confirms, and by which seed parameter; None for others."""
-    own = config.get("sweepd")
-    confirms = own.get("confirms") if isinstance(own, Mapping) else None
-    if not isinstance(confirms, Mapping):
-        return None
-    return str(confirms.get("sweep")), str(confirms.get("seed_key"))
+def is_idle(values: Sequence[Sequence[float]]) -> bool:
+    """Return whether each leader's runs came to one value, of two leaders or three runs of one."""
+    repeated = [one for one in values if len(one) > 1]
+    is_telling = len(repeated) > 1 or any(len(one) > 2 for one in repeated)
+    return is_telling and all(len(set(one)) == 1 for one in repeated)
 
 
-def configuration_of(
-    config: Mapping[str, Any], *, parameters: Iterable[str], seed_key: str
-) -> dict[str, Any]:
-    """Return what a config has of these parameters but for the seed."""
-    return {name: config[name] for name in parameters if name in config and name != seed_key}
-
-
-def configuration_key(config: Mapping[str, Any]) -> str:
-    """Return the text by which two configurations are the same."""
-    return canonical(dict(config))
-
-
-def read_confirmed(
-    api: Any,
-    sweep: Any,
-    ranking: Sequence[Ranked],
-    *,
-    metric: str,
-    goal: str,
-    rule: str,
-    bounds: Mapping[str, Bounds],
-) -> Confirmation:
-    """Return what the confirmations of a sweep came to; an empty one if there are none.
-
-    Args:
-        api: a `wandb.Api`.
-        sweep: the sweep whose leaders they are.
-        ranking: its runs, best first; a confirmation counts for the best run of its configuration.
-        metric: what they are compared by.
-        goal: minimize or maximize.
-        rule: what stands for a run.
-        bounds: those that a run must satisfy, by the metric.
-    """
-    present = sweep.config.get("parameters") or {}
-    names: list[str] = []
-    found: dict[str, Confirmed] = {}
-    seeds: dict[str, Any] = {}
-    n_waiting = n_strangers = 0
-    for again in api.project(sweep.project, sweep.entity).sweeps():
-        known = confirmation_of(again.config)
-        if known is None or known[0] != sweep.id:
-            continue
-        seed_key = known[1]
-        # Those of the plan: an edit may have removed some from the definition since, or before.
-        parameters = again.config["sweepd"]["confirms"].get("parameters") or list(present)
-        names.append(f"{again.entity}/{again.project}/{again.id}")
-        leaders: dict[str, Ranked] = {}
-        for run in ranking:
-            own = configuration_of(run.config, parameters=parameters, seed_key=seed_key)
-            leaders.setdefault(configuration_key(own), run)
-        n_ended = 0
-        for run in runs_of(api, again):
-            n_ended += run.state in _ENDED
-            own = configuration_of(dict(run.config), parameters=parameters, seed_key=seed_key)
-            leader = leaders.get(configuration_key(own))
-            n_strangers += leader is None and run.state == "finished"
-            if leader is None or run.state not in _ENDED:
-                continue
-            judged = came_to(run, metric=metric, goal=goal, rule=rule, bounds=bounds)
-            before = found.setdefault(leader.path, Confirmed(leader, (), goal))
-            if isinstance(judged, Excluded):
-                found[leader.path] = replace(before, n_without=before.n_without + 1)
-            else:
-                found[leader.path] = replace(before, values=(*before.values, judged.value))
-                seed = run.config.get(seed_key)
-                seeds.setdefault(canonical(seed), seed)
-        if str(again.state).lower() not in _SWEEP_ENDED:
-            n_waiting += max(0, _planned(again.config, seed_key) - n_ended)
-    order = sorted(found.values(), key=lambda one: _order(one, goal))
-    told = _with_ties(order)
-    return Confirmation(told, tuple(names), n_waiting, tuple(seeds.values()), n_strangers)
-
-
-def _planned(config: Mapping[str, Any], seed_key: str) -> int:
-    """Return how many runs a sweep of confirmations is to have."""
-    law = (config.get("parameters") or {}).get(seed_key) or {}
-    return int(config.get("run_cap") or len(law.get("values", [0])))
+def in_order(leaders: Sequence[Confirmed], goal: str) -> tuple[Confirmed, ...]:
+    """Return leaders best first, each with whether it is tied with the best."""
+    order = sorted(leaders, key=lambda one: _order(one, goal))
+    return tuple(
+        one if place == 0 else replace(one, is_tied=_is_tied(order[0], one))
+        for place, one in enumerate(order)
+    )
 
 
 def _order(one: Confirmed, goal: str) -> tuple[float, float]:
     return -one.share, signed(one.mean, goal) if one.values else math.inf
 
 
-def _with_ties(order: Sequence[Confirmed]) -> tuple[Confirmed, ...]:
-    if not order or order[0].interval is None:
-        return tuple(order)
-    low, high = order[0].interval
-    told = [order[0]]
-    for one in order[1:]:
-        own = one.interval
-        is_tied = None if own is None else own[0] <= high and low <= own[1]
-        is_behind = one.share < order[0].share  # whatever the means
-        told.append(replace(one, is_tied=False if is_behind else is_tied))
-    return tuple(told)
+def _is_tied(best: Confirmed, one: Confirmed) -> bool | None:
+    """Return whether the order of two may be chance; None if that is not known.
+
+    Where they share three seeds, by the 90 % interval of the differences seed by seed: what a seed
+    does to both is no reason for doubt. Else by whether the intervals of their means overlap.
+    """
+    if best.interval is None:
+        return None
+    if one.share < best.share:  # whatever the means
+        return False
+    own = dict(zip(one.seeds, one.values, strict=False))
+    pairs = zip(best.seeds, best.values, strict=False)
+    differences = [value - own[seed] for seed, value in pairs if seed in own]
+    half = _half_width(differences)
+    if half is not None and len(differences) >= _PAIRS:
+        return abs(statistics.fmean(differences)) <= half + _rounding(best, one)
+    if one.interval is None:
+        return None
+    (low, high), (own_low, own_high) = best.interval, one.interval
+    rounding = _rounding(best, one)
+    return own_low <= high + rounding and low <= own_high + rounding
+
+
+def _rounding(*leaders: Confirmed) -> float:
+    """Return by how much means of the same values may differ."""
+    return 1e-12 * max(abs(one.mean) for one in leaders)
+
+
+def _half_width(values: Sequence[float]) -> float | None:
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.stats import t
+
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(n)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweepd.errors import InvalidInput, NotFound
-from sweepd.results.confirmed import Confirmation, read_confirmed
+from sweepd.results.confirmed import Confirmation
 from sweepd.results.judging import (
     Excluded,
     Ranked,
@@ -15,6 +15,7 @@ from sweepd.results.judging import (
     runs_of,
     varied,
 )
+from sweepd.results.rounds import read_confirmed
 from sweepd.results.server import in_words, open_api
 from sweepd.spec import bounds_in, signed
 
@@ -26,7 +27,8 @@ class Selection:
     """The runs of a sweep, best first, and the rule that says so.
 
     Runs whose configuration was confirmed with fresh seeds come first, by the mean of these; those
-    of which seeds came to no value after those of which none did.
+    of which seeds came to no value after those of which none did. A confirmation counts once all
+    of its runs have ended.
     """
 
     sweep: str  # entity/project/sweep
@@ -58,10 +60,13 @@ class Selection:
 
     @property
     def confirmed_in_words(self) -> str | None:
-        """Return what was confirmed, and the best single value beside it; None if nothing was."""
+        """Return what was confirmed, and the best single value beside it, or why nothing counts.
+
+        None if there are no confirmations.
+        """
         ranked = self.confirmation.ranked
         if not ranked:
-            return None
+            return self.confirmation.open_in_words
         best, single = ranked[0], self.by_value[0]
         seeds = best.seeds_in_words + (" seeds" if best.n_without else "")
         return (

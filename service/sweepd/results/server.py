@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sweepd.errors import (
     ExportError,
@@ -47,6 +48,10 @@ def in_words(what: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise NotFound(f"{what}: {_first_line(error)}") from error
+    except WandbApiFailedError as error:  # a request by way of the client's own service process
+        status = error.response.http_status if error.response is not None else 0
+        kind = {401: Unauthorized, 403: Unauthorized, 404: NotFound}.get(status, ServerUnreachable)
+        raise kind(f"{what}: {_first_line(error)}") from error
     except wandb.Error as error:
         raise _translated(error, what) from error
 

@@ -83,12 +83,14 @@ class Timeout(_Model):
 class Confirms(_Model):
     """Which sweep's leaders a sweep runs again, and the parameter that has fresh values.
 
-    `parameters` are those by which its runs are told apart, at the top level of a config.
+    `parameters` are those by which its runs are told apart, at the top level of a config;
+    `leaders` is how many configurations the plan runs again, in this sweep and its siblings.
     """
 
     sweep: Annotated[Text, AfterValidator(_reference)]
     seed_key: Annotated[Text, at_least(1)] = "seed"
     parameters: tuple[Text, ...] = ()
+    leaders: Annotated[Whole, at_least(1)] | None = None
 
 
 class OwnBlock(_Model):

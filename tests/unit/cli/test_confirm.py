@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from sweepd import results
 from sweepd.cli import confirm as command
+from sweepd.cli import define
 from sweepd.cli.connect import connect
 from sweepd.cli.winner import print_best
-from sweepd.results import Confirmation, Confirmed, Ranked, Selection
+from sweepd.errors import ServerUnreachable
+from sweepd.results import Confirmation, Confirmed, Plan, Ranked, Selection
 
 
 @pytest.fixture
@@ -132,3 +135,88 @@ def test_one_seed_asks_for_another(selection, capsys):
     command._report(replace(selection, confirmation=Confirmation((one, other), ("e/p/c1",))))
 
     assert "an interval needs two seeds or more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("n_waiting", "words"),
+    [
+        pytest.param(4, "4 runs have not ended; agents of these run them", id="under way"),
+        pytest.param(0, "not every leader was run again with fresh seeds", id="cut short"),
+    ],
+)
+def test_nobody_is_called_the_best_before_all_have_had_their_seeds(
+    selection, capsys, n_waiting, words
+):
+    unsettled = replace(selection.confirmation, n_waiting=n_waiting, is_settled=False)
+
+    command._report(replace(selection, confirmation=unsettled))
+
+    out = capsys.readouterr().out
+    assert words in out
+    assert out.splitlines()[1].split()[:2] == ["solid", "solid-1"]
+    assert "best" not in out
+    assert "the best single value" not in out
+
+
+@pytest.fixture
+def selected(monkeypatch, selection):
+    """Answer each `select` with the same, and note each sweep that is registered."""
+    monkeypatch.setattr(results, "select", lambda path, **_: selection)
+    return selection
+
+
+def test_options_that_register_nothing_are_told(local, selected):
+    told = local("confirm", "alice/toys/s1", "--top", "2", "--seed-key", "rng").err
+    untold = local("confirm", "alice/toys/s1").err
+
+    assert "there are confirmations already: --top, --seed-key would count with --again" in told
+    assert "there are confirmations already" not in untold
+
+
+def test_grids_that_were_registered_before_one_could_not_be_are_told(
+    monkeypatch, ours, local, selected
+):
+    ours.sweep["sweepdHandedOut"] = "{}"
+    made = iter(["e/p/c1"])
+
+    def register(*_, **__):
+        if (path := next(made, None)) is None:
+            raise ServerUnreachable("HTTP 502")
+        return path
+
+    plan = Plan(
+        selected.ranking,
+        "seed",
+        (1,),
+        ({"method": "grid", "parameters": {"seed": {"value": 1}}},) * 2,
+    )
+    monkeypatch.setattr(results, "plan_confirmation", lambda *_, **__: plan)
+    monkeypatch.setattr(define, "register", register)
+
+    told = local("confirm", "alice/toys/s1", "--again", code=75).err
+
+    assert "registered of 2 sweeps: e/p/c1" in told
+    assert "sweep confirm e/p/s1 --again" in told
+
+
+def test_waiting_outlasts_a_server_that_is_away(monkeypatch, local, selection):
+    pauses, answers = [], iter([ServerUnreachable("HTTP 502"), 3, 1, 0])
+    waiting = replace(selection.confirmation, n_waiting=3, is_settled=False)
+    found = iter([replace(selection, confirmation=waiting), selection])
+
+    def ask(_):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(results, "select", lambda path, **_: next(found))
+    monkeypatch.setattr(results, "n_waiting_for", ask)
+    monkeypatch.setattr(command.time, "sleep", pauses.append)
+
+    done = local("confirm", "alice/toys/s1", "--wait")
+
+    assert "HTTP 502; it is asked again" in done.err
+    assert "waiting for 1 run (" in done.err
+    assert pauses == [3.0, 4.5, 6.75, 3.0]
+    assert "the best single value, 0.95 of lucky, is worth 0.81" in done.out

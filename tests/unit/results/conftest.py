@@ -134,13 +134,15 @@ class FakeApi:
         again = [sweep for sweep, _ in self.again.values()]
         return SimpleNamespace(sweeps=lambda: [self._sweep, *again])
 
-    def confirm(self, name, runs, *, sweep="s1", state="FINISHED", n=None, names=None):
+    def confirm(
+        self, name, runs, *, sweep="s1", state="FINISHED", n=None, names=None, seed_key="seed", **of
+    ):
         """Add a sweep of confirmations with these runs."""
-        known = {} if names is None else {"parameters": names}
+        known = of if names is None else {"parameters": names, **of}
         config = {
             "run_cap": len(runs) if n is None else n,
-            "parameters": {"seed": {"values": [run.config["seed"] for run in runs]}},
-            "sweepd": {"confirms": {"sweep": sweep, "seed_key": "seed", **known}},
+            "parameters": {seed_key: {"values": sorted({run.config[seed_key] for run in runs})}},
+            "sweepd": {"confirms": {"sweep": sweep, "seed_key": seed_key, **known}},
         }
         made = SimpleNamespace(id=name, entity="me", project="digits", config=config, state=state)
         self.again[name] = (made, runs)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from sweepd.errors import InvalidInput
-from sweepd.results import plan_confirmation, select
+from sweepd.results import n_waiting_for, plan_confirmation, select
 from sweepd.spec import read_definition
 
 METRIC = {"name": "acc", "goal": "maximize"}
@@ -297,11 +297,96 @@ def test_runs_that_have_not_ended_are_waited_for_until_their_sweep_has(fake, api
     api.confirm("c1", runs, n=4, state="RUNNING")
     confirmation = select("s1", api=api).confirmation
 
+    waiting = n_waiting_for("s1", api=api)
     api.confirm("c1", runs, n=4, state="CANCELED")
     canceled = select("s1", api=api).confirmation
 
-    assert (confirmation.n_waiting, canceled.n_waiting) == (3, 0)
+    assert (confirmation.n_waiting, waiting, canceled.n_waiting) == (3, 3, 0)
     assert confirmation.leaders[0].values == (0.8,)
+
+
+def again(fake, values, **more):
+    """Return runs with fresh seeds: by learning rate, the values that they come to."""
+    return [
+        fake.run(f"{lr}-{seed}", [value], config={**config(lr, seed), **more})
+        for lr, of_seeds in values.items()
+        for seed, value in enumerate(of_seeds, 1)
+    ]
+
+
+def test_the_leader_whose_seed_ends_first_is_not_the_best_for_that(fake, api):
+    api.confirm("c1", again(fake, {0.3: [0.55]}), n=9, state="RUNNING", leaders=3)
+
+    found = select("s1", api=api)
+
+    assert [run.name for run in found.ranking] == ["lucky", "solid", "poor"]
+    assert found.confirmed_in_words == (
+        "8 runs have not ended that try the leaders with fresh seeds: until then each leader "
+        "counts by its own value"
+    )
+    assert found.confirmation.leaders[0].mean == 0.55
+    assert "confirmed_mean" not in found.facts_of_best()
+
+
+def test_leaders_that_were_never_run_again_are_not_behind_one_that_was(fake, api):
+    api.confirm("c1", again(fake, {0.3: [0.55]}), n=9, state="CANCELED", leaders=3)
+
+    found = select("s1", api=api)
+
+    assert found.best.name == "lucky"
+    assert "not every leader was run again with fresh seeds" in found.confirmed_in_words
+
+
+def test_elsewhere_a_leader_waits_until_the_grids_of_all_have_ended(fake, api):
+    api.confirm("c1", again(fake, {0.3: [0.55, 0.56]}), leaders=2)
+    alone = select("s1", api=api)
+
+    api.confirm("c2", again(fake, {0.2: [0.9, 0.91]}), leaders=2)
+    both = select("s1", api=api)
+
+    assert (alone.best.name, alone.confirmation.is_settled) == ("lucky", False)
+    assert [run.name for run in both.ranking] == ["solid", "poor", "lucky"]
+
+
+def test_further_seeds_count_once_all_of_them_have_ended(fake, confirmed):
+    more = [fake.run("more", [0.99], config=config(0.1, 4))]
+    confirmed.confirm("c2", more, n=2, state="RUNNING", leaders=2)
+    meanwhile = select("s1", api=confirmed)
+
+    more.append(fake.run("other", [0.9], config=config(0.2, 4)))
+    after = select("s1", api=confirmed)
+
+    assert meanwhile.best.name == after.best.name == "solid"
+    assert [len(one.values) for one in meanwhile.confirmation.leaders] == [3, 3]
+    assert [len(one.values) for one in after.confirmation.leaders] == [4, 4]
+
+
+def test_seeds_that_nobody_reads_are_no_evidence_beside_others(fake, api):
+    api.confirm("c1", again(fake, {0.1: [0.95, 0.95, 0.95], 0.2: [0.9, 0.9, 0.9]}))
+    runs = again(fake, {0.1: [0.81, 0.82, 0.83], 0.2: [0.88, 0.87, 0.9]})
+    for run in runs:
+        run.config["rng"], run.config["seed"] = run.config["seed"], 0
+    api.confirm("c2", runs, seed_key="rng", names=["epochs", "learning_rate"])
+
+    solid, lucky = select("s1", api=api).confirmation.leaders
+
+    assert lucky.values == (0.81, 0.82, 0.83)
+    assert solid.leader.name == "solid"
+
+
+def test_leaders_are_told_apart_seed_by_seed(fake, api):
+    api.confirm("c1", again(fake, {0.1: [0.7, 0.8, 0.9], 0.2: [0.6, 0.71, 0.79]}))
+
+    lucky, solid = select("s1", api=api).confirmation.leaders
+
+    assert lucky.interval[0] < solid.interval[1]
+    assert solid.is_tied is False
+
+
+def test_equal_values_are_tied_however_many_there_are(fake, api):
+    api.confirm("c1", again(fake, {0.1: [0.1, 0.1, 0.1], 0.2: [0.1, 0.1]}))
+
+    assert [one.is_tied for one in select("s1", api=api).confirmation.leaders] == [None, True]
 
 
 def test_runs_that_failed_are_counted_beside_the_mean(fake, api):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 import wandb
 from wandb.errors import AuthenticationError, CommError, UsageError
+from wandb.proto.wandb_api_pb2 import ApiErrorResponse
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sweepd.errors import ExportError, NotFound, ServerUnreachable, Unauthorized
 from sweepd.results.server import download, in_words, open_api
@@ -14,6 +16,10 @@ class _Cause(Exception):
     def __init__(self, response):
         super().__init__("cause")
         self.response = response
+
+
+def _failed(status):
+    return WandbApiFailedError("failed", ApiErrorResponse(message="failed", http_status=status))
 
 
 def _refused(*, has_answered):
@@ -47,6 +53,10 @@ def test_a_server_that_cannot_be_opened_is_said_in_words(monkeypatch, error, wan
         pytest.param(ValueError("Could not find sweep x"), NotFound, id="value error"),
         pytest.param(CommError("Could not find run x"), NotFound, id="absent"),
         pytest.param(CommError("HTTP 500\ndetails"), ServerUnreachable, id="broken"),
+        pytest.param(WandbApiFailedError("HTTP 502"), ServerUnreachable, id="page of a list"),
+        pytest.param(_failed(503), ServerUnreachable, id="busy"),
+        pytest.param(_failed(401), Unauthorized, id="key that has ended"),
+        pytest.param(_failed(404), NotFound, id="list of nothing"),
     ],
 )
 def test_a_failed_read_names_what_was_read(error, wanted):
