@@ -1,7 +1,7 @@
 """Run all that needs a GPU on this machine's first one: its tests, then every benchmark.
 
     python bench/gpu_all.py                          all of it, up to half an hour
-    python bench/gpu_all.py --budget 840             as much as fits into 14 minutes
+    python bench/gpu_all.py --budget 540             as much as fits into 9 minutes
     python bench/gpu_all.py --only tutorial mnist    these parts alone
     SWEEP_DATA=DIR python bench/gpu_all.py           with the data sets that DIR has
 

@@ -57,8 +57,11 @@ class FakeCuda:
             "get_sync_debug_mode": lambda: self.mode,
             "graph": self._graph,
             "graph_pool_handle": lambda: (0, 1),
-            "max_memory_allocated": lambda device: self.allocated,
             "max_memory_reserved": lambda device: self.reserved,
+            "memory_stats_as_nested_dict": lambda device: {
+                "allocated_bytes": {"all": {"peak": self.allocated}},
+                "reserved_bytes": {"all": {"peak": self.reserved}},
+            },
             "reset_peak_memory_stats": self._reset,
             "set_stream": self._set_stream,
             "set_sync_debug_mode": self._set_mode,

@@ -78,7 +78,7 @@ def test_each_report_says_how_much_memory_was_taken(noise, is_captured):
 
     taken = [progress.gpu_mem for _ in range(2) for progress in epoch_of(trainer)]
 
-    assert all(0 < mib < 1000 for mib in taken)
+    assert all(0 < mib < 4000 for mib in taken)  # cuBLAS has some of it, on each stream
     assert taken[-1] * (1 << 20) <= torch.cuda.max_memory_reserved()
 
 

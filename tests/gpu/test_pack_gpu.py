@@ -6,7 +6,7 @@ from signs import CONFIG, losses_of, make_trainer
 
 from sweepd_trainer.checkpoint import load_plain, write_plain
 from sweepd_trainer.config import read_config
-from sweepd_trainer.device import pick_device
+from sweepd_trainer.device import exact_float32, pick_device
 from sweepd_trainer.pack import Pack
 from sweepd_trainer.pack_optim import RULES
 
@@ -15,8 +15,10 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.fixture
 def float32(monkeypatch):
-    """Compute in float32: a pack rounds otherwise, and RMSprop makes much of that in bfloat16."""
+    """Compute in float32 without TF32: a pack rounds otherwise, of which RMSprop makes much."""
     monkeypatch.setattr("sweepd_trainer.step.has_fast_bfloat16", lambda device: False)
+    with exact_float32():
+        yield
 
 
 #: In what the trials of a pack may differ.

@@ -106,7 +106,8 @@ def test_a_captured_step_does_what_an_eager_one_does(optimizer):
     values = {
         **CONFIG.to_dict(),
         "optimizer": optimizer,
-        "learning_rate": 1e-3,
+        # What bfloat16 rounds otherwise in its small gradients is as large as any other to RMSprop.
+        "learning_rate": 1e-4 if optimizer == "rmsprop" else 1e-3,
         "schedule": "onecycle",
         "grad_clip": 1.0,
         "ema": 0.9,
@@ -198,7 +199,7 @@ def test_a_batch_that_does_not_fit_into_the_devices_memory_is_halved(monkeypatch
     whole, halved = peak(1), peak(2)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction((whole + halved) / 2 / total)
+    torch.cuda.set_per_process_memory_fraction((halved + 0.75 * (whole - halved)) / total)
     try:
         _, trainer = make_trainer(device, config)
         trainer._step(torch.arange(1024, device=data.train.targets.device), None)

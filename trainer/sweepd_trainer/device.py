@@ -119,11 +119,11 @@ class PeakMemory:
         """
         if self._device.type != "cuda":
             return None
-        peak = torch.cuda.max_memory_allocated(self._device)
+        known = torch.cuda.memory_stats_as_nested_dict(self._device)  # the flat ones are sorted
         if mode != "cuda graph":
-            self._reserved = max(self._reserved, torch.cuda.max_memory_reserved(self._device))
+            self._reserved = max(self._reserved, known["reserved_bytes"]["all"]["peak"])
             torch.cuda.reset_peak_memory_stats(self._device)
-        return float(peak / (1 << 20))
+        return float(known["allocated_bytes"]["all"]["peak"] / (1 << 20))
 
     def reserved(self) -> int | None:
         """Return the most bytes that torch held at once, for tensors and in reserve."""
@@ -215,6 +215,17 @@ def let_hurry(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     else:
         _keep_freed_memory()
+
+
+@contextmanager
+def untuned() -> Iterator[None]:
+    """Compute meanwhile without trying which algorithm is best: for shapes that come once."""
+    cudnn = torch.backends.cudnn
+    before, cudnn.benchmark = cudnn.benchmark, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 @contextmanager

@@ -14,6 +14,8 @@ __all__ = ["EVALUATION_BATCH", "Diverged", "Portions", "read_score", "sums_of"]
 
 #: Small batches stay in a CPU's cache; a GPU wants them large.
 EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
+#: Rows of all models together: of a pack on a GPU, whose many small operations the host would bind.
+_PACK_BATCH = {"cpu": 128, "cuda": 16384}
 
 _T = TypeVar("_T")
 
@@ -70,7 +72,8 @@ class Portions:
 
     def __init__(self, device: torch.device, *, n_models: int = 1) -> None:
         self._device = device
-        self._size = max(1, EVALUATION_BATCH.get(device.type, 128) // n_models)
+        alone, together = (sizes.get(device.type, 128) for sizes in (EVALUATION_BATCH, _PACK_BATCH))
+        self._size = max(1, min(alone, together // n_models))
 
     def __call__(self, evaluate: Callable[[int], _T]) -> _T:
         """Return what `evaluate` says, which is given a number of rows.

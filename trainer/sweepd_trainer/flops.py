@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sweepd_trainer.device import device_name, has_fast_bfloat16
+from sweepd_trainer.device import device_name, has_fast_bfloat16, untuned
 from sweepd_trainer.step import Problem
 
 __all__ = ["count_flops", "peak_of", "utilisation"]
@@ -54,7 +54,7 @@ def count_flops(model: nn.Module, problem: Problem, *, n_rows: int = _N_ROWS) ->
     own = copy.deepcopy(model).train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         inputs, targets = rows.inputs[:n_rows], rows.targets[:n_rows]
-        with FlopCounterMode(display=False) as counter:
+        with untuned(), FlopCounterMode(display=False) as counter:
             with torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
                 outputs = own(problem.prepare(inputs))
             problem.task.loss(outputs, targets).backward()

@@ -11,6 +11,7 @@ from torch import nn
 from sweepd.errors import SweepdError
 from sweepd.names import PACKABLE
 from sweepd_trainer.data import Data
+from sweepd_trainer.device import untuned
 from sweepd_trainer.loop import Trainer
 from sweepd_trainer.optim import build_optimizer
 from sweepd_trainer.pack_optim import RULES
@@ -80,7 +81,8 @@ def check_trainers(trainers: Sequence[Trainer], data: Data) -> None:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         _check_buffers(first)
         try:
-            _try([first, last], data)
+            with untuned():
+                _try([first, last], data)
         except _WRONG as error:
             raise Refused(f"the model cannot be packed: {_reason(error)}") from error
 

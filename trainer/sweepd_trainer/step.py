@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -106,10 +107,10 @@ class Stepping(ABC):
     def run(self, batch: Tensor, drawn: Tensor | None) -> None:
         """Take one step, whatever memory it needs; a CUDA graph records this."""
         self.is_updating = False
-        total = self.learn(batch, drawn) * batch.shape[-1]
+        mean = self.learn(batch, drawn)
         self.is_updating = True
         self.update()
-        self.loss_sum += total
+        self.loss_sum.add_(mean, alpha=batch.shape[-1])
         self.is_updating = False
 
     @abstractmethod
@@ -182,13 +183,16 @@ class Step(Stepping):
     def learn(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
         """Leave a batch's gradients, and return its mean loss; no weight has changed."""
         self.forget()
-        total = torch.zeros((), device=self.device)
+        total = None
         for part in batch.chunk(self.n_parts):
-            loss = self._loss(part, drawn) * (len(part) / len(batch))
+            loss = self._loss(part, drawn)
+            if len(part) < len(batch):  # a whole batch takes no kernel more than it must
+                loss = loss * (len(part) / len(batch))
             loss.backward()
-            total += loss.detach()
+            total = loss.detach() if total is None else total + loss.detach()
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip, foreach=True)
+        assert total is not None, "a batch has rows"
         return total
 
     def update(self) -> None:
@@ -229,7 +233,7 @@ class Captured:
 
     def __init__(self, step: Stepping, *, size: int, tell: Callable[[str], None] = print) -> None:
         self._step, self._size, self._tell = step, size, tell
-        self._stream = torch.cuda.Stream()
+        self._stream = _capturing_stream(step.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._batch: Tensor | None = None
         self._drawn: Tensor | None = None  # what the graph reads
@@ -364,6 +368,12 @@ class Captured:
     def _give_up(self, reason: str) -> None:
         self._is_possible = False
         self._tell(f"the step cannot be captured as a CUDA graph, it runs eagerly: {reason}")
+
+
+@cache
+def _capturing_stream(device: torch.device) -> "torch.cuda.Stream":
+    """Return the stream on which steps are captured: each one keeps memory of cuBLAS for good."""
+    return torch.cuda.Stream()
 
 
 @contextmanager
