@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from sweepd_trainer.evaluation import sums_of
+from sweepd_trainer.pack_layers import for_packs
 from sweepd_trainer.pack_optim import RULES, PackedOptimizer
 from sweepd_trainer.step import Step, Stepping
 
@@ -34,7 +35,7 @@ class PackedStep(Stepping):
     def __init__(self, steps: Sequence[Step]) -> None:
         first, configs = steps[0], [step.config for step in steps]
         super().__init__(first.device, loss_sum=torch.stack([step.loss_sum for step in steps]))
-        self._model, self._problem = first.model, first.problem
+        self._model, self._problem = for_packs(first.model).train(), first.problem
         self._trained = [[w for w in s.model.parameters() if w.requires_grad] for s in steps]
         self._weights = _laid_out(self._trained)
         self._gradients = torch.zeros_like(self._weights)
@@ -99,8 +100,11 @@ class PackedStep(Stepping):
 
         best = self._weights if self._averaged is None else self._averaged
         self._model.eval()
-        with torch.no_grad():
-            return vmap(of_one)(self._parts(best), self._fixed)
+        try:
+            with torch.no_grad():
+                return vmap(of_one)(self._parts(best), self._fixed)
+        finally:
+            self._model.train()
 
     def _losses(self, batch: Tensor, drawn: Tensor | None) -> Tensor:
         """Return the loss of each model, (K,)."""
