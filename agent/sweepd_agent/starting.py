@@ -49,6 +49,8 @@ def make_process(
         file = crew.place.measured_path(command.run)
         file.unlink(missing_ok=True)  # an earlier attempt's
         job["env"][MEASURED] = str(file.resolve())
+    # Beside others its context would take of their memory.
+    job["opens_gpu"] = waits and bool(part.gpus) and part.share == 1
     made = spawn(crew, {**job, "waits": waits}, command, None, tell=tell)
     made.part = part
     return made

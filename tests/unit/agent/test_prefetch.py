@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sweepd_agent import EventKind
+from sweepd_agent import EventKind, starting
+from sweepd_agent.run_trial import open_gpu
 
 WAITS = """
 import json, os, time
@@ -163,6 +164,77 @@ def test_process_that_dies_while_it_waits_is_made_anew_at_its_turn(
     assert agent.wait() == 0
     assert [note["run"] for note in notes()] == ["run1", "run2"]
     assert [outcome["reason"] for outcome in server.outcomes] == ["finished", "finished"]
+
+
+class FakeTorch:
+    """Notes what is asked of CUDA; fails as torch does where there is none, if it is to."""
+
+    def __init__(self, error=None):
+        self.asked, self._error = [], error
+        self.cuda = self
+
+    def init(self):
+        self.asked.append("init")
+        if self._error is not None:
+            raise self._error
+
+    def empty(self, size, *, device):
+        self.asked.append(device)
+
+
+def test_gpu_is_opened_if_torch_was_imported(monkeypatch):
+    fake = FakeTorch()
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    open_gpu()
+    monkeypatch.delitem(sys.modules, "torch")
+    open_gpu()
+
+    assert fake.asked == ["init", "cuda"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("all CUDA-capable devices are busy"), id="taken"),
+        pytest.param(AssertionError("Torch not compiled with CUDA enabled"), id="none"),
+    ],
+)
+def test_gpu_that_cannot_be_opened_yet_is_the_programs_business(monkeypatch, error):
+    fake = FakeTorch(error)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+
+    open_gpu()
+
+    assert fake.asked == ["init"]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        pytest.param({"gpus": "all"}, [False, True], id="a GPU for itself"),
+        pytest.param({"gpus": "all", "per_gpu": 2}, [False, False, False], id="shared"),
+        pytest.param({"gpus": "none"}, [False, False], id="no GPU"),
+    ],
+)
+def test_process_that_waits_opens_a_gpu_that_no_other_slot_has(
+    make_server, make_agent, write_program, wait_for, let_go, monkeypatch, options, wanted
+):
+    asked, spawn = [], starting.spawn
+
+    def note(crew, job, *rest, **more):
+        asked.append(job["opens_gpu"])
+        return spawn(crew, job, *rest, **more)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(starting, "spawn", note)
+    write_program(WAITS)
+    server = make_server(config={"program": "train.py"}, n_trials=len(wanted))
+    agent = make_agent(server, prefetch=True, slots=None, **options)
+    wait_for(lambda: len(asked) == len(wanted))
+    let_go("run1", "run2", "run3")
+
+    assert agent.wait() == 0
+    assert asked == wanted
 
 
 def waiting_children(running: int) -> list[int]:
