@@ -9,7 +9,7 @@ from typing import Any
 
 from sweepd.results.exported import ExportedFile
 
-__all__ = ["Curve", "card", "card_path", "thinned"]
+__all__ = ["Curve", "card", "card_path", "is_card", "thinned"]
 
 #: Steps and values of a metric, in order.
 Curve = Sequence[tuple[int, float]]
@@ -71,6 +71,17 @@ def card(
         _block(files, refused, metadata, config=config, metrics=metrics, curve=curve),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def is_card(path: Path) -> bool:
+    """Return whether a file ends as every card does, with its facts as a block of JSON."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        block = text.rpartition("```json\n")[2]
+        facts = json.loads(block.removesuffix("\n```\n"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and {"files", "metadata"} <= facts.keys()
 
 
 def thinned(curve: Curve, n: int) -> Curve:

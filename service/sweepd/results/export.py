@@ -5,13 +5,13 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweepd.errors import ExportError, InvalidInput
-from sweepd.results.card import Curve, card, card_path
+from sweepd.errors import ExportError, InvalidInput, SweepdError
+from sweepd.results.card import Curve, card, card_path, is_card
 from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.hooks import Hook, hook_of, import_hook, rebuild
 from sweepd.results.registering import register
@@ -65,7 +65,8 @@ def export(
 
     The file holds everything: weights, normalisation, where it comes from. It is compared with
     PyTorch on real held-out batches before it gets its name. Smaller files stand beside it, as
-    `model.int8.onnx` beside `model.onnx`, if they answer as it does.
+    `model.int8.onnx` beside `model.onnx`, if they answer as it does. All of them, and the card, get
+    their places at the end; smaller files of an earlier export, which are not of this one, go.
 
     Args:
         source: a selection, or a run as `entity/project/id`.
@@ -84,9 +85,10 @@ def export(
         ExportError: in words: what is missing, damaged or different. Nothing is left at `out`.
         NotFound, Unauthorized, ServerUnreachable: the server's answer, in words.
         InvalidInput: `model` is not a module and a function of it; or there is no such precision,
-            share or opset.
+            share or opset; or what stands where the card goes is none.
     """
     _check(precisions, min_agreement, opset)
+    _check_page(card_path(out))
     path = source.best.path if isinstance(source, Selection) else source
     hook = import_hook(model, folder) if model else None
     api = api or open_api()
@@ -102,26 +104,33 @@ def export(
         **_lineage(run, label, config, source),
         "weights_sha256": onnx_file.weights_sha256(rebuilt.model),
     }
+    told = {"metadata": metadata, "config": config, **_measured(run, metadata.get("metric"))}
     if "int8" in precisions:
         rebuilt = smaller.set_apart(rebuilt)
-    proof = onnx_file.write(rebuilt, out, metadata=metadata, opset=opset)
-    made, refused = _smaller_files(
-        [name for name in PRECISIONS[1:] if name in precisions],
-        out,
-        rebuilt,
-        reference=proof,
-        min_agreement=min_agreement,
-    )
-    first = _facts("fp32", out, proof)
-    files = [ExportedFile(**first), *made]
-    written = _write_card(out, files, refused, run=run, config=config, metadata=metadata)
+    with onnx_file.staged(out) as stage:
+        proof = onnx_file.write(rebuilt, stage / out.name, metadata=metadata, opset=opset)
+        made, refused = _smaller_files(
+            [name for name in PRECISIONS[1:] if name in precisions],
+            out,
+            rebuilt,
+            stage=stage,
+            reference=proof,
+            min_agreement=min_agreement,
+        )
+        first = _facts("fp32", out, proof)
+        files = [ExportedFile(**first), *made]
+        page = stage / card_path(out).name
+        onnx_file.place(page, card(files, refused, **told).encode(), check=lambda _: None)
+        notes = _put_in_place(stage, out)
+    written = card_path(out).resolve()
     said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
     if upload:
-        said = _upload(run, _named(files, written), _entry(run, source, files, api))
+        said = _upload(run, _named(files, written), lambda: _entry(run, source, files, api))
     return ExportReport(
         **first,
         run=label,
         card=written,
+        notes=notes,
         smaller=tuple(made),
         refused=refused,
         metadata=metadata,
@@ -139,9 +148,15 @@ def _rebuild(run: Any, label: str, config: Mapping[str, Any], hook: Hook | None)
 
 
 def _smaller_files(
-    precisions: Sequence[str], out: Path, rebuilt: Any, *, reference: "Proof", min_agreement: float
+    precisions: Sequence[str],
+    out: Path,
+    rebuilt: Any,
+    *,
+    stage: Path,
+    reference: "Proof",
+    min_agreement: float,
 ) -> tuple[list[ExportedFile], dict[str, str]]:
-    """Return the files that were written beside `out`, and why others were not."""
+    """Return the files that were made for a place beside `out`, and why others were not."""
     from sweepd.results.smaller import write_smaller
 
     made, refused = [], {}
@@ -149,13 +164,53 @@ def _smaller_files(
         beside = _beside(out, precision)
         try:
             of_it = write_smaller(
-                precision, out, beside, rebuilt, reference=reference, min_agreement=min_agreement
+                precision,
+                stage / out.name,
+                stage / beside.name,
+                rebuilt,
+                reference=reference,
+                min_agreement=min_agreement,
             )
         except ExportError as error:
             refused[precision] = f"{beside.name} was not written: {error}"
         else:
             made.append(ExportedFile(**_facts(precision, beside, *of_it)))
     return made, refused
+
+
+def _put_in_place(stage: Path, out: Path) -> tuple[str, ...]:
+    """Move what was made beside `out`; return what became of files that are no part of it.
+
+    A smaller file of an earlier export would pass for one of this model: it goes.
+    """
+    from sweepd.results.onnx_file import is_of_an_export
+
+    notes, renewed = [], set()
+    try:
+        for made in sorted(stage.iterdir()):
+            made.replace(out.with_name(made.name))
+            renewed.add(made.name)
+        for precision in sorted(PRECISIONS[1:]):
+            beside = _beside(out, precision)
+            if beside.name in renewed or not beside.exists():
+                continue
+            if is_of_an_export(beside, precision):
+                beside.unlink()
+                notes.append(f"{beside.name} of an earlier export was removed")
+            else:
+                kept = "was there before, is no part of this export and was left"
+                notes.append(f"{beside.name} {kept}")
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror}") from error
+    return tuple(notes)
+
+
+def _check_page(path: Path) -> None:
+    """Refuse to write a card over a page that is none."""
+    if path.exists() and not is_card(path):
+        raise InvalidInput(
+            f"{path} is there already and is no model's card: move it, or export to another name"
+        )
 
 
 def _check(precisions: Sequence[str], min_agreement: float, opset: int) -> None:
@@ -224,18 +279,8 @@ def _lineage(
     return {key: str(value) for key, value in facts.items()}
 
 
-def _write_card(
-    out: Path,
-    files: Sequence[ExportedFile],
-    refused: Mapping[str, str],
-    *,
-    run: Any,
-    config: Mapping[str, Any],
-    metadata: Mapping[str, str],
-) -> Path:
-    """Write the card beside the file and return where it is."""
-    from sweepd.results.onnx_file import place
-
+def _measured(run: Any, metric: str | None) -> dict[str, Any]:
+    """Return the numbers of a run's summary, and the curve of a metric."""
     metrics = {
         name: float(value)
         for name, value in sorted(dict(run.summary_metrics).items())
@@ -243,11 +288,7 @@ def _write_card(
         and not isinstance(value, bool)
         and not name.startswith("_")
     }
-    curve = _curve_of(run, metadata["metric"]) if "metric" in metadata else ()
-    text = card(files, refused, metadata=metadata, config=config, metrics=metrics, curve=curve)
-    path = card_path(out)
-    place(path, text.encode(), check=lambda _: None)
-    return path.resolve()
+    return {"metrics": metrics, "curve": _curve_of(run, metric) if metric else ()}
 
 
 def _curve_of(run: Any, metric: str) -> Curve:
@@ -261,10 +302,12 @@ def _curve_of(run: Any, metric: str) -> Curve:
     ]
 
 
-def _upload(run: Any, named: Mapping[str, Path], entry: Mapping[str, Any]) -> dict[str, Any]:
+def _upload(
+    run: Any, named: Mapping[str, Path], entry: Callable[[], Mapping[str, Any]]
+) -> dict[str, Any]:
     """Add the files to the run, and as a model; return what the report says of it.
 
-    A failure is a warning, the verified files stay.
+    A failure is a warning, the verified files stay; so is one to read what `entry` returns.
     """
     import wandb
 
@@ -279,8 +322,8 @@ def _upload(run: Any, named: Mapping[str, Path], entry: Mapping[str, Any]) -> di
         return {**said, "warning": f"the file was not uploaded: {_first_line(error)}"}
     said["uploaded_as"] = UPLOADED_AS
     try:
-        said["artifact"] = register(run, named, **entry)
-    except (wandb.Error, OSError, ValueError) as error:
+        said["artifact"] = register(run, named, **entry())
+    except (wandb.Error, OSError, ValueError, SweepdError) as error:
         said["warning"] = f"it was not registered as an artifact: {_first_line(error)}"
     return said
 

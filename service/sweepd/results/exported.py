@@ -53,6 +53,7 @@ class ExportReport(ExportedFile):
     refused: Mapping[str, str]  # precision -> why there is no such file
     metadata: Mapping[str, str]
     card: Path
+    notes: tuple[str, ...]  # what became of files that stood beside it and are no part of it
     uploaded_as: str | None  # a file of the run; None: it was not uploaded
     artifact: str | None  # entity/project/name:version; None: it was not registered
     warning: str | None  # the file is fine, the upload failed
@@ -84,6 +85,7 @@ class ExportReport(ExportedFile):
             lines.append(f"registered as the model {self.artifact}")
         if self.warning:
             lines.append(f"warning: {self.warning}")
+        lines += self.notes
         return lines
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
@@ -113,6 +115,7 @@ class ExportReport(ExportedFile):
             "refused": dict(self.refused),
             "metadata": dict(self.metadata),
             "card": str(self.card),
+            "notes": list(self.notes),
             "uploaded_as": self.uploaded_as,
             "artifact": self.artifact,
             "warning": self.warning,

@@ -3,18 +3,29 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from torch.export import Dim
 
 from sweepd.errors import ExportError
 from sweepd.results.proof import PROBE_SIZES, TOLERANCE, Proof, prove
 
-__all__ = ["PROBE_SIZES", "TOLERANCE", "Proof", "place", "weights_sha256", "write"]
+__all__ = [
+    "PROBE_SIZES",
+    "TOLERANCE",
+    "Proof",
+    "is_of_an_export",
+    "place",
+    "staged",
+    "weights_sha256",
+    "write",
+]
 
 #: ONNX's container holds this much; a larger model would need a second file.
 _MAX_BYTES = 2**31 - 1
@@ -62,6 +73,34 @@ def place(out: Path, content: bytes, *, check: Callable[[Path], T]) -> T:
     finally:
         scratch.unlink(missing_ok=True)
     return found
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out`, in which files are made that get their places together.
+
+    Raises:
+        ExportError: there can be none.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(
+            dir=out.parent, prefix=f".{out.name}.", suffix=".tmp", ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise ExportError(f"{out} cannot be written: {error.strerror}") from error
+    with folder as name:
+        yield Path(name)
+
+
+def is_of_an_export(path: Path, precision: str) -> bool:
+    """Return whether a file is a smaller one that an export made, by what it says of itself."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (OSError, DecodeError):
+        return False
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    return told.get("precision") == precision and "weights_sha256" in told
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -15,8 +15,8 @@ import torch
 import wandb
 from torch import nn
 
-from sweepd.errors import ExportError, InvalidInput, NotFound
-from sweepd.results import export, onnx_file
+from sweepd.errors import ExportError, InvalidInput, NotFound, ServerUnreachable
+from sweepd.results import export, onnx_file, select
 from sweepd_trainer.data import load
 
 HIGHER = {"name": "val_accuracy", "goal": "maximize"}
@@ -30,6 +30,10 @@ def api(fake, trained_run):
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out" / "best.onnx"
+
+
+def _fail(*_, **__):
+    raise wandb.errors.CommError("502 bad gateway")
 
 
 def _left_behind(out):
@@ -114,6 +118,78 @@ def test_a_failed_upload_is_a_warning_and_the_file_stays(api, trained_run, out):
     assert out.exists()
     assert report.warning == "the file was not uploaded: the disk is full"
     assert report.lines()[-1].startswith("warning:")
+
+
+def test_a_sweep_that_cannot_be_read_any_more_is_a_warning_and_the_files_stay(api, out):
+    selection = select("me/digits/s1", api=api)
+    api.sweep = _fail
+
+    report = export(selection, out=out, api=api)
+
+    assert report.uploaded_as == "model.onnx"
+    assert report.warning == (
+        "it was not registered as an artifact: the sweep me/digits/s1: 502 bad gateway"
+    )
+
+
+def test_a_server_that_fails_midway_leaves_all_files_as_they_were(api, trained_run, out):
+    trained_run.sweep = SimpleNamespace(
+        entity="me", project="digits", id="s1", config={"metric": HIGHER}
+    )
+    export("me/digits/r1", out=out, upload=False, api=api)
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    trained_run.scan_history = _fail
+    trained_run.config = {**trained_run.config, "note": "another"}
+
+    with pytest.raises(ServerUnreachable, match="the history of the run me/digits/r1: 502"):
+        export("me/digits/r1", out=out, api=api)
+
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("# My notes\n", id="a text"),
+        pytest.param('# My notes\n\n```json\n{"files": []}\n```\n', id="with JSON"),
+        pytest.param("```json\n[1\n```\n", id="with half of it"),
+    ],
+)
+def test_a_page_that_is_no_card_is_refused_before_anything_is_read(out, content):
+    out.parent.mkdir()
+    page = out.with_name("best.md")
+    page.write_text(content)
+
+    with pytest.raises(InvalidInput, match=r"best\.md is there already and is no model's card"):
+        export("me/digits/r1", out=out, api=SimpleNamespace())
+
+    assert page.read_text() == content
+
+
+def test_a_page_that_is_no_text_is_refused_too(out):
+    out.parent.mkdir()
+    out.with_name("best.md").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(InvalidInput, match="is no model's card"):
+        export("me/digits/r1", out=out, api=SimpleNamespace())
+
+
+def test_smaller_files_of_an_earlier_export_go_and_those_of_others_stay(api, out):
+    out.parent.mkdir()
+    stale = onnx.ModelProto()
+    onnx.helper.set_model_props(stale, {"precision": "int8", "weights_sha256": "0" * 64})
+    out.with_name("best.int8.onnx").write_bytes(stale.SerializeToString())
+    out.with_name("best.fp16.onnx").write_bytes(b"my own")
+
+    report = export("me/digits/r1", out=out, upload=False, api=api)
+
+    assert _left_behind(out) == ["best.fp16.onnx", "best.md", "best.onnx"]
+    assert out.with_name("best.fp16.onnx").read_bytes() == b"my own"
+    assert report.notes == (
+        "best.fp16.onnx was there before, is no part of this export and was left",
+        "best.int8.onnx of an earlier export was removed",
+    )
+    assert report.lines()[-2:] == list(report.notes)
 
 
 def test_a_run_alone_is_exported_without_a_sweep(api, trained_run, out):
