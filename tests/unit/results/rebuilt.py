@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 
-def made_of(model, inputs, labels=None):
+def made_of(model, inputs, labels=None, *, outputs=None):
     return SimpleNamespace(
         model=model.eval(),
         inputs=inputs,
@@ -11,4 +11,5 @@ def made_of(model, inputs, labels=None):
         input_name="input",
         output_name="output",
         metadata={},
+        outputs=outputs,
     )

@@ -1,13 +1,16 @@
 """What a file is found to say of held-out inputs."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 from rebuilt import made_of
 from torch import nn
 
+from sweepd.errors import ExportError
 from sweepd.results import onnx_file
-from sweepd.results.proof import agreement, answers
+from sweepd.results.proof import agreement, answers, prove
 
 LABELS = torch.tensor([0, 1, 2, 1])
 
@@ -15,6 +18,76 @@ LABELS = torch.tensor([0, 1, 2, 1])
 def said_by(outputs: torch.Tensor, labels: torch.Tensor):
     """Return the answers of a file that gives its inputs back."""
     return answers(lambda batch: batch.numpy(), made_of(nn.Identity(), outputs, labels))
+
+
+class _Changes(nn.Module):
+    """Returns what a function makes of its inputs."""
+
+    def __init__(self, function):
+        super().__init__()
+        self._function = function
+
+    def forward(self, x):
+        return self._function(x)
+
+
+def file_that_multiplies_by(factors, path):
+    """Write a file that multiplies each column of its input by a factor; return its path."""
+    kinds = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", len(factors)])
+        for name in ("input", "output")
+    ]
+    node = helper.make_node("Mul", ["input", "factors"], ["output"])
+    given = onnx.numpy_helper.from_array(np.array(factors, np.float32), "factors")
+    graph = helper.make_graph([node], "g", kinds[:1], kinds[1:], [given])
+    opset = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    return path
+
+
+def test_a_difference_at_the_last_held_out_inputs_is_found(tmp_path):
+    inputs = torch.arange(400.0)[:, None]
+    model = _Changes(lambda x: torch.where(x > 299, 1.001 * x, x))
+    path = file_that_multiplies_by([1.0], tmp_path / "m.onnx")
+
+    with pytest.raises(ExportError, match=r"differs from PyTorch by 0\.3"):
+        prove(path, made_of(model, inputs))
+
+    found = prove(path, made_of(model, inputs), tolerance=None)
+    assert found.max_abs_diff == pytest.approx(0.399, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "factors"),
+    [
+        pytest.param([1e-5, 1e-5], [0.0, 0.0], id="all that is small"),
+        pytest.param([1.0, 1e-4], [1.0, 0.0], id="a column beside a larger one"),
+        pytest.param([1e-5, 1e-5], [1.0, 1.001], id="a thousandth of what is small"),
+    ],
+)
+def test_a_file_that_loses_outputs_much_below_one_is_refused(tmp_path, sizes, factors):
+    inputs = torch.rand(20, 2) * torch.tensor(sizes)
+    path = file_that_multiplies_by(factors, tmp_path / "m.onnx")
+
+    with pytest.raises(ExportError, match="differs from PyTorch"):
+        prove(path, made_of(nn.Identity(), inputs))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "noise"),
+    [
+        pytest.param([1e-5, 1e-5], 1e-10, id="small outputs that cross zero"),
+        pytest.param([1.0, 0.0], 1e-7, id="a column of zeros"),
+        pytest.param([300.0, 1.0], 1e-5, id="outputs of two sizes"),
+    ],
+)
+def test_noise_of_float_is_no_difference(tmp_path, sizes, noise):
+    inputs = torch.linspace(-1, 1, 21)[:, None] * torch.tensor(sizes)
+    path = file_that_multiplies_by([1.0, 1.0], tmp_path / "m.onnx")
+
+    proof = prove(path, made_of(_Changes(lambda x: x + noise), inputs))
+
+    assert proof.max_abs_diff > 0
 
 
 @pytest.mark.parametrize(
