@@ -30,8 +30,11 @@ TOLERANCE = 1e-4
 #: A column's largest output counts as at least so much of the largest of all: a column that is but
 #: float noise is no reason to refuse.
 _LEAST_COLUMN = 0.01
-#: Values agree that differ by this much of the range of all of them.
+#: Values agree that differ by this much of the range of their column, without its ends.
 _VALUES_AGREE = 0.01
+_RANGE = (1, 99)  # percentiles
+#: What is this much smaller than a column's own numbers, or than another column, is float noise.
+_NOISE = 1e-6
 _TIMED_RUNS = 10
 
 _RUNTIME_ERRORS = (RuntimeError, onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException)
@@ -136,13 +139,30 @@ def answers(run: Callable[[Any], NDArray[Any]], rebuilt: Any) -> Answers:
 def agreement(found: Answers, wanted: Answers) -> float:
     """Return the share of answers that are the same.
 
-    Classes are the same or not; values are if they differ by at most a hundredth of the range of
-    all wanted ones.
+    Classes are the same or not; values are if they differ by at most a hundredth of the range that
+    the wanted ones of their column have. Of several columns the least share.
     """
     if wanted.are_classes:
         return _share(found.given == wanted.given, wanted.counts)
-    reach = _VALUES_AGREE * float(np.ptp(wanted.given))
-    return float((np.abs(found.given - wanted.given) <= reach).mean())
+    given = _columns(wanted.given.astype(np.float64))
+    gaps = np.abs(_columns(found.given.astype(np.float64)) - given)
+    return float((gaps <= _VALUES_AGREE * _ranges(given)).mean(axis=0).min())
+
+
+def _ranges(given: NDArray[Any]) -> NDArray[Any]:
+    """Return what a hundredth is taken of in each column, (columns,), of values (m, columns).
+
+    The range between percentiles, so that a few outliers do not stretch it. Of a column that is one
+    number nearly throughout it is that number; if that is zero, the range with the outliers; and of
+    a column of zeros what is usual in the others.
+    """
+    low, high = np.percentile(given, _RANGE, axis=0)
+    ranges, middle = high - low, np.abs(np.median(given, axis=0))
+    noise = _NOISE * np.maximum(middle, ranges.max())
+    for wider in (middle, np.ptp(given, axis=0)):
+        ranges = np.where(ranges > noise, ranges, wider)
+    usual = np.median(ranges[ranges > noise]) if (ranges > noise).any() else 0.0
+    return np.where(ranges > noise, ranges, usual)
 
 
 def _class_axis(shape: tuple[int, ...], labels: Any) -> int | None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from sweepd.errors import ExportError
 from sweepd.results import onnx_file
-from sweepd.results.proof import agreement, answers, prove
+from sweepd.results.proof import Answers, agreement, answers, prove
 
 LABELS = torch.tensor([0, 1, 2, 1])
 
@@ -88,6 +88,64 @@ def test_noise_of_float_is_no_difference(tmp_path, sizes, noise):
     proof = prove(path, made_of(_Changes(lambda x: x + noise), inputs))
 
     assert proof.max_abs_diff > 0
+
+
+def values(*columns):
+    """Return answers that are values, of columns."""
+    return Answers(False, np.stack(columns, axis=1))
+
+
+WAVE = np.sin(np.arange(1000.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        pytest.param(
+            values(100 + 2 * WAVE, np.full(1000, 0.5)),
+            values(100 + 2 * WAVE, 0.5 + 0.001 * WAVE),
+            id="a constant beside a larger column",
+        ),
+        pytest.param(
+            values(np.zeros(1000)), values(np.append(WAVE[1:], 1e6)), id="zeros and one outlier"
+        ),
+        pytest.param(values(WAVE, np.full(1000, 4.0)), values(WAVE, np.full(1000, 3.0)), id="3, 4"),
+        pytest.param(
+            values(WAVE, np.full(1000, 0.1)), values(WAVE, np.zeros(1000)), id="not the zeros"
+        ),
+    ],
+)
+def test_values_that_miss_a_column_do_not_agree(found, wanted):
+    assert agreement(found, wanted) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        pytest.param(values(WAVE + 0.01), values(WAVE), id="half a hundredth of the range"),
+        pytest.param(values(WAVE, WAVE**0 * 3.01), values(WAVE, WAVE**0 * 3), id="a constant"),
+        pytest.param(
+            values(WAVE, WAVE**0 * 3), values(WAVE, 3 + 1e-7 * WAVE), id="a constant with noise"
+        ),
+        pytest.param(values(WAVE, WAVE * 1e-4), values(WAVE, WAVE * 0), id="zeros"),
+        pytest.param(values(WAVE, WAVE * 0), values(WAVE, WAVE * 1e-8), id="zeros with noise"),
+        pytest.param(values(WAVE * 0), values(WAVE * 0), id="zeros alone"),
+        pytest.param(
+            values(np.append(WAVE[1:] * 0, 100.5)),
+            values(np.append(WAVE[1:] * 0, 100.0)),
+            id="zeros and one other",
+        ),
+    ],
+)
+def test_values_that_are_near_in_each_column_agree(found, wanted):
+    assert agreement(found, wanted) == 1.0
+
+
+def test_channels_of_images_are_the_columns_that_values_are_compared_in():
+    wanted = np.stack([WAVE[:900], 100 * WAVE[:900]]).reshape(2, 9, 10, 10).swapaxes(0, 1)
+    found = wanted + np.array([0.5, 0]).reshape(2, 1, 1)
+
+    assert agreement(Answers(False, found), Answers(False, wanted)) < 0.1
 
 
 @pytest.mark.parametrize(
