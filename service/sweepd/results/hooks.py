@@ -150,19 +150,19 @@ def hook_of(checkpoint: Path) -> Hook:
 
 
 def rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
-    """Call the hook; take what our own return, or a pair of model and held-out inputs."""
+    """Call the hook; take what our own return, or model, held-out inputs and perhaps labels."""
     import torch
 
     rebuilt = hook(config, checkpoint)
-    if isinstance(rebuilt, tuple) and len(rebuilt) == 2:
-        model, inputs = rebuilt
+    if isinstance(rebuilt, tuple) and len(rebuilt) in (2, 3):
+        model, inputs, labels = (*rebuilt, None)[:3]
         if not (isinstance(model, torch.nn.Module) and isinstance(inputs, torch.Tensor)):
-            kinds = f"({type(model).__name__}, {type(inputs).__name__})"
-            raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned {kinds}")
+            kinds = ", ".join(type(part).__name__ for part in rebuilt)
+            raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned ({kinds})")
         rebuilt = SimpleNamespace(
             model=model.float().cpu().eval(),
             inputs=inputs.cpu(),
-            labels=None,
+            labels=labels,
             input_name="input",
             output_name="output",
             metadata={},

@@ -118,7 +118,7 @@ def answers(run: Callable[[Any], NDArray[Any]], rebuilt: Any) -> Answers:
     """Return what `run` says of every held-out input.
 
     Raises:
-        ExportError: an output is not finite.
+        ExportError: an output is not finite, or can name no class though it is said to.
     """
     parts, are_classes = [], False
     for first in range(0, len(rebuilt.inputs), PROBE_SIZES[-1]):
@@ -127,7 +127,7 @@ def answers(run: Callable[[Any], NDArray[Any]], rebuilt: Any) -> Answers:
         if not np.isfinite(found).all():
             raise ExportError("for a held-out input an output is not a finite number")
         labels = None if rebuilt.labels is None else rebuilt.labels[part]
-        axis = _class_axis(found.shape, labels)
+        axis = _class_axis(found.shape, labels, getattr(rebuilt, "outputs", None))
         are_classes = axis is not None
         parts.append(found if axis is None else found.argmax(axis))
     given = np.concatenate(parts)
@@ -165,10 +165,26 @@ def _ranges(given: NDArray[Any]) -> NDArray[Any]:
     return np.where(ranges > noise, ranges, usual)
 
 
-def _class_axis(shape: tuple[int, ...], labels: Any) -> int | None:
-    """Return the axis of the classes in outputs of a shape; None if they are values."""
+def _class_axis(shape: tuple[int, ...], labels: Any, kind: str | None) -> int | None:
+    """Return the axis of the classes in outputs of a shape; None if they are values.
+
+    Args:
+        shape: of the outputs.
+        labels: their labels, if there are any.
+        kind: "classes" or "values", as whoever rebuilt the model says; None: the labels tell, and
+            without any nothing says that they are classes.
+    """
+    if kind == "values":
+        return None
     if labels is None:
-        return -1 if len(shape) > 1 and shape[-1] > 1 else None
+        if kind is None:
+            return None
+        if len(shape) > 1 and shape[-1] > 1:
+            return -1
+        raise ExportError(
+            "the model's function says that its outputs are classes; that takes two columns or "
+            f"more, and they have the shape {shape}"
+        )
     if labels.is_floating_point() or labels.is_complex():
         return None
     wanted = [list(labels.shape)]

@@ -41,6 +41,7 @@ def set_apart(rebuilt: Any) -> Any:
         **{name: getattr(rebuilt, name) for name in names},
         inputs=inputs,
         labels=labels,
+        outputs=getattr(rebuilt, "outputs", None),
         calibration=given[::step].cpu(),
     )
 
@@ -103,7 +104,19 @@ def write_smaller(
     raise ExportError(
         f"it answers as fp32 does for {best:.2%} of {reference.answers.n_counted:,} held-out "
         f"answers at best, {100 * (min_agreement - best):.2f} points below the "
-        f"{min_agreement:.2%} that are asked for"
+        f"{min_agreement:.2%} that are asked for{_advice(rebuilt, reference)}"
+    )
+
+
+def _advice(rebuilt: Any, reference: Proof) -> str:
+    """Return what helps if outputs that might be of classes were judged as values, unsaid."""
+    given = reference.answers.given
+    is_said = rebuilt.labels is not None or getattr(rebuilt, "outputs", None)
+    if is_said or given.ndim < 2 or given.shape[-1] < 2:
+        return ""
+    return (
+        "; nothing said that its outputs are classes, so they were judged as values: if they are, "
+        "let the model's function return labels too"
     )
 
 

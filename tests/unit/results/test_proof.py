@@ -148,6 +148,41 @@ def test_channels_of_images_are_the_columns_that_values_are_compared_in():
     assert agreement(Answers(False, found), Answers(False, wanted)) < 0.1
 
 
+def test_without_labels_outputs_are_values_unless_their_function_says_classes():
+    outputs = torch.tensor([[0.0, 3.0], [2.0, 1.0]])
+
+    unsaid, classes = (
+        answers(lambda batch: batch.numpy(), made_of(nn.Identity(), outputs, outputs=kind))
+        for kind in (None, "classes")
+    )
+
+    assert not unsaid.are_classes
+    assert classes.are_classes
+    assert classes.given.tolist() == [1, 0]
+
+
+def test_outputs_that_are_said_to_be_values_are_values_whatever_the_labels():
+    rebuilt = made_of(nn.Identity(), torch.eye(3), torch.tensor([0, 1, 2]), outputs="values")
+
+    assert not answers(lambda batch: batch.numpy(), rebuilt).are_classes
+
+
+def test_outputs_that_can_name_no_class_are_not_said_to_be_classes():
+    rebuilt = made_of(nn.Identity(), torch.ones(3, 1), outputs="classes")
+
+    with pytest.raises(ExportError, match=r"says that its outputs are classes.*shape \(3, 1\)"):
+        answers(lambda batch: batch.numpy(), rebuilt)
+
+
+def test_a_broken_column_of_several_values_without_labels_is_no_agreement():
+    sound = torch.stack([10 + torch.rand(50), torch.rand(50)], dim=1)
+    broken = sound * torch.tensor([1.0, 0.0])
+
+    found, wanted = said_by(broken, None), said_by(sound, None)
+
+    assert agreement(found, wanted) < 0.1
+
+
 @pytest.mark.parametrize(
     "outputs",
     [
