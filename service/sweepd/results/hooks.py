@@ -25,6 +25,8 @@ __all__ = ["Hook", "check_hook", "hook_of", "import_hook", "rebuild"]
 Hook = Callable[[Mapping[str, Any], Path], Any]
 _TOLD = "sweepd: "
 _SHAPE = "function(config, checkpoint) -> (model, held-out inputs)"
+#: What a function may say that its model's outputs are.
+_OUTPUTS = ("classes", "values")
 #: What torch raises for a file that is damaged or something else, beside what it says in words.
 _LOAD_ERRORS = (
     OSError,
@@ -150,34 +152,94 @@ def hook_of(checkpoint: Path) -> Hook:
 
 
 def rebuild(hook: Hook, config: Mapping[str, Any], checkpoint: Path) -> Any:
-    """Call the hook; take what our own return, or model, held-out inputs and perhaps labels."""
+    """Call the hook; take what our own return, or model, held-out inputs and perhaps labels.
+
+    Raises:
+        ExportError: what it returned is neither, or proves no file.
+    """
     import torch
 
     rebuilt = hook(config, checkpoint)
+    if isinstance(rebuilt, torch.nn.Module):
+        raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned the model alone")
     if isinstance(rebuilt, tuple) and len(rebuilt) in (2, 3):
         model, inputs, labels = (*rebuilt, None)[:3]
-        if not (isinstance(model, torch.nn.Module) and isinstance(inputs, torch.Tensor)):
+        if not (isinstance(model, torch.nn.Module) and isinstance(inputs, _arrays())):
             kinds = ", ".join(type(part).__name__ for part in rebuilt)
             raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned ({kinds})")
         rebuilt = SimpleNamespace(
             model=model.float().cpu().eval(),
-            inputs=inputs.cpu(),
+            inputs=inputs,
             labels=labels,
             input_name="input",
             output_name="output",
             metadata={},
         )
-    if isinstance(rebuilt, torch.nn.Module):
-        raise ExportError(f"what rebuilds a model is {_SHAPE}; it returned the model alone")
     wanted = ("model", "inputs", "labels", "input_name", "output_name", "metadata")
     missing = [name for name in wanted if not hasattr(rebuilt, name)]
     if missing:
         raise ExportError(
             f"what rebuilds a model is {_SHAPE}; what it returned lacks {', '.join(missing)}"
         )
-    if len(rebuilt.inputs) < 2:
-        raise ExportError("the model's function must return at least two held-out inputs")
+    return _checked(
+        SimpleNamespace(
+            **{name: getattr(rebuilt, name) for name in wanted},
+            **{name: getattr(rebuilt, name, None) for name in ("calibration", "outputs")},
+        )
+    )
+
+
+def _checked(rebuilt: SimpleNamespace) -> SimpleNamespace:
+    """Return it with tensors, or refuse in words what proves no file."""
+    inputs = rebuilt.inputs = _tensor("inputs", rebuilt.inputs)
+    if inputs.ndim == 0 or len(inputs) < 2:
+        n = len(inputs) if inputs.ndim else "a single number"
+        raise ExportError(f"the model's function must return two held-out inputs or more, not {n}")
+    if rebuilt.labels is not None:
+        labels = rebuilt.labels = _tensor("labels", rebuilt.labels)
+        n = len(labels) if labels.ndim else 1
+        if not labels.ndim or n != len(inputs):
+            raise ExportError(
+                f"the model's function returned {n:,} labels for {len(inputs):,} held-out inputs: "
+                "the first axis of both must be as long"
+            )
+    if rebuilt.calibration is not None:
+        rebuilt.calibration = _tensor("calibration", rebuilt.calibration)
+        if not rebuilt.calibration.numel():
+            raise ExportError(
+                "the model's function returned calibration without an input; leave it out, and "
+                "some of the held-out inputs calibrate"
+            )
+    if rebuilt.outputs not in (None, *_OUTPUTS):
+        raise ExportError(
+            f"the model's function returned outputs = {rebuilt.outputs!r}; it may say "
+            f"{' or '.join(map(repr, _OUTPUTS))}, or nothing"
+        )
     return rebuilt
+
+
+def _tensor(name: str, given: Any) -> Any:
+    """Return a tensor or an array as a tensor on the CPU."""
+    import torch
+
+    if not isinstance(given, _arrays()):
+        raise ExportError(
+            f"the model's function returned {name} as a {type(given).__name__}; "
+            "what is allowed is a tensor or an array of numpy"
+        )
+    try:
+        return torch.as_tensor(given).cpu()
+    except TypeError:
+        raise ExportError(
+            f"the model's function returned {name} of the type {given.dtype}; they must be numbers"
+        ) from None
+
+
+def _arrays() -> tuple[type, ...]:
+    import numpy as np
+    import torch
+
+    return torch.Tensor, np.ndarray
 
 
 @contextmanager

@@ -20,6 +20,8 @@ __all__ = ["SMALLER", "Smaller", "set_apart", "write_smaller"]
 _CALIBRATED_ON = 512
 #: Without inputs for it, one held-out input in so many calibrates and judges no more.
 _CALIBRATES = 5
+#: So many held-out inputs leave two that judge.
+_LEAST_HELD_OUT = 3
 
 
 def set_apart(rebuilt: Any) -> Any:
@@ -27,10 +29,18 @@ def set_apart(rebuilt: Any) -> Any:
 
     If it brings `calibration` of its own, every held-out input judges; else one in five
     calibrates, spread over all of them, and the others judge.
+
+    Raises:
+        ExportError: two would not be left to judge.
     """
     given = getattr(rebuilt, "calibration", None)
     inputs, labels = rebuilt.inputs, rebuilt.labels
     if given is None:
+        if len(inputs) < _LEAST_HELD_OUT:
+            raise ExportError(
+                "int8 takes three held-out inputs or more, one to calibrate on and two that judge, "
+                f"or inputs to calibrate on of their own; there are {len(inputs)}"
+            )
         calibrates = torch.arange(len(inputs)) % _CALIBRATES == 0
         given = inputs[calibrates]
         inputs = inputs[~calibrates]

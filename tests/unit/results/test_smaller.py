@@ -95,6 +95,13 @@ def test_without_inputs_for_it_one_in_five_calibrates_and_judges_no_more():
     assert apart.labels.tolist() == apart.inputs.flatten().tolist()
 
 
+def test_int8_of_two_held_out_inputs_is_refused_as_one_alone_would_judge():
+    with pytest.raises(ExportError, match="int8 takes three held-out inputs or more"):
+        set_apart(made_of(nn.Identity(), torch.zeros(2, 1)))
+
+    assert len(set_apart(made_of(nn.Identity(), torch.zeros(3, 1))).inputs) == 2
+
+
 def test_inputs_to_calibrate_on_are_taken_from_all_over_and_are_not_too_many():
     rebuilt = made_of(nn.Identity(), torch.zeros(4, 1))
     rebuilt.calibration = torch.arange(5000)
