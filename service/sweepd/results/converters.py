@@ -1,6 +1,7 @@
 """Converts an ONNX file in fp32 to a smaller one: float16, and int8 calibrated on real data."""
 
 import logging
+import math
 import tempfile
 import warnings
 from collections import Counter
@@ -14,11 +15,18 @@ import numpy as np
 import onnx
 import onnx_ir
 
+from sweepd.errors import ExportError
+
 __all__ = ["Made", "to_fp16", "to_int8"]
 
 #: As many inputs calibrate at a time.
 _CALIBRATION_BATCH = 32
 _FLOAT = onnx.TensorProto.FLOAT
+_EIGHT_BITS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+#: A file is called int8 from this share of its weights on; below the other one, what stayed
+#: in float is worth no word.
+_LEAST_INT8 = 0.1
+_NAMED = 0.01
 #: Operators that have weights, and nearly all of the work.
 _HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: What becomes int8 at first: what is heavy, and what lies between it. Norms and softmax stay
@@ -47,7 +55,7 @@ class Made:
 
     Args:
         model: it.
-        in_float: what of it stays in float that need not, in words; empty: nothing.
+        in_float: what of it stays in float, in words; empty: nothing but norms and the like.
     """
 
     model: onnx.ModelProto
@@ -68,6 +76,9 @@ def to_int8(source: Path, rebuilt: Any) -> Iterator[Made]:
     """Yield the file in int8, QDQ, a scale for each channel, ranges from the calibration.
 
     First with all that can be int8, then with ever more of it in float, its weights last.
+
+    Raises:
+        ExportError: no way makes enough of the weights int8.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -88,6 +99,7 @@ def to_int8(source: Path, rebuilt: Any) -> Iterator[Made]:
         with _quiet():
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
+        n_yielded, why = 0, ""
         for operators, excluded, in_float in _rungs(model):
             with _quiet():
                 quantize_static(
@@ -99,9 +111,54 @@ def to_int8(source: Path, rebuilt: Any) -> Iterator[Made]:
                     nodes_to_exclude=excluded,
                     per_channel=True,
                 )
-            yield Made(onnx.load(quantized), in_float)
+            made = onnx.load(quantized)
+            in_int8, left = _of_weights(made, told=excluded)
+            if in_int8 < _LEAST_INT8:
+                why = why or _too_little(in_int8, left)
+                continue
+            n_yielded += 1
+            yield Made(made, "; ".join(part for part in (in_float, left) if part))
         if _quantize_weights(model):
-            yield Made(model, "all but the weights")
+            in_int8, left = _of_weights(model)
+            if in_int8 >= _LEAST_INT8:
+                n_yielded += 1
+                yield Made(model, f"all but the weights{left and '; also '}{left}")
+    if not n_yielded:
+        raise ExportError(why)
+
+
+def _of_weights(model: onnx.ModelProto, told: Sequence[str] = ()) -> tuple[float, str]:
+    """Return the share of a model's weights that are int8, and in words which others are not.
+
+    Weights are what has two axes or more. One without any is int8 altogether.
+
+    Args:
+        model: it.
+        told: names of layers whose weights need no words.
+    """
+    users = {name: node for node in model.graph.node for name in node.input}
+    in_int8, in_float, named = 0, 0, Counter[str]()
+    for tensor in model.graph.initializer:
+        size = math.prod(tensor.dims) if len(tensor.dims) > 1 else 0
+        if tensor.data_type in _EIGHT_BITS:
+            in_int8 += size
+        elif tensor.data_type == _FLOAT and tensor.name in users:
+            in_float += size
+            if users[tensor.name].name not in told:
+                named[users[tensor.name].op_type] += size
+    total = in_int8 + in_float
+    if not total:
+        return 1.0, ""
+    share = named.total() / total
+    kinds = ", ".join(sorted(kind for kind, size in named.items() if size))
+    return in_int8 / total, f"the weights of {kinds}, {share:.0%} of all" if share > _NAMED else ""
+
+
+def _too_little(in_int8: float, left: str) -> str:
+    return (
+        f"only {in_int8:.0%} of its weights would be int8, {_LEAST_INT8:.0%} is the least; "
+        f"onnxruntime's converter leaves {left or 'the others'} in float"
+    )
 
 
 def _rungs(model: onnx.ModelProto) -> Iterator[tuple[Sequence[str], list[str], str]]:

@@ -25,8 +25,8 @@ class ExportedFile:
 
     @property
     def remark(self) -> str:
-        """Return in words what stays float in it, for else it would answer otherwise."""
-        return f"in {self.path.name} stays float, for its answers' sake: {self.in_float}"
+        """Return in words what stays float in it."""
+        return f"in {self.path.name} stays float: {self.in_float}"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

@@ -319,6 +319,42 @@ def test_a_file_of_which_nothing_became_int8_is_never_passed_off_as_one(tmp_path
     assert not beside.exists()
 
 
+class _Recurrent(nn.Module):
+    """An LSTM, which onnxruntime's converter leaves as it is, and a layer on its last state."""
+
+    def __init__(self, n_out):
+        super().__init__()
+        self.memory = nn.LSTM(6, 24, batch_first=True)
+        self.head = nn.Linear(24, n_out)
+
+    def forward(self, x):
+        return self.head(self.memory(x)[0][:, -1])
+
+
+def _in_int8(model, inputs, folder):
+    """Return what came of making an int8 file, and where it is."""
+    rebuilt = set_apart(made_of(model, inputs))
+    out, beside = folder / "m.onnx", folder / "m.int8.onnx"
+    proof = onnx_file.write(rebuilt, out, metadata={})
+    return write_smaller("int8", out, beside, rebuilt, reference=proof, min_agreement=0), beside
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself, as it exports an LSTM
+def test_a_file_whose_weights_stayed_float_is_not_passed_off_as_int8(tmp_path):
+    with pytest.raises(ExportError, match=r"only 3% of its weights .* leaves the weights of LSTM"):
+        _in_int8(_Recurrent(4), torch.randn(60, 5, 6), tmp_path)
+
+    assert _names(tmp_path) == ["m.onnx"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself, as it exports an LSTM
+def test_weights_that_stayed_float_beside_others_are_named(tmp_path):
+    found, beside = _in_int8(_Recurrent(200), torch.randn(60, 5, 6), tmp_path)
+
+    told = {one.key: one.value for one in onnx.load(beside).metadata_props}
+    assert found.in_float == told["in_float"] == "the weights of LSTM, 39% of all"
+
+
 @pytest.mark.parametrize(
     ("found", "wanted", "share"),
     [
