@@ -235,7 +235,7 @@ def _tensor(name: str, given: Any) -> Any:
         ) from None
 
 
-def _arrays() -> tuple[type, ...]:
+def _arrays() -> Any:
     import numpy as np
     import torch
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from torch.export import Dim
 
 from sweepd.errors import ExportError
