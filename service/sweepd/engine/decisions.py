@@ -34,6 +34,7 @@ _MODELS = {
     "space-filling": "One of the first points, spread over the space before there is a model.",
     "model": "The model of the results so far expected the most of it.",
     "doubting model": "The model expected the most of it, though its fit was trusted less.",
+    "taken": "A point that fills the space: all that the model expected most of was taken.",
 }
 
 

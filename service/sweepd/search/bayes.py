@@ -5,6 +5,7 @@ d   searched parameters
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,14 @@ class Bayes:
     ) -> tuple[list[Config], Memo]:
         """Return the n most promising configs, each chosen as if those before came out as expected.
 
-        The memo holds the last fit with its number of trials, and saves time only. See
-        `Method.suggest`.
+        The memo holds the last fit with its number of trials, which saves time only, and for
+        `explain` those of these configs that are not the model's, as all that it named was taken.
+        See `Method.suggest`.
         """
         taken = Taken(space, [*(trial.config for trial in trials), *pending])
         models, memo = self._models(space, trials, memo)
         configs: list[Config] = []
+        filled: list[Config] = []
         for out in range(len(trials) + len(pending), len(trials) + len(pending) + n):
             config, model = None, models.at(out)
             if model is not None:
@@ -73,11 +76,13 @@ class Bayes:
                 config = _best(judge, taken=taken, rng=pick_rng(rng, out))
             if config is None:
                 config = fresh(self._fill(space, out, rng), taken, start=out)
+                filled += [config] if model is not None and config is not None else []
             if config is None:
                 break
             configs.append(config)
             taken.add(config)
-        return configs, memo
+        memo = {name: kept for name, kept in memo.items() if name != "filled"}
+        return configs, {**memo, "filled": filled} if filled else memo
 
     def explain(
         self,
@@ -89,7 +94,8 @@ class Bayes:
     ) -> list[dict[str, Any]]:
         """Return why each config was suggested, as JSON; numbers that are not known are None.
 
-        `origin` is "space-filling", "model", or "doubting model" where the fit was trusted less.
+        `origin` is "space-filling", "model", "doubting model" where the fit was trusted less, or
+        "taken" where all that the model named was taken, and the config fills the space.
         `mean`, `low` and `high` are the expected objective and the 90 % interval of it, signed and
         in the metric's own units; `log_ei` the logarithm of the expected improvement, in standard
         deviations of the objectives; `p_feasible` the probability that the run does not fail;
@@ -110,6 +116,7 @@ class Bayes:
             model, reason = models.at(out), dict[str, Any](origin="space-filling")
             if model is not None:
                 origin = "doubting model" if models.is_doubting(out) else "model"
+                origin = "taken" if config in memo.get("filled", ()) else origin
                 judge = Judge(model, [*pending, *configs[:i]])
                 reason = {"origin": origin, **judge.explain(config, trials)}
             reasons.append(reason)
@@ -240,8 +247,17 @@ def _best(judge: Judge, *, taken: Taken, rng: np.random.Generator) -> Config | N
         rng=rng,
     )
     ranked = ranked[np.argsort(~judge.has_room(ranked), kind="stable")]
-    configs = (encoder.decode(point) for point in ranked[:_MOST_TRIED])
+    configs = (encoder.decode(point) for point in islice(_distinct(ranked), _MOST_TRIED))
     return next((c for c in configs if c not in taken and encoder.space.satisfies(c)), None)
+
+
+def _distinct(points: Array) -> Iterator[Array]:
+    """Yield each of points of shape (m, d) once: of whole numbers the best come again and again."""
+    seen = set[bytes]()
+    for point in points:
+        if (key := point.tobytes()) not in seen:
+            seen.add(key)
+            yield point
 
 
 def _finite(value: Any) -> float | None:

@@ -48,21 +48,23 @@ class Scalarised:
         """Return n configs, each the method's answer to weights of its own; see `Method.suggest`.
 
         What the method learnt under other weights is of no use to it: the memo holds no more than
-        the `weights` of each config, for `explain`.
+        the `weights` of each config, and which are not the method's own, for `explain`.
         """
         configs: list[Config] = []
+        filled: list[Config] = []
         weights: list[list[float]] = []
         first = len(trials) + len(pending)
         for out in range(first, first + n):
             own = _weights(trials, pick_rng(rng, out))
             weighed = _weighed(trials, own)
             # the call's own generator: the method derives this pick's from it as well
-            found, _ = self._method.suggest(space, weighed, [*pending, *configs], 1, rng, {})
+            found, kept = self._method.suggest(space, weighed, [*pending, *configs], 1, rng, {})
             if not found:
                 break
             configs += found
+            filled += kept.get("filled", ())
             weights.append(own.tolist())
-        return configs, {"weights": weights}
+        return configs, {"weights": weights, "filled": filled}
 
     def explain(
         self,
@@ -84,7 +86,8 @@ class Scalarised:
             reason: dict[str, Any] = {}
             if explain is not None:
                 weighed = _weighed(trials, np.array(weights))
-                (reason,) = explain(space, weighed, [*pending, *configs[:i]], [config], {})
+                kept = {"filled": memo.get("filled", [])}
+                (reason,) = explain(space, weighed, [*pending, *configs[:i]], [config], kept)
             for near in reason.get("nearest", ()):
                 near["objectives"] = list(trials[near["index"]].objectives) or None
                 near["objective"] = None

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sweepd.search import Trial
+from sweepd.search import Trial, bayes
 from sweepd.search.bayes import Bayes
 from sweepd.search.gp import Prior
 from sweepd.search.model import Settings, fit_points
@@ -50,6 +50,47 @@ def test_search_finds_the_minimum_of_a_bowl(space_of):
     trials = _search(space_of(CUBE), bowl, 25)
 
     assert min(trial.objective for trial in trials) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("laws", "objective"),
+    [
+        pytest.param(
+            {"a": {"min": 1, "max": 50}, "b": {"min": 1, "max": 40}},
+            lambda config: (config["a"] - 17) ** 2 + (config["b"] - 9) ** 2,
+            id="whole numbers",
+        ),
+        pytest.param(
+            {"a": {"min": 0.0, "max": 1.0}, "b": {"min": 0.0, "max": 1.0}},
+            lambda config: config["a"] + config["b"],
+            id="the best in a corner",
+        ),
+    ],
+)
+def test_next_best_config_is_tried_where_the_best_was(space_of, laws, objective, monkeypatch):
+    filled, fill = [], Bayes._fill
+
+    def note(self, space, out, rng):
+        filled.append(out)
+        return fill(self, space, out, rng)
+
+    monkeypatch.setattr(Bayes, "_fill", note)
+
+    _search(space_of(laws), objective, 30)
+
+    assert filled == list(range(Settings().n_initial))
+
+
+def test_config_that_is_not_the_models_is_explained_as_such(space_of, tried, monkeypatch):
+    space = space_of(CUBE)
+    trials = tried(space, 12, lambda config: config["x0"])
+    monkeypatch.setattr(bayes, "_best", lambda *_, **__: None)
+
+    (config,), memo = _ask(space, trials)
+    (reason,) = Bayes().explain(space, trials, [], [config], json.loads(json.dumps(memo)))
+
+    assert reason["origin"] == "taken"
+    assert _ask(space, trials[:3], memo=memo)[1].get("filled") is None
 
 
 def test_search_finds_the_right_category_number_and_scale(space_of):
