@@ -16,7 +16,7 @@ from sweepd.results.exported import ExportedFile, ExportReport
 from sweepd.results.hooks import Hook, hook_of, import_hook, rebuild
 from sweepd.results.registering import register
 from sweepd.results.select import Selection
-from sweepd.results.server import download, in_words, open_api
+from sweepd.results.server import CLIENT_FAILURES, download, in_words, open_api
 
 if TYPE_CHECKING:
     from sweepd.results.proof import Proof
@@ -309,8 +309,6 @@ def _upload(
 
     A failure is a warning, the verified files stay; so is one to read what `entry` returns.
     """
-    import wandb
-
     said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -318,12 +316,12 @@ def _upload(
                 copy = Path(folder) / name
                 copy.symlink_to(path)
                 run.upload_file(str(copy), root=folder)
-    except (wandb.Error, OSError) as error:
+    except (*CLIENT_FAILURES, OSError) as error:
         return {**said, "warning": f"the file was not uploaded: {_first_line(error)}"}
     said["uploaded_as"] = UPLOADED_AS
     try:
         said["artifact"] = register(run, named, **entry())
-    except (wandb.Error, OSError, ValueError, SweepdError) as error:
+    except (*CLIENT_FAILURES, OSError, ValueError, SweepdError) as error:
         said["warning"] = f"it was not registered as an artifact: {_first_line(error)}"
     return said
 

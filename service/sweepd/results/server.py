@@ -17,7 +17,10 @@ from sweepd.errors import (
     Unauthorized,
 )
 
-__all__ = ["download", "in_words", "open_api"]
+__all__ = ["CLIENT_FAILURES", "download", "in_words", "open_api"]
+
+#: What the client raises when a server fails it; the latter has no base in common with the others.
+CLIENT_FAILURES = (wandb.Error, WandbApiFailedError)
 
 
 def open_api() -> Any:
@@ -75,7 +78,7 @@ def download(run: Any, name: str, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         try:
             files[name].download(root=scratch, replace=True).close()
-        except (OSError, UnicodeError, wandb.Error) as error:
+        except (OSError, UnicodeError, *CLIENT_FAILURES) as error:
             reason = _first_line(error)
             raise ExportError(f"{name} of the run {label} did not download: {reason}") from error
         arrived = Path(scratch) / name

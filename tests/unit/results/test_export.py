@@ -14,6 +14,7 @@ import pytest
 import torch
 import wandb
 from torch import nn
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from sweepd.errors import ExportError, InvalidInput, NotFound, ServerUnreachable
 from sweepd.results import export, onnx_file, select
@@ -107,9 +108,10 @@ def test_the_file_becomes_a_file_of_the_run(exported):
     assert exported.report.uploaded_as == "model.onnx"
 
 
-def test_a_failed_upload_is_a_warning_and_the_file_stays(api, trained_run, out):
+@pytest.mark.parametrize("kind", [wandb.errors.CommError, WandbApiFailedError])
+def test_a_failed_upload_is_a_warning_and_the_file_stays(api, trained_run, out, kind):
     def refuse(path, root):
-        raise wandb.errors.CommError("the disk is full\nmore")
+        raise kind("the disk is full\nmore")
 
     trained_run.upload_file = refuse
 
