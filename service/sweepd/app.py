@@ -19,7 +19,7 @@ from sweepd import dash, wire
 from sweepd.background import background_tasks
 from sweepd.edge import Entrance, Gate, Hosts, Meters, Proxies, Rates, Rules, Server, Way, probes
 from sweepd.edge.listen import is_loopback, listen, local_address
-from sweepd.engine import accounts, keys, sessions
+from sweepd.engine import accounts, keys, sessions, watchdog
 from sweepd.engine.services import Limits, Services
 from sweepd.engine.views import Account
 from sweepd.errors import InvalidInput, StoreError
@@ -81,6 +81,10 @@ def build(settings: Settings, *, store: Store | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:  # before the first request
+            await opened.write(watchdog.begin)
+        except StoreError as error:  # of a full disk: what can be read is served all the same
+            _log.warning("how often trials were handed out was not forgotten: %s", error)
         suggester = Suggester(
             services, timeout_s=settings.suggest_s, limit_mib=settings.suggest_mib
         )

@@ -5,6 +5,7 @@ import json
 import pytest
 from sqlalchemy import insert, select
 
+from sweepd.app import build
 from sweepd.engine import sessions
 from sweepd.engine.views import Command
 from sweepd.store import tables as t
@@ -98,6 +99,18 @@ def finish(client):
         assert answer.status_code == 200, answer.text
 
     return finish
+
+
+def test_what_was_handed_out_before_a_start_counts_no_more(service, settings, beat):
+    n_sent = select(t.attempt.c.n_sent)
+    beat()
+    before = service.store.read_sync(lambda tx: tx.conn.scalar(n_sent))
+    app = build(settings, store=service.store)
+
+    with service.portal.wrap_async_context_manager(app.router.lifespan_context(app)):
+        after = service.store.read_sync(lambda tx: tx.conn.scalar(n_sent))
+
+    assert (before, after) == (1, 0)
 
 
 def test_a_new_sweep_has_a_short_id_and_a_list_of_warnings(create):

@@ -36,7 +36,7 @@ from sweepd.store import Prepared, Tx
 from sweepd.store import tables as t
 from sweepd.store.sweep_tables import bundle, slot
 
-__all__ = ["grace", "tick"]
+__all__ = ["begin", "grace", "tick"]
 
 _IS_LEASED = t.trial.c.state == TrialState.LEASED
 #: Leases that end in one transaction, for which all others wait; the rest do at the next look.
@@ -70,6 +70,15 @@ _LOSE = Prepared(
     .returning(t.agent.c.id, t.agent.c.sweep_id)
 )
 _RUNNING = Prepared(select(t.sweep.c.id).where(t.sweep.c.state == SweepState.RUNNING))
+
+
+def begin(tx: Tx) -> None:
+    """Forget how often trials were handed out before this start, which nobody has been seen to run.
+
+    The answers may have been lost with the service that gave them: no word on the program.
+    """
+    is_unseen = t.attempt.c.ended_at.is_(None) & (t.attempt.c.seen_at <= t.attempt.c.issued_at)
+    tx.conn.execute(update(t.attempt).where(is_unseen).values(n_sent=0))
 
 
 def tick(tx: Tx, *, limits: Limits, beats: Mapping[str, Beat] = _NO_BEATS) -> None:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from sweepd.engine import agents, runs
+from sweepd.engine import agents, runs, watchdog
 from sweepd.engine.access import Need
 from sweepd.engine.row_reads import read_rows
 from sweepd.errors import Conflict, NotFound
@@ -242,6 +242,30 @@ def test_answers_that_are_lost_in_a_row_are_no_fault_of_the_program(lab, device,
         lab.clock.advance(gap_s)
         assert lab.ask(agent) == first
     assert lab.trial(sweep, first).state == "leased"
+
+
+def test_answers_that_may_be_lost_with_a_service_that_died_are_no_fault_of_the_program(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    first = lab.ask(agent)
+
+    for _ in range(2 * lab.limits.max_sends):
+        lab.clock.advance(4.6)
+        lab.write(watchdog.begin)
+        assert lab.ask(agent) == first
+
+
+def test_run_that_was_seen_is_not_handed_out_anew_after_a_start(lab):
+    sweep = lab.create()
+    agent = lab.register(sweep)
+    first = lab.ask(agent)
+    lab.clock.advance(5.0)
+    lab.beat(agent, first.run)
+
+    lab.write(watchdog.begin)
+    lab.clock.advance(5.0)
+
+    assert lab.ask(agent).run != first.run
 
 
 def test_answer_to_our_agent_that_stays_lost_however_often_is_requeued(lab):
