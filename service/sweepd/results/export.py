@@ -107,24 +107,13 @@ def export(
     told = {"metadata": metadata, "config": config, **_measured(run, metadata.get("metric"))}
     if "int8" in precisions:
         rebuilt = smaller.set_apart(rebuilt)
-    with onnx_file.staged(out) as stage:
-        proof = onnx_file.write(rebuilt, stage / out.name, metadata=metadata, opset=opset)
-        made, refused = _smaller_files(
-            [name for name in PRECISIONS[1:] if name in precisions],
-            out,
-            rebuilt,
-            stage=stage,
-            reference=proof,
-            min_agreement=min_agreement,
-        )
-        first = _facts("fp32", out, proof)
-        files = [ExportedFile(**first), *made]
-        page = stage / card_path(out).name
-        onnx_file.place(page, card(files, refused, **told).encode(), check=lambda _: None)
-        notes = _put_in_place(stage, out)
+    first, made, refused, notes = _write_all(
+        out, rebuilt, told, precisions=precisions, min_agreement=min_agreement, opset=opset
+    )
     written = card_path(out).resolve()
     said: dict[str, Any] = {"uploaded_as": None, "artifact": None, "warning": None}
     if upload:
+        files = [ExportedFile(**first), *made]
         said = _upload(run, _named(files, written), lambda: _entry(run, source, files, api))
     return ExportReport(
         **first,
@@ -145,6 +134,39 @@ def _rebuild(run: Any, label: str, config: Mapping[str, Any], hook: Hook | None)
             checkpoint = download(run, CHECKPOINT, Path(folder))
         _require_onnx()
         return rebuild(hook or hook_of(checkpoint), config, checkpoint)
+
+
+def _write_all(
+    out: Path,
+    rebuilt: Any,
+    told: Mapping[str, Any],
+    *,
+    precisions: Sequence[str],
+    min_agreement: float,
+    opset: int,
+) -> tuple[dict[str, Any], list[ExportedFile], dict[str, str], tuple[str, ...]]:
+    """Prove the files, write their card, and put all in place together.
+
+    Returns:
+        what there is to say of the first file, the smaller ones, why others were not made, and what
+        became of files that stood there.
+    """
+    from sweepd.results import onnx_file
+
+    with onnx_file.staged(out) as stage:
+        proof = onnx_file.write(rebuilt, stage / out.name, metadata=told["metadata"], opset=opset)
+        made, refused = _smaller_files(
+            [name for name in PRECISIONS[1:] if name in precisions],
+            out,
+            rebuilt,
+            stage=stage,
+            reference=proof,
+            min_agreement=min_agreement,
+        )
+        first = _facts("fp32", out, proof)
+        page = card([ExportedFile(**first), *made], refused, **told)
+        onnx_file.place(stage / card_path(out).name, page.encode(), check=lambda _: None)
+        return first, made, refused, _put_in_place(stage, out)
 
 
 def _smaller_files(
