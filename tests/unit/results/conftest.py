@@ -15,9 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sweepd.results import export, select
 from sweepd.results.export import PRECISIONS
+from sweepd.results.onnx_file import weights_sha256
 from sweepd_trainer.checkpoint import Best, image_header
 from sweepd_trainer.config import read_config
 from sweepd_trainer.data import load
+from sweepd_trainer.export import Classifier
 from sweepd_trainer.models import build_model
 from sweepd_trainer.task import Score
 
@@ -64,6 +66,26 @@ def writers():
 def writing():
     """Return the same for what is made once for all tests."""
     return in_place_of_init
+
+
+_programs: dict[str, object] = {}
+
+
+@pytest.fixture(autouse=True)
+def _trained_model_is_exported_once(monkeypatch):
+    """Let PyTorch's export of the trainer's model serve all tests: it takes a second."""
+    plain = torch.onnx.export
+
+    def export_once(model, arguments, **options):
+        if type(model) is not Classifier:
+            return plain(model, arguments, **options)
+        (example,) = arguments
+        told = (repr(model), weights_sha256(model), example.tolist(), sorted(options.items()))
+        if repr(told) not in _programs:
+            _programs[repr(told)] = plain(model, arguments, **options)
+        return _programs[repr(told)]
+
+    monkeypatch.setattr(torch.onnx, "export", export_once)
 
 
 class FakeFile:
