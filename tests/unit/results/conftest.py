@@ -72,7 +72,7 @@ _programs: dict[str, object] = {}
 
 
 @pytest.fixture(autouse=True)
-def _trained_model_is_exported_once(monkeypatch):
+def _trained_model_is_exported_once():
     """Let PyTorch's export of the trainer's model serve all tests: it takes a second."""
     plain = torch.onnx.export
 
@@ -85,7 +85,9 @@ def _trained_model_is_exported_once(monkeypatch):
             _programs[repr(told)] = plain(model, arguments, **options)
         return _programs[repr(told)]
 
-    monkeypatch.setattr(torch.onnx, "export", export_once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export_once)
+        yield
 
 
 class FakeFile:
