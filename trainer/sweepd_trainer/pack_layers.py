@@ -1,6 +1,6 @@
 """The layers of a pack's model, as a GPU computes many of them at once.
 
-K   models;  b   rows;  c   channels that come out;  k   numbers under a kernel
+K   models;  b   rows;  c   channels that come out
 """
 
 import copy
