@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["TOOLS", "Cluster"]
@@ -139,8 +140,10 @@ class Cluster:
 
 
 def _family(pid: int) -> list[int]:
+    """Return a process and all that descend from it; one that ends meanwhile has no children."""
     found = [pid]
     for one in found:
-        for children in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for children in Path(f"/proc/{one}/task").glob("*/children"):
+                found += [int(child) for child in children.read_text().split()]
     return found

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from live import PATIENCE, Service
@@ -52,11 +52,10 @@ def agent(
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and all that descend from it; one that ends meanwhile has no children."""
     found = [pid]
     for one in found:
-        tasks = Path(f"/proc/{one}/task")
-        if tasks.exists():
-            for children in tasks.glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for children in Path(f"/proc/{one}/task").glob("*/children"):
                 found += [int(child) for child in children.read_text().split()]
     return found
