@@ -1,6 +1,5 @@
 """Which parameters matter, as `sweep status --importance` tells it."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -113,4 +112,4 @@ def _trend(one: Mapping[str, Any], *, needed: int) -> str | None:
 
 
 def _best(one: Mapping[str, Any]) -> str | None:
-    return f"best {json.dumps(one['best'])}" if one["share"] is not None else None
+    return f"best {one['best']}" if one["best"] is not None else None

@@ -11,6 +11,7 @@ n   runs;  d   searched parameters;  B   resamples
 """
 
 import importlib.util
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class Importance:
         share: part of all parameters' importance, 0 to 1; `low` and `high` are its 90 % interval.
         trend: rank correlation with the objective, below 0 where more of the parameter is better;
             None for a parameter without an order.
-        best: the value with the best median, of a parameter without an order.
+        best: the value with the best median as JSON, of a parameter without an order; None where
+            all have the same.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Importance:
     trend: float | None = None
     trend_low: float | None = None
     trend_high: float | None = None
-    best: Any = None
+    best: str | None = None
 
 
 def has_shares() -> bool:
@@ -154,10 +156,12 @@ def _interval(value: float, again: Sequence[float]) -> tuple[float, float, float
     return value, float(min(low, value)), float(max(high, value))
 
 
-def _best(law: Distribution, x: Array, y: Array) -> Any:
+def _best(law: Distribution, x: Array, y: Array) -> str | None:
     assert isinstance(law, Categorical), "all else has an order"
     medians = {i: float(np.median(y[x == i])) for i in np.unique(x)}
-    return law.values[int(min(medians, key=lambda i: medians[i]))]
+    if len(medians) > 1 and len(set(medians.values())) == 1:
+        return None
+    return json.dumps(law.values[int(min(medians, key=lambda i: medians[i]))], ensure_ascii=False)
 
 
 def _shares(

@@ -67,8 +67,16 @@ def test_categories_have_a_best_value_and_no_trend():
     found = by_name(measure(SPACE, *trials(200), seed=1))
 
     assert found["kind"].trend is None
-    assert found["kind"].best is None  # the value null, which is the best
+    assert found["kind"].best == "null"  # that value is the best
     assert found["width"].trend is not None
+
+
+def test_where_all_runs_came_to_one_value_no_category_is_the_best():
+    configs, _ = trials(50)
+
+    found = by_name(measure(SPACE, configs, [0.5] * 50, seed=1))
+
+    assert (found["kind"].best, found["lr"].best, found["lr"].trend) == (None, None, None)
 
 
 def test_same_runs_give_the_same_answer_and_another_seed_other_intervals():

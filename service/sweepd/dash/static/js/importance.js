@@ -114,7 +114,7 @@ const bar = (label, text, ...shapes) => h("span", { class: "measure", title: lab
 /** Say what a parameter's row means; nothing more than its interval allows. */
 function words(one, { goal, n_needed: needed }) {
   if (one.n < needed) return h("span", { class: "faint" }, `only ${one.n} runs have it`);
-  if (one.trend === null) return one.share === null && one.best === null ? "" : `${value(one.best)} has the best median`;
+  if (one.trend === null) return one.best === null ? "" : `${value(JSON.parse(one.best))} has the best median`;
   if (one.trend_low <= 0 && one.trend_high >= 0) return h("span", { class: "faint" }, "no clear trend");
   const isBetter = (one.trend > 0) === (goal === "maximize");
   return `more is ${isBetter ? "better" : "worse"}`;
