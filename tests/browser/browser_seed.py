@@ -183,8 +183,8 @@ class Lab:
         first = min((one for one in near if one.ended_at), key=lambda one: one.ended_at or 0.0)
         objective = found.objective
         nearest = [
-            {"index": 0, "distance": 0.25, "objective": first.objective, "is_feasible": True},
-            {"index": 999, "distance": 0.5, "objective": None, "is_feasible": False},
+            {"number": first.number, "distance": 0.25, "is_feasible": True},
+            {"number": None, "distance": 0.5, "is_feasible": False},
         ]
         why = {
             "origin": "model",

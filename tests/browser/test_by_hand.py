@@ -225,7 +225,8 @@ def test_run_says_why_it_was_suggested_and_what_came_out(
 
     card = page.locator("#decision-card")
     expect(card).to_contain_text("The model of the results so far expected the most of it.")
-    expect(card).to_contain_text("within what was expected")
+    expect(card).to_contain_text("within the interval")
+    expect(card).to_contain_text("the model's 90 % interval is")
     expect(card).to_contain_text("log EI −1.5".replace("−", "-"))
     expect(card).to_contain_text("Chance not to fail90 %")
     expect(card.locator("li a")).to_have_count(1)

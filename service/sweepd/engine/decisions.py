@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import select
 
 from sweepd.engine.fronts import as_logged
-from sweepd.engine.objectives import objectives_of
 from sweepd.engine.sweepviews import definition_of
 from sweepd.engine.views import RunView
+from sweepd.errors import Reason
 from sweepd.spec import Definition, signed
 from sweepd.store import Tx
 from sweepd.store import tables as t
@@ -34,7 +34,7 @@ _MODELS = {
     "space-filling": "One of the first points, spread over the space before there is a model.",
     "model": "The model of the results so far expected the most of it.",
     "doubting model": "The model expected the most of it, though its fit was trusted less.",
-    "taken": "A point that fills the space: all that the model expected most of was taken.",
+    "taken": "No idea of the search's own: all of those were tried already, or break a constraint.",
 }
 
 
@@ -95,7 +95,7 @@ class DecisionView:
         basis_event: that its suggestion was computed from, and when that was.
         mean: expected, with the 90 % interval `low` to `high`; where metrics were weighed, of their
             weighed distance from the best.
-        value: what came out.
+        value: what came out, of a trial that finished.
         weights: of each metric, where the search weighed several for this trial alone.
         log_ei: logarithm of the expected improvement, in standard deviations of the results.
         p_feasible: probability that the run would not fail.
@@ -146,6 +146,8 @@ def decision_of(tx: Tx, *, run: RunView) -> DecisionView | None:
     low, mean, high = (_logged(why.get(name), definition) for name in ("low", "mean", "high"))
     if definition.goal == "maximize":
         low, high = high, low
+    # one that a rule or a person stopped had no time to come to what was expected
+    is_finished = found.reason == Reason.FINISHED
     basis_at = tx.conn.scalar(select(t.event.c.at).where(t.event.c.id == found.basis_event))
     return DecisionView(
         origin=found.origin,
@@ -160,7 +162,7 @@ def decision_of(tx: Tx, *, run: RunView) -> DecisionView | None:
         mean=mean,
         low=low,
         high=high,
-        value=_logged(found.objective, definition),
+        value=_logged(found.objective, definition) if is_finished else None,
         weights=weights,
         log_ei=_number(why.get("log_ei")),
         p_feasible=_number(why.get("p_feasible")),
@@ -217,23 +219,19 @@ def _words(tx: Tx, trial: Any, why: Mapping[str, Any], weights: Mapping[str, flo
 def _nearest(
     tx: Tx, trial: Any, why: Mapping[str, Any], definition: Definition
 ) -> Iterator[Neighbour]:
-    """Yield the neighbours that are trials of the sweep; `index` counts those that had ended.
-
-    Prior runs come first there and have no trial, and an edit may have left some out since, so that
-    an entry counts only if its objective is the trial's.
-    """
+    """Yield the neighbours that are trials of the sweep still; a run from before it is none."""
     entries = [one for one in why.get("nearest") or () if isinstance(one, dict)]
-    if not entries:
-        return
-    known = tx.conn.execute(
-        select(t.trial.c.objective, t.trial.c.objectives, t.run.c.name, t.run.c.display_name)
+    numbers = [one.get("number") for one in entries]
+    columns = (t.trial.c.number, t.trial.c.objective, t.trial.c.objectives)
+    rows = tx.conn.execute(
+        select(*columns, t.run.c.name, t.run.c.display_name)
         .join(t.run, t.run.c.id == t.trial.c.run_id)
-        .where(t.trial.c.sweep_id == trial.sweep_id, t.trial.c.ended_at.is_not(None))
-        .where(t.trial.c.ended_at <= trial.created_at)
-        .order_by(t.trial.c.ended_at, t.trial.c.number)
-    ).all()
-    for entry in entries:
-        row = _match(known, entry)
+        .where(t.trial.c.sweep_id == trial.sweep_id)
+        .where(t.trial.c.number.in_([one for one in numbers if type(one) is int]))
+    )
+    known = {row.number: row for row in rows}
+    for number, entry in zip(numbers, entries, strict=True):
+        row = known.get(number) if type(number) is int else None
         if row is not None:
             yield Neighbour(
                 run=row.name,
@@ -243,21 +241,6 @@ def _nearest(
                 is_feasible=bool(entry.get("is_feasible", True)),
                 values=as_logged(definition, row.objectives),
             )
-
-
-def _match(known: Any, entry: Mapping[str, Any]) -> Any:
-    index, objective = entry.get("index"), entry.get("objective")
-    objectives = tuple(entry.get("objectives") or ())
-
-    def is_it(row: Any) -> bool:
-        return row.objective == objective and objectives_of(row.objectives) == objectives
-
-    if isinstance(index, int) and 0 <= index < len(known) and is_it(known[index]):
-        return known[index]
-    if objective is None and not objectives:
-        return None
-    alike = [row for row in known if is_it(row)]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _stop(tx: Tx, run: RunView) -> StopView | None:

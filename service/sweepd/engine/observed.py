@@ -196,7 +196,8 @@ def learn(
     for one in live:
         seen = running.get(str(one.number), {})
         if meanwhile != "false" and (meanwhile == "worst" or seen.get("best") is not None):
-            found.append(Trial(one.config, _imputed(seen, definition, meanwhile, worst)))
+            value = _imputed(seen, definition, meanwhile, worst)
+            found.append(Trial(one.config, value, number=one.number))
         else:
             pending.append(one.config)
     given = {one.key for one in trials if one.created_event <= basis}
@@ -232,7 +233,8 @@ def _ended(one: Told, definition: Definition, impute: str | None, worst: float) 
         return _finished(one)  # most of them, at each look
     reason = Reason(one.reason or Reason.ERROR)
     if one.outcome is not None:
-        return Trial(one.config, None, is_feasible=one.outcome != Outcome.BROKEN)
+        is_feasible = one.outcome != Outcome.BROKEN
+        return Trial(one.config, None, is_feasible=is_feasible, number=one.number)
     if reason in (Reason.FINISHED, Reason.STOPPED_EARLY):
         curve = curve_of(one.rungs, n=one.n_values, objective=one.objective, definition=definition)
         return Trial(
@@ -241,12 +243,14 @@ def _ended(one: Told, definition: Definition, impute: str | None, worst: float) 
             objectives=objectives_of(one.objectives),
             curve=curve,
             is_stopped=reason == Reason.STOPPED_EARLY,
+            number=one.number,
         )
     if impute is not None and reason in _IMPUTED:
         seen = {"best": one.best, "last": one.last}
-        return Trial(one.config, _imputed(seen, definition, impute, worst))
+        value = _imputed(seen, definition, impute, worst)
+        return Trial(one.config, value, number=one.number)
     is_feasible, blame = reason not in _INFEASIBLE, _BLAME.get(reason, 1.0)
-    return Trial(one.config, None, is_feasible=is_feasible, blame=blame)
+    return Trial(one.config, None, is_feasible=is_feasible, blame=blame, number=one.number)
 
 
 def _imputed(seen: Mapping[str, Any], definition: Definition, how: str, worst: float) -> float:
@@ -263,4 +267,5 @@ def _told(row: tuple[Any, ...], rungs: Rungs) -> Told:
 @lru_cache(maxsize=16_384)
 def _finished(one: Told) -> Trial:
     """Return what a trial teaches that finished, where none was stopped early."""
-    return Trial(one.config, one.objective, objectives=objectives_of(one.objectives))
+    objectives = objectives_of(one.objectives)
+    return Trial(one.config, one.objective, objectives=objectives, number=one.number)

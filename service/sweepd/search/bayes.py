@@ -16,6 +16,7 @@ from sweepd.search.acquisition import log_ei, rank_candidates
 from sweepd.search.encode import Encoder
 from sweepd.search.gp import Array, Mask
 from sweepd.search.model import Model, Settings, learn, tells
+from sweepd.search.picks import was_filled, with_filled
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.random import draws
 from sweepd.search.space_filling import spread
@@ -81,8 +82,7 @@ class Bayes:
                 break
             configs.append(config)
             taken.add(config)
-        memo = {name: kept for name, kept in memo.items() if name != "filled"}
-        return configs, {**memo, "filled": filled} if filled else memo
+        return configs, with_filled(memo, filled)
 
     def explain(
         self,
@@ -96,11 +96,12 @@ class Bayes:
 
         `origin` is "space-filling", "model", "doubting model" where the fit was trusted less, or
         "taken" where all that the model named was taken, and the config fills the space.
-        `mean`, `low` and `high` are the expected objective and the 90 % interval of it, signed and
-        in the metric's own units; `log_ei` the logarithm of the expected improvement, in standard
-        deviations of the objectives; `p_feasible` the probability that the run does not fail;
-        `nearest` the trials of the model next to it by its length scales, with their place among
-        `trials`.
+        `mean`, `low` and `high` are the expected objective and the 90 % interval of what the run
+        will report, its noise included, signed and in the metric's own units; `log_ei` the
+        logarithm of the expected improvement, in standard deviations of the objectives;
+        `p_feasible` the probability that the run does not fail, None if none has so far or all
+        have; `nearest` the trials of the model next to it by its length scales, with their place
+        among `trials` and their number in the sweep.
 
         Args:
             space: that was searched.
@@ -116,7 +117,7 @@ class Bayes:
             model, reason = models.at(out), dict[str, Any](origin="space-filling")
             if model is not None:
                 origin = "doubting model" if models.is_doubting(out) else "model"
-                origin = "taken" if config in memo.get("filled", ()) else origin
+                origin = "taken" if was_filled(memo, config) else origin
                 judge = Judge(model, [*pending, *configs[:i]])
                 reason = {"origin": origin, **judge.explain(config, trials)}
             reasons.append(reason)
@@ -203,16 +204,19 @@ class Judge:
         if not np.isfinite(point).all():
             return {}
         mean, std = self._seen.predict(point)
-        reach = float(norm.ppf(0.5 + _INTERVAL / 2))
-        z = np.array([mean[0], mean[0] - reach * std[0], mean[0] + reach * std[0]])
-        names = ("mean", "low", "high")
-        found = dict(zip(names, map(_finite, self.model.scale.invert(z)), strict=True))
-        feasibility = self.model.feasibility
-        log_p = 0.0 if feasibility is None else float(feasibility.log_probability(point)[0])
+        scale, feasibility = self.model.scale, self.model.feasibility
+        reach = norm.ppf(0.5 + _INTERVAL / 2) * np.sqrt(std[0] ** 2 + self._seen.noise)
+        z = np.array([mean[0], mean[0] - reach, mean[0] + reach])
+        middle, low, high = map(_finite, scale.invert(z))
+        if not scale.spread[0]:  # equal results say nothing of how far others would be
+            low, high = None, None
+        log_p = None if feasibility is None else feasibility.log_probability(point)[0]
         return {
-            **found,
+            "mean": middle,
+            "low": low,
+            "high": high,
             "log_ei": _finite(log_ei(mean, std, self.best)[0]),
-            "p_feasible": float(np.exp(log_p)),
+            "p_feasible": None if log_p is None else float(np.exp(log_p)),
             "nearest": list(self._nearest(point, trials)),
         }
 
@@ -224,6 +228,7 @@ class Judge:
             place = places[told.places[near]]
             yield {
                 "index": place,
+                "number": trials[place].number,
                 "distance": float(distance[near]),
                 "objective": _finite(trials[place].objective),
                 "is_feasible": trials[place].is_feasible,

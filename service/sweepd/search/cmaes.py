@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sweepd.errors import InvalidInput
-from sweepd.search.picks import picks
+from sweepd.search.picks import picks, was_filled, with_filled
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
 from sweepd.search.streams import sweep_seed
@@ -27,6 +27,8 @@ __all__ = ["CmaEs"]
 _SIGMA = 1.0 / 6.0
 #: Trials that it is made of, the latest: with more it would only start earlier.
 _MOST_TRIALS = 5000
+#: Ideas of one pick, each of which may be taken or break a constraint, before one is drawn.
+_MOST_IDEAS = 1000
 
 
 class CmaEs:
@@ -67,7 +69,8 @@ class CmaEs:
                 return spread(space, start=out, seed=seed)
             return _drawn(space, law, is_number, own)
 
-        return picks(space, trials, pending, n, rng, ideas=ideas), memo
+        found, filled = picks(space, trials, pending, n, rng, ideas=ideas, most=_MOST_IDEAS)
+        return found, with_filled(memo, filled)
 
     def explain(
         self,
@@ -79,7 +82,8 @@ class CmaEs:
     ) -> list[dict[str, Any]]:
         """Return how far the law had come that each config was drawn from, as JSON.
 
-        `origin` is "startup" for the first config, else "normal law": that `n_told` trials have
+        `origin` is "startup" for the first config, "taken" for one drawn at random as all that the
+        law gave was taken or breaks a constraint, else "normal law": that `n_told` trials have
         moved `n_moves` times. No value is predicted. See `Bayes.explain`.
         """
         is_number = np.array([not p.distribution.is_categorical for p in space.searched], bool)
@@ -88,12 +92,15 @@ class CmaEs:
         if is_number.any():
             law = _law(space, trials, is_number)
             n_moves, n_told = law.generation, law.generation * law.population_size
-        return [
-            {"origin": "normal law", "n_told": n_told, "n_moves": n_moves}
-            if is_number.any() and first + i
-            else {"origin": "startup", "n_first": 1}
-            for i in range(len(configs))
-        ]
+        reasons: list[dict[str, Any]] = []
+        for out, config in enumerate(configs, start=first):
+            if was_filled(memo, config):
+                reasons.append({"origin": "taken"})
+            elif is_number.any() and out:
+                reasons.append({"origin": "normal law", "n_told": n_told, "n_moves": n_moves})
+            else:
+                reasons.append({"origin": "startup", "n_first": 1})
+        return reasons
 
 
 def _law(space: Space, trials: Sequence[Trial], is_number: np.ndarray) -> Any:

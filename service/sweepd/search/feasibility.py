@@ -23,10 +23,10 @@ _LEAST = -12.0
 def doubt_of(blame: Array) -> Array:
     """Return w for trials that failed, shape (n,), from how sure it is that it was the config.
 
-    One failure that is a third sure leaves the odds even where nothing else is known; a few more in
-    the same place settle it.
+    One failure that is a third sure leaves the odds about even where little else is known, and
+    counts for nothing where many trials work; four of them in one place settle it either way.
     """
-    return np.asarray(np.clip(blame, 0.05, 1.0) ** -4.0)
+    return np.asarray(np.clip(blame, 0.05, 1.0) ** -3.0)
 
 
 class Feasibility:
@@ -44,7 +44,6 @@ class Feasibility:
     def __init__(self, design: Design, is_feasible: Mask, *, theta: Array) -> None:
         labels, self._mean, self._spread = _labels(is_feasible)
         self._posterior = Posterior(design, labels, theta=theta, prior=PRIOR)
-        self._noise = self._posterior.variance * float(np.exp(theta[-1]))
 
     def log_probability(self, points: Array) -> Array:
         """Return log P(feasible) at points of shape (m, d): shape (m,).
@@ -52,7 +51,7 @@ class Feasibility:
         The label's chance to be above 0: Φ(mean / √(variance + noise)).
         """
         mean, std = self._posterior.predict(points)
-        total = np.sqrt(std**2 + self._noise) * self._spread
+        total = np.sqrt(std**2 + self._posterior.noise) * self._spread
         return np.maximum(log_ndtr((self._mean + self._spread * mean) / total), _LEAST)
 
 

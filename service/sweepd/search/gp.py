@@ -257,6 +257,11 @@ class Posterior:
             variance = float(y @ self._beta + weight) / (len(y) + weight)
         self.variance = variance
 
+    @property
+    def noise(self) -> float:
+        """Return the variance with which an objective lies around the function."""
+        return self.variance * float(np.exp(self.theta[-1]))
+
     def at_trials(self) -> Array:
         """Return the function's mean at the trials, shape (n,): their objectives less the noise."""
         return self.y - float(np.exp(self.theta[-1])) * self.design.weights * self._beta

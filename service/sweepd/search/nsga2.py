@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sweepd.search.pareto import best_first
-from sweepd.search.picks import picks
+from sweepd.search.picks import picks, was_filled, with_filled
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
 from sweepd.search.streams import sweep_seed
@@ -17,6 +17,8 @@ __all__ = ["Nsga2"]
 
 #: Trials that have children: the best front by front, then those with the most room around them.
 _POPULATION = 20
+#: Ideas of one pick, each of which may be taken or break a constraint, before one is drawn.
+_MOST_IDEAS = 200
 
 
 class Nsga2:
@@ -57,7 +59,8 @@ class Nsga2:
                 return spread(space, start=out, seed=seed)
             return study.ask(tool(population_size=len(told), seed=int(own.integers(2**31))))
 
-        return picks(space, trials, pending, n, rng, ideas=ideas), memo
+        found, filled = picks(space, trials, pending, n, rng, ideas=ideas, most=_MOST_IDEAS)
+        return found, with_filled(memo, filled)
 
     def explain(
         self,
@@ -69,10 +72,12 @@ class Nsga2:
     ) -> list[dict[str, Any]]:
         """Return whose child each config is, as JSON.
 
-        `origin` is "startup" while there are too few trials, else "children": of two of the best
+        `origin` is "startup" while there are too few trials, "taken" for one drawn at random as all
+        children were taken or break a constraint, else "children": of two of the best
         `n_parents`. No value is predicted. See `Bayes.explain`.
         """
         is_startup = len(told_of(space, trials)) < _POPULATION or not space.d
-        if is_startup:
-            return [{"origin": "startup", "n_first": _POPULATION} for _ in configs]
-        return [{"origin": "children", "n_parents": _POPULATION} for _ in configs]
+        reason = {"origin": "startup", "n_first": _POPULATION}
+        if not is_startup:
+            reason = {"origin": "children", "n_parents": _POPULATION}
+        return [{"origin": "taken"} if was_filled(memo, one) else reason for one in configs]

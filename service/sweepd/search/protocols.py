@@ -1,7 +1,7 @@
 """What a search method and a stop rule are, and what they are told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -41,6 +41,8 @@ class Trial:
         curve: pairs (iteration, signed value) at a few iterations, rising, the last one included;
             empty unless some trial of the sweep was stopped early.
         is_stopped: a stop rule has ended it: its objective is that of a shorter run.
+        number: of the trial in its sweep, None for a run from before it. Explanations name trials
+            by it; no method searches by it.
     """
 
     config: Config
@@ -50,6 +52,7 @@ class Trial:
     blame: float = 1.0
     curve: tuple[tuple[float, float], ...] = ()
     is_stopped: bool = False
+    number: int | None = field(default=None, compare=False)
 
 
 class Method(Protocol):

@@ -12,6 +12,8 @@ from sweepd.search.unique import Out
 from sweepd.spec import Config, Space
 
 __all__ = ["Qmc"]
+#: Points of one pick, each of which may be taken, before one is drawn.
+_MOST_POINTS = 20
 
 
 class Qmc:
@@ -34,14 +36,16 @@ class Qmc:
     ) -> tuple[list[Config], Memo]:
         """Return the next n points that are not out yet; see `Method.suggest`."""
         seed = sweep_seed(rng)
-        return picks(
+        found, _ = picks(
             space,
             trials,
             pending,
             n,
             rng,
             ideas=lambda out, running, own: spread(space, start=out, seed=seed),
-        ), memo
+            most=_MOST_POINTS,
+        )
+        return found, memo
 
     def pick(self, space: Space, taken: Out, *, index: int, seed: int) -> tuple[Config, int] | None:
         """Return the point with this number, or the next that is free; see `Instant.pick`."""

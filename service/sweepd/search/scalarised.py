@@ -14,6 +14,7 @@ import numpy as np
 from sweepd.search.pareto import Array
 from sweepd.search.protocols import Memo, Method, Trial
 from sweepd.search.streams import pick_rng
+from sweepd.search.tails import winsorise
 from sweepd.spec import Config, Space
 
 __all__ = ["Scalarised", "chebyshev"]
@@ -98,14 +99,16 @@ class Scalarised:
 def chebyshev(values: Array, weights: Array) -> Array:
     """Return the augmented Chebyshev distance from the best of each objective, shape (n,).
 
-    max_i w_i f_i + 0.05 Σ_i w_i f_i, with f_i objective i from 0, its best, to 1, its worst.
+    max_i w_i f_i + 0.05 Σ_i w_i f_i, with f_i objective i from 0, its best, to 1, its worst. The
+    bad tail of each is cut first (`winsorise`): beside one huge value all others would be alike.
 
     Args:
         values: finite, shape (n, k).
         weights: w, shape (k,).
     """
-    low, high = values.min(axis=0), values.max(axis=0)
-    share = (values - low) / np.where(high > low, high - low, 1.0) * weights
+    cut = np.apply_along_axis(winsorise, 0, values)
+    low, high = cut.min(axis=0), cut.max(axis=0)
+    share = (cut - low) / np.where(high > low, high - low, 1.0) * weights
     return np.asarray(share.max(axis=1) + _SUM * share.sum(axis=1))
 
 

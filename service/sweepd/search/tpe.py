@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sweepd.search.picks import picks
+from sweepd.search.picks import picks, was_filled, with_filled
 from sweepd.search.protocols import Memo, Trial
 from sweepd.search.space_filling import spread
 from sweepd.search.streams import sweep_seed
@@ -19,6 +19,8 @@ __all__ = ["Tpe", "n_good_of"]
 _N_INITIAL = 10
 #: Trials that the densities are made of, at most.
 _MOST_TRIALS = 250
+#: Ideas of one pick, each of which may be taken or break a constraint, before one is drawn.
+_MOST_IDEAS = 50
 #: Trials that Optuna counts as good: this share of them, of one objective at most so many.
 _GOOD_SHARE, _MOST_GOOD = 0.1, 25
 
@@ -62,7 +64,8 @@ class Tpe:
             study.run(running)
             return study.ask(sampler)
 
-        return picks(space, trials, pending, n, rng, ideas=ideas), memo
+        found, filled = picks(space, trials, pending, n, rng, ideas=ideas, most=_MOST_IDEAS)
+        return found, with_filled(memo, filled)
 
     def explain(
         self,
@@ -74,13 +77,17 @@ class Tpe:
     ) -> list[dict[str, Any]]:
         """Return how many trials each config's densities were made of, as JSON.
 
-        `origin` is "startup" for the first configs, else "densities": of `n_good` trials, and of
+        `origin` is "startup" for the first configs, "taken" for one drawn at random as TPE's own
+        were taken or break a constraint, else "densities": of `n_good` trials, and of
         `n_bad` others with those that run. No value is predicted. See `Bayes.explain`.
         """
         told = told_of(space, trials, most=_MOST_TRIALS)
         first = len(trials) + len(pending)
         reasons: list[dict[str, Any]] = []
-        for out in range(first, first + len(configs)):
+        for out, config in enumerate(configs, start=first):
+            if was_filled(memo, config):
+                reasons.append({"origin": "taken"})
+                continue
             if min(len(told), out) < _N_INITIAL or not space.d:
                 reasons.append({"origin": "startup", "n_first": _N_INITIAL})
                 continue

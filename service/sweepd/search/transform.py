@@ -12,13 +12,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from sweepd.search.gp import Array, Mask
+from sweepd.search.tails import winsorise
 
 __all__ = [
     "Scale",
     "inverse_yeo_johnson",
     "normalise",
     "standardise",
-    "winsorise",
     "yeo_johnson",
 ]
 
@@ -82,12 +82,6 @@ def normalise(y: Array, is_usable: Mask, *, has_power: bool = True) -> tuple[Arr
     power = _best_power(flat)
     bent, second = _standardised(yeo_johnson(flat, power))
     return bent, Scale(size, (first[0], second[0]), (first[1], second[1]), power)
-
-
-def winsorise(y: Array) -> Array:
-    """Return y with its bad tail cut at median + 4 × (median - 5 % quantile)."""
-    median, low = np.quantile(y, [0.5, 0.05])
-    return np.minimum(y, median + 4.0 * (median - low)) if median > low else y
 
 
 def standardise(y: Array) -> Array:

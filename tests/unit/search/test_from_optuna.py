@@ -162,3 +162,19 @@ def test_methods_without_a_model_say_what_they_went_by(space_of):
     assert why(CmaEs(), 25) == {"origin": "normal law", "n_told": 24, "n_moves": 3}
     assert why(Nsga2(), 19) == {"origin": "startup", "n_first": 20}
     assert why(Nsga2(), 20) == {"origin": "children", "n_parents": 20}
+
+
+@pytest.mark.parametrize("method", [Tpe(), CmaEs(), Nsga2()], ids=["tpe", "cmaes", "nsga2"])
+def test_what_is_drawn_as_all_its_own_are_taken_says_so(method, space_of, monkeypatch):
+    monkeypatch.setattr(f"{type(method).__module__}._MOST_IDEAS", 2)
+    space = space_of({"a": {"values": list(range(1, 8))}, "b": {"values": list(range(1, 6))}})
+    trials, origins = [], []
+    for _ in range(35):
+        rng = np.random.default_rng([0, len(trials)])
+        configs, memo = method.suggest(space, trials, [], 1, rng, {})
+        origins += [one["origin"] for one in method.explain(space, trials, [], configs, memo)]
+        trials.append(Trial(configs[0], float(configs[0]["a"] + configs[0]["b"])))
+
+    assert _ask(method, space, trials, [], 1) == []
+    assert origins[-1] == "taken"
+    assert set(origins) > {"startup", "taken"}

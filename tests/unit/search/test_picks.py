@@ -11,17 +11,19 @@ def test_ideas_that_are_out_are_passed_over_and_then_it_is_drawn(space_of):
     space = space_of({"a": {"values": list(range(6))}})
     trials, pending = [Trial({"a": 0}, 1.0)], [{"a": 1}]
 
-    configs = picks(
+    configs, filled = picks(
         space,
         trials,
         pending,
         9,
         np.random.default_rng([1, 2]),
         ideas=lambda out, running, own: [{"a": 0}, {"a": 1}, {"a": 2}],
+        most=20,
     )
 
     assert configs[0] == {"a": 2}
     assert sorted(config["a"] for config in configs) == [2, 3, 4, 5]
+    assert filled == configs[1:]
 
 
 def test_each_pick_knows_what_runs_and_how_many_are_out(space_of):
@@ -31,6 +33,8 @@ def test_each_pick_knows_what_runs_and_how_many_are_out(space_of):
         seen.append((out, len(running)))
         return draws(space, own)
 
-    picks(space, [Trial({"a": 0.5}, 1.0)], [{"a": 0.25}], 3, np.random.default_rng(0), ideas=ideas)
+    given = (space, [Trial({"a": 0.5}, 1.0)], [{"a": 0.25}], 3, np.random.default_rng(0))
+    _, filled = picks(*given, ideas=ideas, most=1)
 
+    assert filled == []
     assert seen == [(2, 1), (3, 2), (4, 3)]

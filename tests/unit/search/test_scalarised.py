@@ -44,6 +44,15 @@ def test_distance_is_the_worst_share_and_a_little_of_the_sum():
     assert chebyshev(np.ones((2, 2)), np.array([0.5, 0.5])).tolist() == [0.0, 0.0]
 
 
+def test_one_huge_value_leaves_the_others_apart():
+    values = np.array([[i / 10, 1.0 - i / 10] for i in range(10)] + [[1e30, 0.5]])
+
+    distance = chebyshev(values, np.array([0.5, 0.5]))
+
+    assert len(set(distance[:10].round(6))) == 10
+    assert distance.argmax() == 10
+
+
 def test_each_pick_has_weights_of_its_own_and_what_tells_nothing_still_does(space_of):
     method = Recorder()
 

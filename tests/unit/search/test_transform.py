@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sweepd.search.tails import winsorise
 from sweepd.search.transform import (
     inverse_yeo_johnson,
     normalise,
     standardise,
-    winsorise,
     yeo_johnson,
 )
 

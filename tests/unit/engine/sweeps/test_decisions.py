@@ -46,7 +46,7 @@ def test_values_are_those_of_the_metric_whatever_its_goal(lab, texts, decision, 
     agent = lab.register(sweep)
     first = lab.run(agent, 0.25)
     command = lab.run(agent, 0.5)
-    near = [{"index": 0, "distance": 0.1, "objective": -0.25, "is_feasible": True}]
+    near = [{"number": 1, "distance": 0.1, "is_feasible": True}]
     explain(command, origin="model", mean=-0.5, low=-0.75, high=-0.25, nearest=near)
 
     found = decision(command)
@@ -60,10 +60,11 @@ def test_values_are_those_of_the_metric_whatever_its_goal(lab, texts, decision, 
 @pytest.mark.parametrize(
     "entry",
     [
-        {"index": 0, "objective": 9.0},
-        {"index": -1, "objective": None},
-        {"index": "0", "objective": "x"},
-        {"index": 99},
+        {"number": None, "objective": 0.25},
+        {"number": 99},
+        {"number": True},
+        {"number": "1"},
+        {},
     ],
 )
 def test_neighbour_that_is_no_trial_of_the_sweep_is_left_out(lab, texts, decision, explain, entry):
@@ -75,6 +76,46 @@ def test_neighbour_that_is_no_trial_of_the_sweep_is_left_out(lab, texts, decisio
 
     assert decision(command).nearest == ()
     assert decision(command).mean is None
+
+
+def test_trials_that_failed_alike_are_told_apart_though_prior_runs_came_first(
+    lab, texts, decision, upsert, stream
+):
+    for number, lr in enumerate((0.1, 0.5, 0.9)):
+        config = {"lr": {"value": lr}, "layers": {"value": 3}}
+        prior = upsert(f"r{number}", config=json.dumps(config))
+        stream(prior, history=[{"_step": 0, "loss": 1.0 + number}])
+    filters = json.dumps({"$or": [{"name": f"r{number}"} for number in range(3)]})
+    sweep = lab.create(texts["bayes"], prior_runs_filters=filters)
+    agent, names = lab.register(sweep), []
+    for i in range(8):
+        lab.think()
+        command = lab.ask(agent)
+        names.append(command.run)
+        lab.start(command)
+        lab.stream(command, rows=[] if i % 2 else [{"loss": float(i)}])
+        lab.end(command, exit_code=i % 2)
+    lab.think()
+    command = lab.ask(agent)
+
+    found = decision(command).nearest
+
+    assert found
+    for one in found:
+        n_before = names.index(one.run)
+        assert one.is_feasible is (n_before % 2 == 0)
+        assert one.value == (float(n_before) if one.is_feasible else None)
+
+
+def test_only_what_finished_came_out(lab, texts, decision):
+    agent = lab.register(lab.create(texts["random"]))
+    command = lab.ask(agent)
+    lab.start(command)
+    lab.stream(command, rows=[{"loss": 9.0}])
+    running = decision(command).value
+    lab.end(command)
+
+    assert (running, decision(command).value) == (None, 9.0)
 
 
 @pytest.mark.parametrize(

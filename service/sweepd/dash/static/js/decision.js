@@ -39,7 +39,7 @@ function reached({ value, values, is_feasible }) {
 function expected({ mean, low, high, value }) {
   if (low === null || high === null) return number(mean);
   const [below, middle, above] = tickTexts([low, mean, high]);
-  const words = `${middle}, and between ${below} and ${above} nine times of ten`;
+  const words = `${middle}; the model's 90 % interval is ${below} to ${above}`;
   const all = [low, high, ...(value === null ? [] : [value])];
   const [from, to] = [Math.min(...all), Math.max(...all)];
   const x = (v) => 6 + (to > from ? (v - from) / (to - from) : 0.5) * (WIDTH - 12);
@@ -51,7 +51,7 @@ function expected({ mean, low, high, value }) {
 
 function verdict({ low, high, value, goal }) {
   if (low === null || high === null) return "";
-  if (value >= low && value <= high) return "within what was expected";
+  if (value >= low && value <= high) return "within the interval";
   return (value < low) === (goal === "minimize") ? "better than expected" : "worse than expected";
 }
 
