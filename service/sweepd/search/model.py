@@ -174,7 +174,7 @@ def learn(
 ) -> tuple[Model | None, Memo]:
     """Return the model of trials, None if there can be none, and the memo with the latest fit.
 
-    There is none either as long as no result differs from another. Every fit is made at a number of
+    There is none either as long as several results are all alike. Every fit is made at a number of
     trials fixed beforehand, of just these trials and the fit before it, which every eighth one
     forgets. So it makes no difference when, how often or in which process it is asked for, nor
     whether the memo was lost.
@@ -213,7 +213,7 @@ def learn(
     if not len(data.y):
         return None, memo
     design, y, scale = data.of_objective(settings)
-    if not y.any() and not data.has_both():  # all alike: a model would walk the space's corners
+    if len(data.y) > 1 and not y.any() and not data.has_both():  # it would walk the corners
         return None, memo
     if len(theta) != design.x.shape[1] + 1:
         theta = prior.theta(design.x.shape[1])
