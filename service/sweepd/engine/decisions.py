@@ -34,7 +34,7 @@ _MODELS = {
     "space-filling": "One of the first points, spread over the space before there is a model.",
     "model": "The model of the results so far expected the most of it.",
     "doubting model": "The model expected the most of it, though its fit was trusted less.",
-    "taken": "No idea of the search's own: all of those were tried already, or break a constraint.",
+    "taken": "Drawn to fill the space: what the search came to was tried, or breaks a constraint.",
 }
 
 
@@ -219,7 +219,11 @@ def _words(tx: Tx, trial: Any, why: Mapping[str, Any], weights: Mapping[str, flo
 def _nearest(
     tx: Tx, trial: Any, why: Mapping[str, Any], definition: Definition
 ) -> Iterator[Neighbour]:
-    """Yield the neighbours that are trials of the sweep still; a run from before it is none."""
+    """Yield the neighbours that are trials of the sweep still; a run from before it is none.
+
+    The number of a trial that was deleted may be another's since, which came after the basis event.
+    """
+    basis = trial.created_event - 1 if trial.basis_event is None else trial.basis_event
     entries = [one for one in why.get("nearest") or () if isinstance(one, dict)]
     numbers = [one.get("number") for one in entries]
     columns = (t.trial.c.number, t.trial.c.objective, t.trial.c.objectives)
@@ -228,18 +232,20 @@ def _nearest(
         .join(t.run, t.run.c.id == t.trial.c.run_id)
         .where(t.trial.c.sweep_id == trial.sweep_id)
         .where(t.trial.c.number.in_([one for one in numbers if type(one) is int]))
+        .where(t.trial.c.created_event <= basis)
     )
     known = {row.number: row for row in rows}
     for number, entry in zip(numbers, entries, strict=True):
         row = known.get(number) if type(number) is int else None
         if row is not None:
+            is_feasible = bool(entry.get("is_feasible", True))
             yield Neighbour(
                 run=row.name,
                 title=row.display_name or row.name,
                 distance=_number(entry.get("distance")) or 0.0,
-                value=_logged(row.objective, definition),
-                is_feasible=bool(entry.get("is_feasible", True)),
-                values=as_logged(definition, row.objectives),
+                value=_logged(row.objective, definition) if is_feasible else None,
+                is_feasible=is_feasible,
+                values=as_logged(definition, row.objectives) if is_feasible else {},
             )
 
 

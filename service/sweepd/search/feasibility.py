@@ -11,7 +11,7 @@ from scipy.special import log_ndtr
 from sweepd.errors import FitFailed
 from sweepd.search.gp import Array, Design, Mask, Posterior, Prior, fit
 
-__all__ = ["Feasibility", "doubt_of", "fit_feasibility"]
+__all__ = ["Feasibility", "blame_together", "doubt_of", "fit_feasibility"]
 
 #: What is believed of failures: length scales as of any function, and labels that are never quite
 #: sure, so that neither the noise nor the function can explain them all away.
@@ -24,9 +24,34 @@ def doubt_of(blame: Array) -> Array:
     """Return w for trials that failed, shape (n,), from how sure it is that it was the config.
 
     One failure that is a third sure leaves the odds about even where little else is known, and
-    counts for nothing where many trials work; four of them in one place settle it either way.
+    counts for nothing where many trials work.
     """
     return np.asarray(np.clip(blame, 0.05, 1.0) ** -3.0)
+
+
+def blame_together(design: Design, is_feasible: Mask, blame: Array) -> Array:
+    """Return how sure it is of each failure that its place is bad, shape (n,); 1 for the others.
+
+    That at least one of the k failures which are nearer to it than any trial that worked was the
+    config's: 1 - Π (1 - blame). So errors that come by chance anywhere stay doubtful, and a region
+    that makes every trial fail does not.
+
+    Args:
+        design: coordinates of the trials.
+        is_feasible: whether each came to something, shape (n,).
+        blame: how sure it is of each alone, shape (n,), 0 to 1.
+    """
+    failed = np.flatnonzero(~is_feasible)
+    sure = np.ones(len(is_feasible))
+    if not len(failed) or (blame[failed] >= 1.0).all():
+        return sure
+    r2 = design.distance2(design.x[failed], np.ones(design.x.shape[1]))  # (failed, n)
+    nearest = r2[:, is_feasible].min(axis=1, initial=np.inf)
+    is_near = r2[:, failed] < nearest[:, None]
+    is_near |= np.eye(len(failed), dtype=bool)
+    innocent = np.where(is_near, 1.0 - blame[failed], 1.0)
+    sure[failed] = 1.0 - innocent.prod(axis=1)
+    return sure
 
 
 class Feasibility:

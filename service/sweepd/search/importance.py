@@ -43,8 +43,8 @@ class Importance:
         share: part of all parameters' importance, 0 to 1; `low` and `high` are its 90 % interval.
         trend: rank correlation with the objective, below 0 where more of the parameter is better;
             None for a parameter without an order.
-        best: the value with the best median as JSON, of a parameter without an order; None where
-            all have the same.
+        best: the value with the best median as JSON, of a parameter without an order; None if no
+            one value has it alone.
     """
 
     name: str
@@ -159,9 +159,11 @@ def _interval(value: float, again: Sequence[float]) -> tuple[float, float, float
 def _best(law: Distribution, x: Array, y: Array) -> str | None:
     assert isinstance(law, Categorical), "all else has an order"
     medians = {i: float(np.median(y[x == i])) for i in np.unique(x)}
-    if len(medians) > 1 and len(set(medians.values())) == 1:
+    best = min(medians.values())
+    first = [i for i, median in medians.items() if median == best]
+    if len(medians) < 2 or len(first) > 1:
         return None
-    return json.dumps(law.values[int(min(medians, key=lambda i: medians[i]))], ensure_ascii=False)
+    return json.dumps(law.values[int(first[0])], ensure_ascii=False)
 
 
 def _shares(

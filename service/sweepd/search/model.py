@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sweepd.errors import FitFailed
 from sweepd.search.encode import Encoder
 from sweepd.search.feasibility import PRIOR as FAILURES
-from sweepd.search.feasibility import Feasibility, doubt_of, fit_feasibility
+from sweepd.search.feasibility import Feasibility, blame_together, doubt_of, fit_feasibility
 from sweepd.search.fidelity import AtFullFidelity, CurvePoints, curve_points, has_curves
 from sweepd.search.gp import Array, Design, Mask, Posterior, Prior, fit
 from sweepd.search.protocols import Memo, Trial
@@ -108,7 +108,8 @@ class Told:
 
     def of_failures(self) -> Design:
         """Return the points of all trials, those that perhaps failed of themselves as noisier."""
-        noise = np.where(self.is_ok, 1.0, doubt_of(self.blame))
+        sure = blame_together(Design(self.points, self.is_category), self.is_ok, self.blame)
+        noise = np.where(self.is_ok, 1.0, doubt_of(sure))
         return Design(self.points, self.is_category, noise)
 
 
@@ -213,7 +214,7 @@ def learn(
     if not len(data.y):
         return None, memo
     design, y, scale = data.of_objective(settings)
-    if len(data.y) > 1 and not y.any() and not data.has_both():  # it would walk the corners
+    if not y.any() and len(data.y) > 1 and data.is_ok.sum() != 1:  # it would walk the corners
         return None, memo
     if len(theta) != design.x.shape[1] + 1:
         theta = prior.theta(design.x.shape[1])

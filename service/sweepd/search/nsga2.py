@@ -18,7 +18,7 @@ __all__ = ["Nsga2"]
 #: Trials that have children: the best front by front, then those with the most room around them.
 _POPULATION = 20
 #: Ideas of one pick, each of which may be taken or break a constraint, before one is drawn.
-_MOST_IDEAS = 200
+_MOST_IDEAS = 50
 
 
 class Nsga2:

@@ -13,7 +13,7 @@ from sweepd.search.protocols import Memo, Trial
 from sweepd.search.random import draws
 from sweepd.search.streams import pick_rng
 from sweepd.search.unique import Taken, fresh
-from sweepd.spec import Config, Space
+from sweepd.spec import Config, Space, canonical
 
 __all__ = ["Ideas", "picks", "was_filled", "with_filled"]
 
@@ -73,4 +73,4 @@ def with_filled(memo: Memo, filled: Sequence[Config]) -> Memo:
 
 def was_filled(memo: Memo, config: Config) -> bool:
     """Return whether one of the latest configs was no idea of the method's."""
-    return config in memo.get("filled", ())
+    return canonical(config) in map(canonical, memo.get("filled", ()))

@@ -20,7 +20,7 @@ _N_INITIAL = 10
 #: Trials that the densities are made of, at most.
 _MOST_TRIALS = 250
 #: Ideas of one pick, each of which may be taken or break a constraint, before one is drawn.
-_MOST_IDEAS = 50
+_MOST_IDEAS = 20
 #: Trials that Optuna counts as good: this share of them, of one objective at most so many.
 _GOOD_SHARE, _MOST_GOOD = 0.1, 25
 

@@ -108,6 +108,21 @@ def test_status_tells_which_parameters_matter(local, ours, importance):
     assert found["parameters"][1]["share"] == 0.625
 
 
+@pytest.mark.parametrize(("best", "words"), [('"adam"', 'best "adam"'), ("null", "best null")])
+def test_status_names_the_best_value_of_what_has_no_order(local, ours, importance, best, words):
+    one = {**importance["parameters"][1], "name": "opt", "best": best}
+    one |= dict.fromkeys(("trend", "trendLow", "trendHigh"))
+    none = {**one, "name": "same", "best": None}
+    ours.sweep["sweepdImportance"] = {**importance, "parameters": [one, none]}
+
+    lines = local("status", "s1", "--importance", code=0).out.splitlines()
+
+    assert [words in line for line in lines if line.split()[:1] in (["opt"], ["same"])] == [
+        True,
+        False,
+    ]
+
+
 def test_status_waits_for_an_importance_that_takes_long_and_says_so(local, ours, importance):
     answers = [{**importance, "isComputing": True, "parameters": []}] * 3 + [importance]
     ours.sweep["sweepdImportance"] = lambda info, metric=None, goal=None: answers.pop(0)

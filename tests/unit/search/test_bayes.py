@@ -2,14 +2,15 @@
 
 import json
 import math
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 
 import numpy as np
 import pytest
 
 from sweepd.search import Trial, bayes
 from sweepd.search.bayes import Bayes
-from sweepd.search.gp import Prior
+from sweepd.search.feasibility import blame_together
+from sweepd.search.gp import Design, Prior
 from sweepd.search.model import Settings, fit_points
 
 CUBE = {f"x{i}": {"min": 0.0, "max": 1.0} for i in range(3)}
@@ -340,31 +341,54 @@ def test_what_fails_for_sure_is_avoided_more_than_what_perhaps_fails(space_of, t
     assert (why["p_feasible"] < 0.5) == (blame == 1.0)
 
 
-def test_four_errors_in_one_place_count_however_many_trials_work_elsewhere(space_of, tried):
-    space = space_of({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
-    good = [t for t in tried(space, 30, lambda c: c["x"]) if abs(t.config["x"] - 0.5) > 0.25]
-    bad = [
-        Trial({"x": 0.47 + 0.02 * i, "y": 0.5}, None, is_feasible=False, blame=0.3)
-        for i in range(4)
-    ]
+@pytest.mark.parametrize("d", [2, 4])
+def test_four_errors_in_one_place_count_however_many_trials_work_elsewhere(space_of, tried, d):
+    space = space_of({f"x{i}": {"min": 0.0, "max": 1.0} for i in range(d)})
+    names = [parameter.name for parameter in space.parameters]
+    is_far = lambda t: max(abs(x - 0.5) for x in t.config.values()) > 0.25  # noqa: E731
+    good = list(filter(is_far, tried(space, 60, lambda config: config["x0"])))
+    chances = []
+    for n in (1, 4):
+        bad = [
+            Trial(
+                {**dict.fromkeys(names, 0.5), "x0": 0.49 + 0.01 * i},
+                None,
+                is_feasible=False,
+                blame=0.3,
+            )
+            for i in range(n)
+        ]
+        (why,) = Bayes().explain(space, [*good, *bad], [], [dict.fromkeys(names, 0.5)], {})
+        chances.append(why["p_feasible"])
 
-    (why,) = Bayes().explain(space, [*good, *bad], [], [{"x": 0.5, "y": 0.5}], {})
+    assert chances[0] > 0.5
+    assert chances[1] < 0.05
 
-    assert why["p_feasible"] < 0.2
+
+def test_errors_are_the_surer_the_more_there_are_and_not_beyond_a_trial_that_worked():
+    points = np.array([[0.1], [0.11], [0.12], [0.2], [0.25], [0.9]])
+    is_feasible = np.array([False, False, False, True, False, False])
+
+    sure = blame_together(
+        Design(points, np.array([False])), is_feasible, np.array([0.3, 0.3, 0.3, 1.0, 0.3, 1.0])
+    )
+
+    assert sure == pytest.approx([1 - 0.7**3] * 3 + [1.0, 0.3, 1.0])
 
 
 def test_failures_that_are_perhaps_not_the_configs_add_up(space_of, tried):
     space = space_of({"x": {"min": 0.0, "max": 1.0}})
     good = tried(space, 10, lambda config: config["x"])
     chances = []
-    for n in (1, 2, 4, 16):
+    for n in (0, 1, 2, 4):
         bad = [Trial({"x": 0.7 + 0.001 * i}, None, is_feasible=False, blame=0.3) for i in range(n)]
         (why,) = Bayes().explain(space, [*good, *bad], [], [{"x": 0.705}], {})
         chances.append(why["p_feasible"])
 
-    assert chances == sorted(chances, reverse=True)
-    assert chances[0] > 0.5
-    assert chances[-1] < 0.2
+    assert chances[0] is None
+    assert chances[1:] == sorted(chances[1:], reverse=True)
+    assert chances[1] > 0.5
+    assert chances[-1] < 0.05
 
 
 def test_explanation_is_in_the_metrics_own_units(space_of, tried):
@@ -408,22 +432,15 @@ def test_odd_trials_are_explained_as_well(space_of, tried, objective):
     assert json.loads(json.dumps(reasons, allow_nan=False)) == reasons
 
 
-def _same(config):
-    return 0.5
-
-
-def _failed(config):
-    return None
-
-
-@pytest.mark.parametrize("outcome", [_same, _failed], ids=["equal", "failed"])
-def test_search_fills_the_space_while_nothing_differs(space_of, outcome):
+@pytest.mark.parametrize(
+    "outcomes", [(0.5,), (None,), (0.5, 0.5, None)], ids=["equal", "failed", "both"]
+)
+def test_search_fills_the_space_while_nothing_differs(space_of, outcomes):
     space, trials, memo = space_of(CUBE), [], {}
-    for _ in range(24):
+    for value in islice(cycle(outcomes), 24):
         (config,), memo = _ask(space, trials, memo=memo)
-        reason = Bayes().explain(space, trials, [], [config], memo)[0]
+        (reason,) = Bayes().explain(space, trials, [], [config], memo)
         assert reason == {"origin": "space-filling"}
-        value = outcome(config)
         trials.append(Trial(config, value, is_feasible=value is not None))
 
     octants = {tuple(config[name] > 0.5 for name in CUBE) for config in (t.config for t in trials)}
@@ -431,22 +448,23 @@ def test_search_fills_the_space_while_nothing_differs(space_of, outcome):
     assert not any(value in (0.0, 1.0) for t in trials for value in t.config.values())
 
 
-def test_interval_holds_nine_of_ten_values_of_a_noisy_metric(space_of):
+def test_interval_takes_in_the_noise_of_the_metric(space_of):
     space, noise = space_of({"x": {"min": 0.0, "max": 1.0}}), np.random.default_rng(3)
     value = lambda config: (config["x"] - 0.4) ** 2 + 0.3 * noise.standard_normal()  # noqa: E731
     places = [{"x": x} for x in np.linspace(0.0, 1.0, 60).tolist()]
     trials = [Trial(config, value(config)) for config in places]
-    news = [{"x": x + 0.001} for x in np.linspace(0.1, 0.9, 100).tolist()]
+    _, memo = _ask(space, trials)
+    hits = 0
+    for x in np.linspace(0.1, 0.9, 100).tolist():
+        (why,) = Bayes().explain(space, trials, [], [{"x": x + 0.001}], memo)
+        hits += why["low"] <= value({"x": x}) <= why["high"]
 
-    reasons = Bayes().explain(space, trials, [], news, {})
-
-    hits = [r["low"] <= value(c) <= r["high"] for r, c in zip(reasons, news, strict=True)]
-    assert 80 <= sum(hits) <= 98
+    assert 75 <= hits <= 98
 
 
-def test_equal_results_say_nothing_of_how_far_others_would_be(space_of, tried):
-    space = space_of(CUBE)
-    trials = [*tried(space, 6, _same), Trial(dict.fromkeys(CUBE, 0.9), None, is_feasible=False)]
+def test_one_result_says_nothing_of_how_far_others_would_be(space_of):
+    space, centre, corner = space_of(CUBE), dict.fromkeys(CUBE, 0.5), dict.fromkeys(CUBE, 0.9)
+    trials = [Trial(centre, 0.5), *[Trial(corner, None, is_feasible=False)] * 4]
 
     (why,) = Bayes().explain(space, trials, [], [dict.fromkeys(CUBE, 0.25)], {})
 

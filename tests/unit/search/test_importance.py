@@ -79,6 +79,16 @@ def test_where_all_runs_came_to_one_value_no_category_is_the_best():
     assert (found["kind"].best, found["lr"].best, found["lr"].trend) == (None, None, None)
 
 
+def test_of_one_value_or_two_that_are_alike_none_is_the_best():
+    configs, objectives = trials(60)
+    kinds = SPACE["kind"].distribution.values
+    tied = [0.0 if config["kind"] in kinds[:2] else 1.0 for config in configs]
+    alone = [{**config, "kind": kinds[0]} for config in configs]
+
+    assert by_name(measure(SPACE, configs, tied, seed=1))["kind"].best is None
+    assert by_name(measure(SPACE, alone, objectives, seed=1))["kind"].best is None
+
+
 def test_same_runs_give_the_same_answer_and_another_seed_other_intervals():
     runs = trials(40)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sweepd.engine import byhand
+from sweepd.engine import byhand, runs
 from sweepd.engine.decisions import decision_of
 from sweepd.store import tables as t
 
@@ -93,7 +93,7 @@ def test_trials_that_failed_alike_are_told_apart_though_prior_runs_came_first(
         command = lab.ask(agent)
         names.append(command.run)
         lab.start(command)
-        lab.stream(command, rows=[] if i % 2 else [{"loss": float(i)}])
+        lab.stream(command, rows=[{"loss": float(i)}])
         lab.end(command, exit_code=i % 2)
     lab.think()
     command = lab.ask(agent)
@@ -105,6 +105,19 @@ def test_trials_that_failed_alike_are_told_apart_though_prior_runs_came_first(
         n_before = names.index(one.run)
         assert one.is_feasible is (n_before % 2 == 0)
         assert one.value == (float(n_before) if one.is_feasible else None)
+
+
+def test_a_trial_with_the_number_of_one_that_was_deleted_is_no_neighbour(
+    lab, texts, decision, explain
+):
+    agent = lab.register(lab.create(texts["random"]))
+    lab.run(agent, 0.25)
+    gone = lab.run(agent, 0.5)
+    lab.write(runs.delete_run, actor=lab.actor, run_id=lab.run_of(gone).id)
+    command = lab.run(agent, 0.75)
+    explain(command, nearest=[{"number": 1, "distance": 1.0}, {"number": 2, "distance": 0.1}])
+
+    assert [one.value for one in decision(command).nearest] == [0.25]
 
 
 def test_only_what_finished_came_out(lab, texts, decision):
