@@ -201,7 +201,7 @@ class Lab:
             tx.conn.execute(
                 t.trial.update()
                 .where(row)
-                .values(why=json.dumps(why), origin="search", basis_event=1)
+                .values(why=json.dumps(why), origin="search", basis_event=t.trial.c.created_event)
             )
 
         self.store.write_sync(write)
