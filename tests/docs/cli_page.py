@@ -14,8 +14,11 @@ HEAD = """# The `sweep` command
 SWEEP is an id, `entity/project/id`, or a page's address. Exit codes: 0 done, 1 failed, 2 wrong
 input, 75 try again, 130 interrupted. `WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_ENTITY`,
 `WANDB_PROJECT` and netrc mean what they mean to `wandb`, but netrc alone never picks a server; with
-the service on this machine, `sweep` finds its address and key in the data folder by itself. This
-page is made from the commands' own help.
+the service on this machine, `sweep` finds its address and key in the data folder by itself.
+`--server` takes an address, `cloud` (W&B's) or `local`: the service on this machine, whatever
+`WANDB_BASE_URL` says. DEFINITION is a file or the name of a sample, which needs no clone: `bayes`,
+`grid`, `hyperband`, `quickstart` or `random`. `SWEEPD_DEBUG=1` shows the traceback of an unexpected
+error. This page is made from the commands' own help.
 """
 
 
@@ -46,10 +49,12 @@ def _section(command: click.Command, path: str, parent: click.Context) -> str:
         if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))
     ]
     lines += ["| option | meaning |", "|---|---|"]
-    lines += [
-        f"| `{flags}` | {text} |".replace("cloud|local|URL", "URL") for flags, text in options
-    ]
+    lines += [f"| `{_cell(flags)}` | {_cell(text)} |" for flags, text in options]
     return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")  # GitHub would end the cell there, code or not
 
 
 if __name__ == "__main__":

@@ -345,6 +345,13 @@ def test_compose_makes_one_container_for_all_gpus():
     assert "container_name" in agent  # by which compose refuses a second one
 
 
+def test_compose_lets_trials_save_themselves_for_as_long_as_the_agent_does():
+    file = Path(__file__).parents[3] / "docker-compose.yml"
+    grace = yaml.safe_load(file.read_text())["services"]["agent"]["stop_grace_period"]
+
+    assert float(grace.removesuffix("s")) > Options.term_timeout_s
+
+
 def test_a_container_that_was_removed_is_lost(options, tmp_path, docker):
     made = on_docker(options, tmp_path)
     (tmp_path / "bin" / "containers.json").write_text("{}")
