@@ -93,9 +93,12 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         own.setdefault((row["search"], row["rule"]), []).append(row)
     target = target_of(rows)
-    own_first = np.median([min(epochs_to(row, target), BUDGET) for row in own[PLAIN]])
+    plain = np.array([epochs_to(row, target) for row in own[PLAIN]])
+    own_first = np.median(np.minimum(plain, BUDGET))
+    had = f"{np.isfinite(plain).sum()} of {len(plain)}"
     lines = [
-        f"Target {target:.4f}; plain `bayes` has it after {own_first:.0f} epochs, median.",
+        f"Target {target:.4f}; {had} searches of plain `bayes` "
+        f"have it, after {own_first:.0f} epochs in the median, where never counts as {BUDGET}.",
         "",
         f"| search | stop rule | epochs to the target / {BUDGET}: mean | median "
         f"| / {own_first:.0f}: median | reached by "
