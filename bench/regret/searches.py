@@ -17,7 +17,7 @@ __all__ = ["CHECKPOINTS", "HELD_OUT", "PROBLEMS", "measure", "read_results", "se
 #: Ended trials at which the regret is taken, for so many trials at a time.
 CHECKPOINTS = {1: (25, 50, 100), 8: (25, 50, 100), 32: (64, 96, 128)}
 PROBLEMS = {problem.name: problem for problem in (*FUNCTIONS, *LIVE)}
-#: Never looked at while a setting was chosen; scored once, at the end.
+#: Never looked at while a setting was chosen.
 HELD_OUT = ("michalewicz5", "styblinski8", "cancer-svm", "diabetes-fourier")
 
 
