@@ -56,6 +56,18 @@ class Regrets:
         cells = [_mean(list(seeds.values())) for seeds in own if seeds]
         return _over_problems(cells) if len(cells) == len(problems) else (math.nan, math.nan)
 
+    def gain(self, engine: str, over: str, problems: Sequence[str], parallel: int, at: int) -> Cell:
+        """Return how much lower an engine's mean regret is than another's on the same seeds."""
+        cells = []
+        for problem in problems:
+            found = self.of(problem, parallel, at)
+            own, other = found.get(engine, {}), found.get(over, {})
+            differences = [other[seed] - own[seed] for seed in own if seed in other]
+            if not differences:
+                return math.nan, math.nan
+            cells.append(_mean(differences))
+        return _over_problems(cells)
+
 
 def ranks(
     regrets: Regrets, *, engines: Sequence[str], problems: Sequence[str], parallel: int, at: int
@@ -177,15 +189,27 @@ def _regret_table(
 def ablation_table(
     regrets: Regrets, problems: Sequence[str], parts: Sequence[str]
 ) -> tuple[str, dict[str, dict[tuple[int, int], Cell]]]:
-    """Return the mean regret without each part of the search, as markdown and as numbers."""
+    """Return the mean regret without each part of the search, as markdown and as numbers.
+
+    Args:
+        regrets: of the searches.
+        problems: that the means are over.
+        parts: the names of the searches, that of the whole one first. In brackets the table has
+            what the part gains: the mean difference on the same seeds.
+    """
     columns = [(parallel, at) for parallel in (1, 8) for at in (25, 50)]
     head = " | ".join(f"P = {parallel}, at {at}" for parallel, at in columns)
-    lines = [f"| mean regret | {head} |", "|---" * (1 + len(columns)) + "|"]
+    lines = [f"| mean regret (gain of the part) | {head} |", "|---" * (1 + len(columns)) + "|"]
     found = {}
     for part in parts:
         cells = {column: regrets.mean(part, problems, *column) for column in columns}
         found[part] = cells
-        lines.append(f"| {part} | {' | '.join(_text(cell) for cell in cells.values())} |")
+        texts = [_text(cell) for cell in cells.values()]
+        if part != parts[0]:
+            gains = [regrets.gain(parts[0], part, problems, *column) for column in columns]
+            pairs = zip(texts, gains, strict=True)
+            texts = [f"{text} ({_text(gain)})" for text, gain in pairs]
+        lines.append(f"| {part} | {' | '.join(texts)} |")
     return "\n".join([*lines, ""]), found
 
 

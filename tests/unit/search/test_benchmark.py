@@ -85,6 +85,19 @@ def test_rank_is_one_and_the_chance_that_another_engine_is_better(regret):
     assert found["c"][1] == 0.0
 
 
+def test_gain_is_the_mean_difference_on_the_seeds_that_both_have(regret):
+    rows = [_row("all", seed, 1.0) for seed in range(4)]
+    rows += [_row("without", seed, value) for seed, value in enumerate([2.0, 4.0])]
+    regrets = regret["tables"].Regrets(rows)
+    a_unit = regrets.of("branin", 1, 25)["without"][0] - regrets.of("branin", 1, 25)["all"][0]
+
+    gain, error = regrets.gain("all", "without", ["branin"], 1, 25)
+
+    assert gain == pytest.approx(2 * a_unit)  # of 1 and 3
+    assert error == pytest.approx(a_unit)
+    assert math.isnan(regrets.gain("all", "nobody", ["branin"], 1, 25)[0])
+
+
 def _row(engine, seed, value):
     row = {"engine": engine, "problem": "branin", "parallel": 1, "seed": seed}
     return {**row, "value": {"25": value}}
