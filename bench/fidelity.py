@@ -95,10 +95,10 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     target = target_of(rows)
     plain = np.array([epochs_to(row, target) for row in own[PLAIN]])
     own_first = np.median(np.minimum(plain, BUDGET))
-    had = f"{np.isfinite(plain).sum()} of {len(plain)}"
+    n_had = np.isfinite(plain).sum()
     lines = [
-        f"Target {target:.4f}; {had} searches of plain `bayes` "
-        f"have it, after {own_first:.0f} epochs in the median, where never counts as {BUDGET}.",
+        f"Target {target:.4f}; {n_had} of {len(plain)} searches of plain `bayes` have it, after "
+        f"{own_first:.0f} epochs in the median, where never counts as {BUDGET}.",
         "",
         f"| search | stop rule | epochs to the target / {BUDGET}: mean | median "
         f"| / {own_first:.0f}: median | reached by "

@@ -170,7 +170,10 @@ def test_report_counts_against_the_budget_and_against_when_plain_bayes_was_there
 
     lines = bench["fidelity"].report(rows).splitlines()
 
-    assert "0.5000; 1 of 1 searches of plain `bayes` have it, after 1350" in lines[0]
+    assert lines[0] == (
+        "Target 0.5000; 1 of 1 searches of plain `bayes` have it, after 1350 epochs in the median, "
+        "where never counts as 2700."
+    )
     assert [[cell.strip() for cell in line.split("|")[1:7]] for line in lines[4:]] == [
         ["bayes", "asha", "0.10 ± 0.00", "0.10", "0.20", "1 of 1"],
         ["bayes", "none", "0.50 ± 0.00", "0.50", "1.00", "1 of 1"],
@@ -183,7 +186,9 @@ def test_plain_search_that_never_had_the_target_counts_as_the_whole_budget(bench
 
     found = bench["fidelity"].report(rows)
 
-    assert found.startswith("Target 0.6000; 2 of 4 searches of plain `bayes` have it, after 1355")
+    assert found.startswith(
+        "Target 0.6000; 2 of 4 searches of plain `bayes` have it, after 1355 epochs in the median,"
+    )
 
 
 def test_what_was_found_on_a_table_replaces_what_stood_there_and_nothing_else(bench, tmp_path):
